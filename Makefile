@@ -1,0 +1,79 @@
+# The few commands that anyone needs here; `make` alone lists them.
+# All that is needed to begin is make and a Python of 3.11 or newer. With uv on the PATH it goes faster.
+
+BIN := .venv/bin
+FOLDERS := holdfast streams detectors rollouts sinks tests benchmarks
+CODE := $(foreach folder,$(FOLDERS),$(if $(wildcard $(folder)/*.py),$(folder)))
+# Named after the folder: a copied or moved tree installs itself again instead of running the code it came from.
+STAMP := .venv/.installed-$(shell pwd | cksum | cut -d' ' -f1)
+PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
+NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+JOBS ?= 2
+
+# Node comes from the lock, as everything else: pyright neither looks for another one nor for news about itself.
+export PYRIGHT_PYTHON_GLOBAL_NODE := 0
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help venv venv-with-pip demo test test-all check style imports types format bench lock
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+venv: $(STAMP) ## build .venv, with the holdfast command in .venv/bin
+
+demo: $(STAMP) ## judge a bad and a harmless rollout
+	$(BIN)/holdfast demo
+
+test: check ## the checks, then the tests (what CI runs)
+	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow'
+
+test-all: check ## the same, with the slow tests (rates over many seeds)
+	$(BIN)/python -m pytest -n $(JOBS)
+
+check: style imports types ## style, import contracts and types
+
+style: $(STAMP)
+	$(BIN)/python -m ruff check $(CODE)
+	$(BIN)/python -m ruff format --check $(CODE)
+
+imports: $(STAMP)
+	$(BIN)/python $(BIN)/lint-imports --no-logo
+
+types: $(STAMP)
+	$(BIN)/python -m mypy $(CODE)
+	$(BIN)/python -m pyright
+
+format: $(STAMP) ## put the code in form
+	$(BIN)/python -m ruff check --fix-only $(CODE)
+	$(BIN)/python -m ruff format $(CODE)
+
+bench: $(STAMP) ## time and peak memory of the seeded workloads
+	$(BIN)/python -m benchmarks
+
+# Not behind venv: a pyproject.toml that has run ahead of its lock is what this repairs.
+lock: ## pin the dependencies again after a change in pyproject.toml
+	@PATH="$$PATH:$(CURDIR)/$(BIN)"; command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }; \
+	uv lock && uv export --quiet --frozen --format requirements-txt --all-groups --no-emit-project --no-annotate \
+	    --output-file requirements.lock
+
+$(STAMP): pyproject.toml uv.lock requirements.lock
+	@rm -f $@
+	@echo "building .venv (a minute or two the first time) ..."
+	@if command -v uv >/dev/null && UV_PROJECT_ENVIRONMENT=.venv uv sync --locked --all-groups; then :; \
+	else $(MAKE) --no-print-directory venv-with-pip; fi
+	@touch $@
+
+# An environment that works is kept: pip then installs only what is missing or differs.
+venv-with-pip:
+	@for python in $(PYTHONS); do \
+	    $$python $(NEW_ENOUGH) 2>/dev/null || continue; \
+	    { $(BIN)/python $(NEW_ENOUGH) && $(BIN)/python -m pip --version; } >/dev/null 2>&1 \
+	        || $$python -m venv --clear .venv || exit 1; \
+	    $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock \
+	        && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .; \
+	    exit; \
+	done; \
+	echo "holdfast needs Python 3.11 or newer, and none was found as: $(PYTHONS)." >&2; \
+	echo "Install one, or name it: make venv PYTHON=/path/to/python3.12" >&2; \
+	exit 1

@@ -1,0 +1,128 @@
+"""What one tick of one comparison costs, beside what others use for the job: `python -m benchmarks.detectors`."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from river.drift import PageHinkley
+from scipy.stats import mannwhitneyu
+
+from benchmarks.measure import against, best_seconds, machine, process_peak_mb, table, traced_peak_mb
+from detectors.scoremix import ScoreMix
+
+Array = NDArray[np.float64]
+
+SEED: Final = 20
+COMPARISONS: Final = 30_000
+GOAL_NS: Final = 25.0
+DEVIATION: Final = 0.1
+"""Standard deviation of the effect of one tick."""
+
+SHIFT: Final = 0.3
+WINDOW: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is run: ticks and repeats, and how many comparisons the slow ones get."""
+
+    ticks: int
+    repeats: int
+    page_hinkley: int
+    mann_whitney: int
+
+
+SIZES: Final = {False: Sizes(240, 5, 300, 4), True: Sizes(60, 3, 100, 1)}
+
+
+def effects(ticks: int, comparisons: int, shifted: float) -> Array:
+    """Draw effects [tick, comparison]; the first part `shifted` of the comparisons is worse."""
+    rng = np.random.default_rng(SEED)
+    drawn = rng.normal(0.0, DEVIATION, (ticks, comparisons))
+    drawn[:, : int(shifted * comparisons)] += SHIFT
+    return drawn
+
+
+def scoremix(drawn: Array) -> tuple[float, int]:
+    """Follow all comparisons [tick, comparison], looking at each tick; return the largest look and how many count."""
+    comparisons = drawn.shape[1]
+    ones = np.ones(comparisons)
+    mix = ScoreMix(360 * ones, DEVIATION**2 * ones, 200 * ones, 3 * DEVIATION * ones)
+    tolerance = 0.02 * ones
+    top, evaluated = -np.inf, 0
+    for effect in drawn:
+        mix.update(effect, ones)
+        looked = mix.log_e(tolerance, ones)
+        top = max(top, float(looked.max()))
+        evaluated += int(np.count_nonzero(looked > -np.inf))
+    return top, evaluated
+
+
+def page_hinkley(drawn: Array) -> int:
+    """Follow each comparison with a detector object of its own; return how many ever alarmed."""
+    alarms = 0
+    for series in drawn.T.tolist():
+        detector = PageHinkley()
+        alarmed = False
+        for value in series:
+            detector.update(value)
+            alarmed |= detector.drift_detected
+        alarms += alarmed
+    return alarms
+
+
+def mann_whitney(drawn: Array) -> int:
+    """Compare a window of live ticks with one of the past at every tick; return how many ever alarmed."""
+    alarms = 0
+    for series in drawn.T:
+        past, live = series[:WINDOW], series[WINDOW:]
+        looks = [
+            mannwhitneyu(live[max(0, tick - WINDOW) : tick], past, alternative="greater").pvalue
+            for tick in range(1, len(live) + 1)
+        ]
+        alarms += min(looks) < 0.01
+    return alarms
+
+
+def _cost(run: Callable[[Array], object], drawn: Array, repeats: int, ticks: int) -> float:
+    """Return the nanoseconds that one tick of one comparison takes."""
+    return 1e9 * best_seconds(lambda: run(drawn), repeats) / (ticks * drawn.shape[1])
+
+
+def run(quick: bool) -> bool:
+    """Measure and print; return whether the goal is kept."""
+    sizes = SIZES[quick]
+    calm, shifted = (effects(sizes.ticks, COMPARISONS, share) for share in (0.0, 0.1))
+    costs = {
+        "ScoreMix, update and gated look (A/A)": _cost(scoremix, calm, sizes.repeats, sizes.ticks),
+        "ScoreMix, 10 % of the comparisons shifted": _cost(scoremix, shifted, sizes.repeats, sizes.ticks),
+    }
+    few = calm[:, : sizes.page_hinkley]
+    costs["river PageHinkley, one object each"] = _cost(page_hinkley, few, 2, sizes.ticks)
+    longer = effects(WINDOW + sizes.ticks, sizes.mann_whitney, 0.0)
+    costs[f"scipy mannwhitneyu, windows of {WINDOW}"] = _cost(mann_whitney, longer, 1, sizes.ticks)
+    peak = traced_peak_mb(lambda: scoremix(calm[:10]))
+    base = next(iter(costs.values()))
+    rows = [[name, f"{cost:,.1f}", f"{cost / base:,.1f}"] for name, cost in costs.items()]
+    evaluated = [scoremix(drawn)[1] / drawn.size for drawn in (calm, shifted)]
+    print(f"detectors: {COMPARISONS:,} comparisons x {sizes.ticks} ticks; the others on fewer, per comparison-tick")
+    print(table(["", "ns", "ratio"], rows))
+    print(f"Looks beyond the gate: {evaluated[0]:.1%} (A/A), {evaluated[1]:.1%} (shifted).")
+    print(f"Memory of ScoreMix: {peak:.1f} MB at its peak; of the process: {process_peak_mb():.0f} MB.")
+    worst = max(list(costs.values())[:2])
+    print(f"ScoreMix takes {worst:.1f} ns; {against(worst, GOAL_NS, is_most=True)}.")
+    print(machine("numpy", "scipy", "river"))
+    return worst <= GOAL_NS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.detectors", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer ticks and repeats")
+    run(parser.parse_args().quick)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""What is compared: strands (a metric, or one bucket edge of it) x places, and the levels they pool into."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+Array = NDArray[np.float64]
+
+FLEET: Final = 0
+REGION: Final = 1
+COLO: Final = 2
+
+_SHARES: Final = {FLEET: 0.5, REGION: 0.25, COLO: 0.25}
+"""How evidence is split: an effect everywhere shows in the fleet first, a local one in its colo."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strand:
+    """One thing that is compared: a metric, or one bucket edge of a histogram metric.
+
+    `is_ratio` tells events over events from a mean over units. `up` and `down` say which directions are
+    worse; the tolerances are fractions, and absolute values on the metric's own scale. `scale`: auto, mean,
+    sd, or the number that a relative tolerance refers to. `weight` is the strand's share of alpha.
+    """
+
+    metric: int
+    edge: float
+    is_ratio: bool
+    up: bool
+    down: bool
+    relative: float
+    absolute: float
+    scale: str | float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tests:
+    """All tests of a stage: every comparison (strand x colo), and its pools by region and over the fleet.
+
+    The first `comparisons` tests are the comparisons themselves.
+
+    Attributes
+    ----------
+    strand, level, place
+        [test] Strand; level; colo, region or 0.
+    pool
+        [test, comparison] Adds comparisons to tests.
+    share
+        [test] Part of the strand's evidence that is this test's; sums to 1 per strand.
+    """
+
+    comparisons: int
+    strand: NDArray[np.intp]
+    level: NDArray[np.intp]
+    place: NDArray[np.intp]
+    pool: csr_array
+    share: Array
+
+    def __len__(self) -> int:
+        """Return the number of tests."""
+        return len(self.strand)
+
+    def fleet(self) -> NDArray[np.intp]:
+        """Return the tests of whole strands, in order of strand."""
+        return np.flatnonzero(self.level == FLEET)
+
+
+def arrange(strand: NDArray[np.intp], colo: NDArray[np.intp], region: NDArray[np.intp]) -> Tests:
+    """Arrange comparisons [comparison] into tests at three levels.
+
+    Parameters
+    ----------
+    strand, colo, region
+        [comparison] Positions; region -1 is "none". Comparisons must stand in canonical order.
+    """
+    count = len(strand)
+    own = np.arange(count)
+    labels = [np.stack([strand, np.full(count, COLO), colo])]
+    members = [own]
+    inside = np.flatnonzero(region >= 0)
+    labels.append(np.stack([strand[inside], np.full(len(inside), REGION), region[inside]]))
+    members.append(inside)
+    labels.append(np.stack([strand, np.full(count, FLEET), np.zeros(count, np.intp)]))
+    members.append(own)
+    groups: list[NDArray[np.intp]] = [labels[0]]
+    entries = [np.stack([own, own])]
+    offset = count
+    for label, member in zip(labels[1:], members[1:], strict=True):
+        distinct, inverse = np.unique(label, axis=1, return_inverse=True)
+        groups.append(distinct)
+        entries.append(np.stack([inverse.reshape(-1) + offset, member]))
+        offset += distinct.shape[1]
+    table = np.concatenate(groups, axis=1)
+    rows, columns = np.concatenate(entries, axis=1)
+    order = np.lexsort((columns, rows))
+    starts = np.searchsorted(rows[order], np.arange(offset + 1))
+    pool = csr_array((np.ones(len(rows)), columns[order], starts), shape=(offset, count))
+    return Tests(count, table[0], table[1], table[2], pool, _shares(table))
+
+
+def _shares(table: NDArray[np.intp]) -> Array:
+    """Split each strand's evidence over its levels, and each level's evenly over its places."""
+    strand, level = table[0], table[1]
+    counts = np.zeros((int(strand.max(initial=-1)) + 1, 3))
+    np.add.at(counts, (strand, level), 1)
+    weights = np.array([_SHARES[FLEET], _SHARES[REGION], _SHARES[COLO]]) * (counts > 0)
+    # One colo is the fleet: testing it twice would only split the evidence.
+    weights[counts[:, COLO] == 1, REGION:] = 0
+    weights /= weights.sum(axis=1, keepdims=True)
+    share: Array = weights[strand, level] / np.maximum(counts[strand, level], 1)
+    return share

@@ -1,0 +1,95 @@
+"""CountMix: evidence where the past has no bad events to learn from, as when errors appear from zero."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaincinv
+
+Array = NDArray[np.float64]
+
+MULTIPLES: Final = np.array([2.0, 4.0, 8.0, 16.0, 64.0])
+"""Alternatives: the canary's rate as a multiple of what is tolerated. The mirror uses their inverses."""
+
+EVENTS_MAX: Final = 4.0
+"""Most events of a tick that count in full. Events of one tick are rarely independent (one host, one bad
+minute), so a burst counts as this many."""
+
+
+def rate_bound(bad: Array, total: Array) -> Array:
+    """Bound the control's rate of bad events from above, by all it has shown so far: a Poisson count's 99.9 % bound.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float((rate_bound(np.array([0.0]), np.array([1000.0])) * 1000).round(1))
+    6.9
+    """
+    upper = np.asarray(gammaincinv(bad + 1.0, 0.999), np.float64)
+    return np.divide(upper, total, out=np.full_like(total, np.inf), where=total > 0)
+
+
+class CountMix:
+    """Poisson counts against the largest rate that is tolerated, as a mixture over multiples of it.
+
+    Each tick's likelihood ratio is raised to a power of at most 1 when it holds many events; since the power
+    depends on nothing but the count being large, evidence only shrinks by it.
+
+    The change may begin to hurt late, so half of the evidence is spread over later starts, evenly within the
+    horizon; a mixture over starts is an e-process like any other (Shin, Ramdas, Rinaldo, "E-detectors",
+    NEJSDS 2024).
+
+    Parameters
+    ----------
+    comparisons
+        How many are followed.
+    horizon
+        Ticks over which late starts are spread.
+    """
+
+    def __init__(self, comparisons: int, horizon: int) -> None:
+        self._horizon = horizon
+        self._ticks = 0
+        self.worse = np.full((comparisons, len(MULTIPLES)), np.log(0.5))
+        self.within = np.zeros((comparisons, len(MULTIPLES)))
+        self.ticks_worse = np.zeros(comparisons, np.int64)
+        self.observed = np.zeros(comparisons, np.int64)
+
+    def update(self, bad: Array, expected: Array) -> None:
+        """Add one tick.
+
+        Parameters
+        ----------
+        bad
+            [comparison] Bad events on the canary.
+        expected
+            [comparison] As many as would be tolerated of its traffic; 0 where there was none, infinite where
+            nothing is known about the control.
+        """
+        known = (expected > 0) & np.isfinite(expected)
+        allowed = np.where(known, expected, 0.0)
+        seen = np.where(known, bad, 0.0)
+        power = np.minimum(1.0, EVENTS_MAX / np.maximum(seen, EVENTS_MAX))[:, None]
+        step = seen[:, None] * np.log(MULTIPLES) - allowed[:, None] * (MULTIPLES - 1)
+        if self._ticks < self._horizon:
+            self.worse = np.logaddexp(self.worse, np.log(0.5 / self._horizon))
+        self._ticks += 1
+        self.worse += power * step
+        inverse = 1 / MULTIPLES
+        self.within += seen[:, None] * np.log(inverse) + allowed[:, None] * (1 - inverse)
+        self.ticks_worse += seen > allowed
+        self.observed += known
+
+    def log_e(self) -> Array:
+        """Return the logarithm of the e-values [comparison] against "at most what is tolerated"."""
+        return _log_mean(self.worse)
+
+    def log_e_within(self) -> Array:
+        """Return the mirrored logarithm [comparison]: evidence against "at least what is tolerated"."""
+        return _log_mean(self.within)
+
+
+def _log_mean(values: Array) -> Array:
+    top = values.max(axis=1, keepdims=True)
+    mean: Array = top[:, 0] + np.log(np.exp(values - top).mean(axis=1))
+    return np.minimum(mean, 690.0)

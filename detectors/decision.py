@@ -1,0 +1,160 @@
+"""From evidence to an action: what a stage may do at the end of a tick. Pure state, one step per tick."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.verdict import Action, Cause
+
+COVERAGE_MIN: Final = 0.8
+"""Share of the baked ticks that must have had data on both sides."""
+
+ADVANCE_ALPHA: Final = 0.05
+"""Chance, per metric, that a stage advances although the metric is worse by more than was asked about."""
+
+SUSPICION: Final = 0.1
+"""A stage whose evidence against it has reached this part of the threshold does not advance for now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a stage is held to. Times in ticks from the stage's start; `deadline` None is "never".
+
+    `breach` [metric] says what a breach does; `weight` [metric] is each metric's share of alpha. `advance` is
+    the policy's word: strict, evidence or exposure; `required` [metric] marks metrics that are always strict.
+    """
+
+    alpha: float
+    bake: int
+    deadline: int | None
+    breach: Sequence[str]
+    weight: NDArray[np.float64]
+    advance: str
+    required: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What one tick showed, [metric].
+
+    Attributes
+    ----------
+    age
+        Ticks since the stage's start, this one included.
+    log_e
+        Evidence against the rollout.
+    log_e_within
+        Evidence that no degradation beyond the tolerance is there.
+    log_e_doubling
+        Evidence that the metric has not doubled.
+    coverage
+        Share of the live ticks that had data on both sides.
+    has_data
+        Whether there was data lately.
+    is_sick
+        Whether it is the control that moved.
+    """
+
+    age: int
+    log_e: NDArray[np.float64]
+    log_e_within: NDArray[np.float64]
+    log_e_doubling: NDArray[np.float64]
+    coverage: NDArray[np.float64]
+    has_data: NDArray[np.bool_]
+    is_sick: NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class Decision:
+    """The state of a stage: its action so far. What was halted or reverted stays so."""
+
+    rules: Rules
+    action: Action = "wait"
+    cause: Cause = "baking"
+    blamed: list[int] = field(default_factory=list)
+
+    def step(self, tick: Tick) -> None:
+        """Decide at the end of a tick."""
+        self._stop(tick)
+        if self.action in ("halt", "revert"):
+            return
+        open_questions = self._open_questions(tick)
+        if not open_questions:
+            self.action, self.cause = "advance", "evidence"
+        elif self.action != "advance":
+            self.cause = open_questions
+            if self.rules.deadline is not None and tick.age > self.rules.deadline:
+                self.action, self.cause = "halt", "deadline"
+
+    def _stop(self, tick: Tick) -> None:
+        """Halt or revert once the averaged e-value reaches 1/alpha; a halt may still become a revert."""
+        rules = self.rules
+        weighted = tick.log_e + np.log(rules.weight)
+        total = float(np.logaddexp.reduce(weighted))
+        if total < -np.log(rules.alpha):
+            return
+        blamed = benjamini_hochberg(weighted + np.log(len(weighted)), rules.alpha)
+        if not len(blamed):
+            blamed = np.array([int(np.argmax(weighted))])
+        action: Action = "revert" if any(rules.breach[i] == "revert" for i in blamed) else "halt"
+        if self.action != "revert" and (self.action != "halt" or action == "revert" or self.cause != "evidence"):
+            self.action, self.cause, self.blamed = action, "evidence", blamed.tolist()
+
+    def _open_questions(self, tick: Tick) -> Cause | None:
+        """Return why the stage may not advance yet, or None if it may."""
+        rules = self.rules
+        if not tick.has_data.all():
+            return "data"
+        if tick.is_sick.any():
+            return "not-comparable"
+        if tick.age < rules.bake:
+            return "baking"
+        if (tick.coverage < COVERAGE_MIN).any():
+            return "data"
+        threshold = -np.log(rules.alpha)
+        doubt = float(np.logaddexp.reduce(tick.log_e + np.log(rules.weight)))
+        if doubt > threshold + np.log(SUSPICION):
+            return "insufficient"
+        return None if rules.advance == "exposure" or shown_harmless(rules, tick).all() else "insufficient"
+
+
+def shown_harmless(rules: Rules, tick: Tick) -> NDArray[np.bool_]:
+    """Tell for each metric [metric] whether there is positive evidence that it is healthy.
+
+    A degradation beyond the tolerance must be excluded. Where a metric is too noisy for that by the deadline
+    (or in twice the bake time), a doubling must be, unless the metric is required or the policy strict; the
+    verdict then names the metric and what could be seen of it.
+    """
+    threshold = -np.log(ADVANCE_ALPHA)
+    shown: NDArray[np.bool_] = tick.log_e_within >= threshold
+    patience = 2 * rules.bake if rules.deadline is None else rules.deadline
+    if rules.advance == "evidence" and tick.age >= patience:
+        shown |= (tick.log_e_doubling >= threshold) & ~rules.required
+    return shown
+
+
+def benjamini_hochberg(log_e: NDArray[np.float64], alpha: float) -> NDArray[np.intp]:
+    """Choose whom to blame, so that at most a share `alpha` of the blamed is expected to be harmless.
+
+    Parameters
+    ----------
+    log_e
+        [candidate] Logarithms of their e-values, under any dependence.
+
+    References
+    ----------
+    R. Wang, A. Ramdas, "False discovery rate control with e-values", JRSS B 2022.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> benjamini_hochberg(np.log(np.array([5.0, 900.0, 300.0, 0.1])), 0.01).tolist()
+    [1, 2]
+    """
+    order = np.argsort(-log_e, kind="stable")
+    rank = np.arange(1, len(log_e) + 1)
+    passes = np.flatnonzero(log_e[order] >= np.log(len(log_e) / (rank * alpha)))
+    return np.sort(order[: passes[-1] + 1]) if len(passes) else np.empty(0, np.intp)

@@ -1,0 +1,386 @@
+"""The evidence of one stage: baselines and e-processes of all comparisons, at all levels, tick by tick."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from detectors import baseline
+from detectors.comparisons import Strand, Tests
+from detectors.countmix import CountMix, rate_bound
+from detectors.scoremix import ScoreMix
+from detectors.scores import level_score, ratio_score
+
+Array = NDArray[np.float64]
+
+TICKS_MIN: Final = 3
+"""No comparison alarms on fewer live ticks."""
+
+_EVENTS_MIN: Final = 10.0
+_TICKS_WITH_EVENTS_MIN: Final = 20
+"""A ratio with fewer bad events, or bad ticks, in its past has no usable past; it is judged as counts."""
+
+_SICK_ALPHA: Final = 0.01
+_RECENT_DECAY: Final = 0.8
+_PRIOR_TICKS: Final = 30.0
+_LEVEL_FLOOR: Final = 0.1
+"""A level is compared on the log scale if its past never fell below this part of its mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Both sides of each comparison: numerators and denominators, [comparison, tick] or [comparison].
+
+    For ratios bad and all events; for levels the sum over units and the number of units.
+    """
+
+    canary: Array
+    canary_of: Array
+    control: Array
+    control_of: Array
+
+    def at(self, tick: int) -> "Sides":
+        """Return one tick [comparison]."""
+        return Sides(*(np.ascontiguousarray(array[:, tick]) for array in self.arrays()))
+
+    def arrays(self) -> tuple[Array, Array, Array, Array]:
+        """Return the four arrays."""
+        return self.canary, self.canary_of, self.control, self.control_of
+
+    def pooled(self, pool: csr_array) -> "Sides":
+        """Add comparisons to tests."""
+        return Sides(*(pool @ array for array in self.arrays()))
+
+    def total(self) -> "Sides":
+        """Add the ticks: [comparison, tick] to [comparison]."""
+        return Sides(*(array.sum(axis=1) for array in self.arrays()))
+
+
+class Evidence:
+    """The e-processes of one stage.
+
+    Parameters
+    ----------
+    strands
+        What is compared.
+    tests
+        Where, and how comparisons pool.
+    past
+        [comparison, tick] The pre-period.
+    deviation
+        [comparison] Standard deviation of the canary's unit values in the pre-period (levels only).
+    ticks_min
+        Pre-period ticks that a comparison of levels must have.
+    horizon
+        Live ticks over which a late start of the harm is looked for.
+    """
+
+    def __init__(
+        self,
+        strands: Sequence[Strand],
+        tests: Tests,
+        past: Sides,
+        deviation: Array,
+        ticks_min: int,
+        horizon: int,
+    ) -> None:
+        self.strands = strands
+        self.tests = tests
+        self._horizon = horizon
+        of = tests.strand[: tests.comparisons]
+        self._is_ratio = np.array([s.is_ratio for s in strands])
+        self._ratio = np.flatnonzero(self._is_ratio[of])
+        self._level = np.flatnonzero(~self._is_ratio[of])
+        self.past = past.pooled(tests.pool).total()
+        self.ticks_past = past.canary.shape[1]
+        self._scales(past, deviation)
+        self._fit(past, ticks_min)
+        self.ticks_live = 0
+        self._recent = (np.zeros(len(tests)), np.zeros(len(tests)))
+
+    def _scales(self, past: Sides, deviation: Array) -> None:
+        """Choose for each level between log ratio and difference, and what a difference refers to."""
+        count = len(past.canary)
+        self.is_log = np.ones(count, np.bool_)
+        self.scale = np.ones(count)
+        of = self.tests.strand[:count]
+        for index, strand in enumerate(self.strands):
+            rows = np.flatnonzero(of == index)
+            if strand.is_ratio or not len(rows):
+                continue
+            canary, control = _means(past, rows)
+            with np.errstate(invalid="ignore"):
+                mean = np.abs(np.nan_to_num(_row_mean(canary)))
+                other = np.abs(np.nan_to_num(_row_mean(control)))
+                low = min(
+                    float(np.nanmin(canary / mean[:, None], initial=np.inf)),
+                    float(np.nanmin(control / other[:, None], initial=np.inf)),
+                )
+            spread = deviation[rows]
+            is_log = strand.scale in ("auto", "mean") and low > _LEVEL_FLOOR and bool((spread <= mean).all())
+            chosen = {"auto": np.maximum(mean, spread), "mean": mean, "sd": spread}
+            scale = chosen[strand.scale] if isinstance(strand.scale, str) else np.full(len(rows), strand.scale)
+            self.is_log[rows] = is_log
+            self.scale[rows] = np.maximum(np.where(is_log, mean, scale), 1e-12)
+
+    def scores(self, sides: Sides) -> tuple[Array, Array]:
+        """Return effect and information of each comparison [comparison, tick]."""
+        effect, information = np.zeros_like(sides.canary), np.zeros_like(sides.canary)
+        rows = self._ratio
+        effect[rows], information[rows] = ratio_score(*(array[rows] for array in sides.arrays()))
+        rows = self._level
+        canary, control = _means(sides, rows)
+        effect[rows], information[rows] = level_score(canary, control, self.is_log[rows], self.scale[rows])
+        return effect, information
+
+    def _fit(self, past: Sides, ticks_min: int) -> None:
+        """Fit the baselines of the comparisons, then those of their pools."""
+        tests, count = self.tests, self.tests.comparisons
+        effect, information = self.scores(past)
+        floor = np.zeros(count)
+        events = information[self._ratio].sum(axis=1)
+        seen = (information > 0).sum(axis=1)
+        floor[self._ratio] = _ratio_floor(information[self._ratio])
+        own = baseline.fit(effect, information, floor)
+        self.offset, self.unit = own.offset, own.unit
+        self.usable = np.where(self._is_ratio[tests.strand[:count]], seen > 0, seen >= ticks_min)
+        self.usable[self._ratio] |= (past.control_of[self._ratio] > 0).any(axis=1)
+        # A colo with few events borrows its offset from the strand's pool of all colos.
+        self._precision = np.where(self.usable, 1.0 / own.variance, 0.0)
+        self._tolerances()
+        nothing = np.zeros(len(tests))
+        self.live = Sides(nothing, nothing, nothing, nothing)
+        tolerated = np.minimum(
+            np.maximum(
+                *(np.where(side, t, 0.0) for side, t in zip((self._up, self._down), self.tolerance(), strict=True))
+            ),
+            1.0,
+        )
+        self._clip = own.clip(tolerated[:count])
+        self._shrink(information)
+        residual, weight = self._residuals(effect, information)
+        pooled, pooled_weight = self._pool(residual, weight)
+        pools = slice(count, len(tests))
+        whole = baseline.fit(pooled[pools], pooled_weight[pools], np.zeros(len(tests) - count))
+        self._pool_unit = np.concatenate([np.ones(count), whole.unit])
+        self._pool_offset = np.concatenate([np.zeros(count), whole.offset])
+        ticks = np.concatenate([own.ticks, whole.ticks])
+        self._variance = np.concatenate([own.variance, whole.variance])
+        freedom = np.concatenate([own.freedom, whole.freedom])
+        clip = np.concatenate([self._clip, whole.clip(tolerated[count:])])
+        self.mix = ScoreMix(ticks, self._variance, freedom, clip)
+        self.counts = CountMix(len(tests), self._horizon)
+        raw = tests.pool @ np.where(self._is_ratio[tests.strand[:count], None], information, 0.0)
+        is_ratio = self._is_ratio[tests.strand]
+        self.is_sparse = is_ratio & ((raw.sum(axis=1) < _EVENTS_MIN) | ((raw > 0).sum(axis=1) < _TICKS_WITH_EVENTS_MIN))
+        assert len(events) == len(self._ratio)
+
+    def _shrink(self, information: Array) -> None:
+        """Draw the offsets of ratios with few events towards the offset of their strand."""
+        rows = self._ratio
+        strand = self.tests.strand[rows]
+        events = information[rows].sum(axis=1)
+        total = np.bincount(strand, events, len(self.strands))
+        score = np.bincount(strand, self.offset[rows] * events, len(self.strands))
+        typical = np.divide(score, total, out=np.zeros_like(total), where=total > 0)
+        weight = events / (events + _EVENTS_MIN)
+        self.offset[rows] = weight * self.offset[rows] + (1 - weight) * typical[strand]
+
+    def _residuals(self, effect: Array, information: Array) -> tuple[Array, Array]:
+        """Return effects less their offsets, clipped, and information in average ticks [comparison, tick]."""
+        shape = (slice(None), None) if effect.ndim == 2 else (slice(None),)
+        weight = np.minimum(information / self.unit[shape], baseline.INFORMATION_MAX)
+        weight = np.where(self.usable[shape], weight, 0.0)
+        clip = self._clip[shape]
+        return np.clip(effect - self.offset[shape], -clip, clip), weight
+
+    def _pool(self, residual: Array, weight: Array) -> tuple[Array, Array]:
+        """Pool residuals after each has been measured against its own past: precision-weighted means."""
+        precision = self._precision[:, None] if residual.ndim == 2 else self._precision
+        total = self.tests.pool @ (weight * precision)
+        score = self.tests.pool @ (residual * weight * precision)
+        return np.divide(score, total, out=np.zeros_like(score), where=total > 0), total
+
+    def _tolerances(self) -> None:
+        """Relative tolerances and what absolute ones are relative to, [test]."""
+        count, tests = self.tests.comparisons, self.tests
+        strand = tests.strand
+        self.relative = np.array([s.relative for s in self.strands])[strand]
+        self.absolute = np.array([s.absolute for s in self.strands])[strand]
+        base = tests.pool @ (self.scale * self._precision)
+        size = tests.pool @ self._precision
+        self.test_scale = np.divide(base, size, out=np.ones(len(tests)), where=size > 0)
+        logs = tests.pool @ self.is_log.astype(np.float64)
+        self.test_is_log = logs > 0
+        self._up = np.array([s.up for s in self.strands])[strand]
+        self._down = np.array([s.down for s in self.strands])[strand]
+        assert count <= len(tests)
+
+    def tolerance(self) -> tuple[Array, Array]:
+        """Return what is tolerated upwards and downwards [test], on the scale of the effects.
+
+        What an absolute tolerance means relative to the control is known from the control itself: its rate
+        so far, the pre-period counting as `_PRIOR_TICKS` ticks.
+        """
+        share = np.minimum(1.0, _PRIOR_TICKS / max(1, self.ticks_past))
+        bad = share * self.past.control + self.live.control
+        total = share * self.past.control_of + self.live.control_of
+        rate = np.divide(bad, total, out=np.zeros_like(bad), where=total > 0)
+        is_ratio = self._is_ratio[self.tests.strand]
+        level = np.where(is_ratio, rate, self.test_scale)
+        ratio = np.divide(self.absolute, level, out=np.full_like(level, np.inf), where=level > 0)
+        fraction = np.maximum(self.relative, np.where(self.absolute > 0, ratio, 0.0))
+        up = np.where(self.test_is_log, np.log1p(fraction), fraction)
+        down = np.where(self.test_is_log, -np.log1p(-np.minimum(fraction, 0.999)), fraction)
+        return up, down
+
+    def update(self, sides: Sides, is_settling: bool, exempt: NDArray[np.bool_]) -> None:
+        """Add one tick [comparison]; while settling only the `exempt` strands [strand] count."""
+        count, tests = self.tests.comparisons, self.tests
+        self.ticks_live += 1
+        if is_settling:
+            keep = exempt[tests.strand[:count]].astype(np.float64)
+            sides = Sides(*(array * keep for array in sides.arrays()))
+        effect, information = self.scores(Sides(*(array[:, None] for array in sides.arrays())))
+        residual, weight = self._residuals(effect[:, 0], information[:, 0])
+        pooled, pooled_weight = self._pool(residual, weight)
+        pooled[:count], pooled_weight[:count] = residual, weight
+        pooled_weight[count:] = np.minimum(pooled_weight[count:] / self._pool_unit[count:], baseline.INFORMATION_MAX)
+        self.mix.update(pooled - self._pool_offset, pooled_weight)
+        total = sides.pooled(tests.pool)
+        self._count(total)
+        self.live = Sides(*(a + b for a, b in zip(self.live.arrays(), total.arrays(), strict=True)))
+
+    def _count(self, tick: Sides) -> None:
+        """Follow the sparse ratios as counts against what the control allows."""
+        if not self.is_sparse.any():
+            return
+        bad, total = self._recent
+        bad = _RECENT_DECAY * bad + tick.control
+        total = _RECENT_DECAY * total + tick.control_of
+        self._recent = bad, total
+        bound = rate_bound(
+            self.past.control + self.live.control + tick.control,
+            self.past.control_of + self.live.control_of + tick.control_of,
+        )
+        # A shock that hits the control too raises what is allowed at once, not only on average.
+        recent = np.divide(2 * bad, total, out=np.zeros_like(bad), where=total > 0)
+        rate = np.maximum(bound, recent)
+        with np.errstate(invalid="ignore"):
+            allowed = (rate + np.maximum(self.relative * rate, self.absolute)) * tick.canary_of
+        self.counts.update(tick.canary, np.where(tick.canary_of > 0, allowed, 0.0))
+
+    def log_e(self) -> Array:
+        """Return the logarithms of the e-values [test] against "no worse than tolerated"."""
+        up, down = self.tolerance()
+        ones = np.ones(len(self.tests))
+        rise = np.where(self._up, self.mix.log_e(up, ones), -np.inf)
+        fall = np.where(self._down, self.mix.log_e(down, -ones), -np.inf)
+        value: Array = np.logaddexp(rise, fall) - np.log(np.maximum(1, self._up.astype(int) + self._down))
+        value[self.mix.observed < TICKS_MIN] = -np.inf
+        if self.is_sparse.any():
+            counts = self.counts.log_e()
+            counts[self.counts.ticks_worse < TICKS_MIN] = -np.inf
+            value = np.where(self.is_sparse, np.where(self._up, counts, -np.inf), value)
+        return value
+
+    def log_e_within(self, least: float = 0.0) -> Array:
+        """Return the mirrored logarithms [test]: evidence that degradation beyond the tolerance is excluded.
+
+        Parameters
+        ----------
+        least
+            Smallest tolerance that is asked about, on the scale of the effects.
+        """
+        up, down = (np.maximum(side, least) for side in self.tolerance())
+        ones = np.ones(len(self.tests))
+        rise = np.where(self._up, self.mix.log_e_within(up, ones), np.inf)
+        fall = np.where(self._down, self.mix.log_e_within(down, -ones), np.inf)
+        value = np.minimum(rise, fall)
+        if self.is_sparse.any():
+            value = np.where(self.is_sparse, self.counts.log_e_within(), value)
+        return value
+
+    def smallest_visible(self, alpha: float) -> Array:
+        """Return the smallest degradation [test] that would have been called by now, on the scale of the effects."""
+        weight = np.array([strand.weight for strand in self.strands])[self.tests.strand]
+        _, variance = self.mix.estimate()
+        needed = self.mix.radius(np.maximum(alpha * weight * self.tests.share, 1e-12))
+        up, down = self.tolerance()
+        assert len(variance) == len(needed)
+        visible: Array = np.where(self._up, up, down) + needed
+        return visible
+
+    def is_control_sick(self) -> NDArray[np.bool_]:
+        """Tell for each strand [strand] whether it is the control that got worse, and not the canary better.
+
+        The canary looks better than the control by more than is tolerated, and the control has moved further
+        from its own past than the canary has. Such a control says nothing about the change.
+        """
+        tests = self.tests.fleet()
+        sick = np.zeros(len(self.strands), np.bool_)
+        effect, _ = self.mix.estimate()
+        radius = self.mix.radius(_SICK_ALPHA)
+        up, down = self.tolerance()
+        for sign, worse, limit in ((1.0, self._up, up), (-1.0, self._down, down)):
+            is_better = worse & ~self.is_sparse & (sign * effect + radius < -limit)
+            moved = [
+                sign * _shift(now, now_of, then, then_of, self.test_is_log, self.test_scale)[tests]
+                for now, now_of, then, then_of in (
+                    (self.live.control, self.live.control_of, self.past.control, self.past.control_of),
+                    (self.live.canary, self.live.canary_of, self.past.canary, self.past.canary_of),
+                )
+            ]
+            sick[self.tests.strand[tests]] |= is_better[tests] & (moved[0] > np.abs(moved[1]))
+        return sick
+
+    def strand_log_e(self, log_e: Array) -> Array:
+        """Average the e-values of each strand's tests over levels and places: [test] to [strand]."""
+        return _log_weighted(log_e, self.tests.share, self.tests.strand, len(self.strands))
+
+
+def _shift(now: Array, now_of: Array, then: Array, then_of: Array, is_log: NDArray[np.bool_], scale: Array) -> Array:
+    """How far a side has moved from its own past [test], on the scale of the effects."""
+    ones = np.zeros_like(now)
+    level = np.divide(now, now_of, out=ones.copy(), where=now_of > 0)
+    before = np.divide(then, then_of, out=ones.copy(), where=then_of > 0)
+    both = is_log & (level > 0) & (before > 0)
+    ratio = np.divide(level, before, out=np.ones_like(now), where=both)
+    return np.where(is_log, np.log(ratio), (level - before) / scale)
+
+
+def _log_weighted(log_e: Array, weight: Array, group: NDArray[np.intp], groups: int) -> Array:
+    top = np.full(groups, -np.inf)
+    np.maximum.at(top, group, np.where(weight > 0, log_e, -np.inf))
+    safe = np.where(np.isfinite(top), top, 0.0)
+    total = np.bincount(group, weight * np.exp(log_e - safe[group]), groups)
+    with np.errstate(divide="ignore"):
+        return safe + np.log(total)
+
+
+def _means(sides: Sides, rows: NDArray[np.intp]) -> tuple[Array, Array]:
+    """Return the mean over units on both sides, NaN where a side has none."""
+    means = []
+    for total, count in ((sides.canary, sides.canary_of), (sides.control, sides.control_of)):
+        top, bottom = total[rows], count[rows]
+        means.append(np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0))
+    return means[0], means[1]
+
+
+def _row_mean(values: Array) -> Array:
+    known = ~np.isnan(values)
+    count = known.sum(axis=1)
+    total = np.where(known, values, 0.0).sum(axis=1)
+    mean: Array = np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+    return mean
+
+
+def _ratio_floor(information: Array) -> Array:
+    """Return the variance per average tick that counts have at least, being counts: 1 / information."""
+    seen = np.maximum((information > 0).sum(axis=1), 1)
+    unit = information.sum(axis=1) / seen
+    floor: Array = np.divide(1.0, unit, out=np.ones_like(unit), where=unit > 0)
+    return floor

@@ -1,0 +1,192 @@
+"""ScoreMix: the one-sided mixture e-process over the accumulated score of a comparison.
+
+Evidence against "the canary is at most `tolerance` worse" that may be looked at after every tick: under that
+hypothesis the chance that it *ever* exceeds 1/alpha is at most alpha (Ville's inequality).
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_ndtr
+
+Array = NDArray[np.float64]
+
+EFFECT_TYPICAL: Final = 0.2
+"""Width of the mixture: effects of about this size are found soonest."""
+
+GATE: Final = 2.0
+"""Below this deviation the e-value is not worth computing: it is about 1 or less."""
+
+LOG_E_MAX: Final = 690.0
+"""e-values are capped at about 1e299, so that their mean stays finite."""
+
+
+def log_e(deviation: Array, variance: Array, freedom: Array) -> Array:
+    """Logarithm of the e-value of a one-sided half-normal mixture.
+
+    Parameters
+    ----------
+    deviation
+        Estimated effect less the tolerance, in the direction that is worse.
+    variance
+        Variance of that estimate, its baseline's included.
+    freedom
+        Degrees of freedom behind the variance. The t statistic is mapped to a normal one of the same tail
+        (Wallace 1959), since a variance learned from few effective ticks is itself uncertain.
+
+    Returns
+    -------
+    log_e
+        Of the same shape; never above 0 where `deviation` is at most 0.
+
+    References
+    ----------
+    H. Robbins, "Statistical methods related to the law of the iterated logarithm", Ann. Math. Stat. 1970.
+    S. Howard, A. Ramdas, J. McAuliffe, J. Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence
+    sequences", Ann. Stat. 2021. D. Wallace, "Bounds on normal approximations to Student's and the
+    chi-square distributions", Ann. Math. Stat. 1959.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one, many = np.ones(1), np.full(1, 1e6)
+    >>> bool(log_e(np.zeros(1), 0.01 * one, many)[0] < 0)
+    True
+    >>> float(log_e(0.5 * one, 0.01 * one, many)[0].round(2))
+    9.89
+    """
+    z = _normal(deviation / np.sqrt(variance), freedom)
+    prior = EFFECT_TYPICAL**2
+    m = z * np.sqrt(prior / (variance + prior))
+    value: Array = np.log(2.0) + 0.5 * np.log(variance / (variance + prior)) + 0.5 * m * m + log_ndtr(m)
+    capped: Array = np.minimum(value, LOG_E_MAX)
+    return capped
+
+
+def _normal(t: Array, freedom: Array) -> Array:
+    """Map Student's t to the standard normal of the same tail."""
+    z: Array = np.sign(t) * (8 * freedom + 1) / (8 * freedom + 3) * np.sqrt(freedom * np.log1p(t * t / freedom))
+    return z
+
+
+def log_e_within(effect: Array, tolerance: Array, variance: Array, freedom: Array) -> Array:
+    """Logarithm of the e-value against "at least `tolerance` worse": what lets a stage advance.
+
+    The mean of two e-values: the likelihood ratio of "no effect" against "exactly the tolerance", which is
+    the strongest there is if the change does nothing, and the mirrored mixture, which also serves where the
+    effect is small but not zero. See P. Grünwald, R. de Heide, W. Koolen, "Safe testing", JRSS B 2024.
+
+    Parameters
+    ----------
+    effect
+        Estimated effect, positive being worse.
+    tolerance, variance, freedom
+        See `log_e`; a tolerance of 0 can never be excluded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> value = log_e_within(np.zeros(1), np.full(1, 0.1), np.full(1, 0.0009), np.full(1, 1e6))
+    >>> float(value[0].round(2))
+    5.01
+    """
+    deviation = np.sqrt(variance)
+    z = _normal((tolerance - effect) / deviation, freedom)
+    aim = tolerance / deviation
+    point = np.minimum(aim * z - 0.5 * aim * aim, LOG_E_MAX)
+    mean: Array = np.logaddexp(point, log_e(tolerance - effect, variance, freedom)) - np.log(2.0)
+    return mean
+
+
+def radius(variance: Array, freedom: Array, alpha: float | Array) -> Array:
+    """Half-width of the two-sided interval that holds at every tick at once with chance `1 - alpha`.
+
+    The interval is where the two-sided normal mixture stays below 1/alpha, see `log_e` for the references.
+    """
+    prior = EFFECT_TYPICAL**2
+    square = 2 * (variance + prior) / prior * (np.log(1 / alpha) + 0.5 * np.log((variance + prior) / variance))
+    z = np.sqrt(square) * (8 * freedom + 3) / (8 * freedom + 1)
+    with np.errstate(over="ignore"):
+        half: Array = np.sqrt(freedom * np.expm1(z * z / freedom) * variance)
+    return half
+
+
+class ScoreMix:
+    """Accumulated scores of many comparisons, updated in place tick by tick.
+
+    Parameters
+    ----------
+    baseline_ticks
+        [comparison] Information of the pre-period, in average ticks: `Baseline.ticks`.
+    variance, freedom, clip
+        [comparison] See `detectors.baseline.Baseline`.
+
+    Notes
+    -----
+    The state is two sums per comparison. They add across shards that share a baseline, and a restart from a
+    snapshot continues bit for bit.
+    """
+
+    def __init__(self, baseline_ticks: Array, variance: Array, freedom: Array, clip: Array) -> None:
+        self.score = np.zeros(len(variance))
+        self.information = np.zeros(len(variance))
+        self.observed = np.zeros(len(variance), np.int64)
+        self._inverse_baseline = 1.0 / baseline_ticks
+        self._variance = variance
+        self._freedom = freedom
+        self._clip = clip
+
+    def update(self, residual: Array, information: Array) -> None:
+        """Add one tick.
+
+        Parameters
+        ----------
+        residual
+            [comparison] Effect less the baseline's offset.
+        information
+            [comparison] In average ticks; 0 where the tick says nothing.
+        """
+        step = np.clip(residual, -self._clip, self._clip)
+        step *= information
+        self.score += step
+        self.information += information
+        self.observed += information > 0
+
+    def estimate(self) -> tuple[Array, Array]:
+        """Return effect and variance of the estimates [comparison]; before any information it is infinite."""
+        effect = np.divide(self.score, self.information, out=np.zeros_like(self.score), where=self.information > 0)
+        with np.errstate(divide="ignore"):
+            variance = self._variance * (1.0 / self.information + self._inverse_baseline)
+        return effect, variance
+
+    def log_e(self, tolerance: Array, sign: Array) -> Array:
+        """Return the logarithms [comparison] of the e-values against "at most `tolerance` worse".
+
+        `sign` is the direction that is worse. Where the estimate lies within `GATE` deviations of the tolerance,
+        -inf stands for "no evidence": an e-value may always be replaced by a smaller one.
+        """
+        effect, variance = self.estimate()
+        deviation = sign * effect - tolerance
+        result = np.full(len(effect), -np.inf)
+        far = np.flatnonzero((deviation > 0) & (deviation * deviation > GATE * GATE * variance))
+        if len(far):
+            result[far] = log_e(deviation[far], variance[far], self._freedom[far])
+        return result
+
+    def log_e_within(self, tolerance: Array, sign: Array) -> Array:
+        """Return the mirrored logarithm [comparison]: evidence against "at least `tolerance` worse"."""
+        effect, variance = self.estimate()
+        result = np.full(len(effect), -np.inf)
+        some = np.flatnonzero(self.information > 0)
+        result[some] = log_e_within(sign[some] * effect[some], tolerance[some], variance[some], self._freedom[some])
+        return result
+
+    def radius(self, alpha: float | Array) -> Array:
+        """Return the half-widths of the anytime-valid intervals [comparison], each at its `alpha`."""
+        _, variance = self.estimate()
+        result = np.full(len(variance), np.inf)
+        some = np.flatnonzero(self.information > 0)
+        level = np.broadcast_to(alpha, result.shape)[some]
+        result[some] = radius(variance[some], self._freedom[some], level)
+        return result

@@ -1,0 +1,118 @@
+"""The command line."""
+
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import msgspec
+import typer
+
+from holdfast.errors import BadInput
+from holdfast.progress import Bars
+from sinks.store import DEFAULT_FOLDER, Store, StoreError
+
+BAD_INPUT = 2
+CONTRADICTED = 3
+
+app = typer.Typer(
+    help="holdfast judges rollouts while they happen.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Folder = Annotated[Path, typer.Option("--data", help="Folder of the embedded store.")]
+
+
+@app.command()
+def replay(
+    recordings: Annotated[list[Path], typer.Argument(help="Folders with metrics.parquet, rollout.yaml, policy.yaml.")],
+    policy: Annotated[Path | None, typer.Option(help="Judge by this policy instead of the recording's own.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per recording.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 3 if a verdict contradicts truth.yaml.")] = False,
+    no_store: Annotated[bool, typer.Option("--no-store", help="Keep nothing.")] = False,
+    store: Folder = DEFAULT_FOLDER,
+) -> None:
+    """Judge recordings as if they were happening now."""
+    from holdfast.replaying import in_words, replay_recording
+
+    contradicted = False
+    with nullcontext() if no_store else Store(store) as kept, Bars(len(recordings)) as bars:
+        for recording in recordings:
+            observer = bars.begin(recording.name)
+            outcome = replay_recording(recording, policy_path=policy, store=kept, observer=observer, check=check)
+            sys.stdout.write((outcome.as_json().decode() if as_json else in_words(outcome)) + "\n")
+            sys.stdout.flush()
+            contradicted |= bool(outcome.contradictions)
+            for contradiction in outcome.contradictions:
+                sys.stderr.write(f"{recording}: contradicts truth.yaml: {contradiction}\n")
+    if contradicted:
+        raise typer.Exit(CONTRADICTED)
+
+
+@app.command()
+def demo(
+    folder: Folder = DEFAULT_FOLDER,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the simulated fleet.")] = 1,
+    fast: Annotated[bool, typer.Option("--fast", help="Do not slow down to be watched.")] = False,
+) -> None:
+    """Watch a harmless rollout pass and a bad one being caught, on a simulated fleet."""
+    from holdfast.demo import SPEED, run
+
+    raise typer.Exit(run(folder, seed, speed=None if fast else SPEED))
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="A SELECT over cohort_ticks, evidence, verdicts and rollouts.")],
+    output: Annotated[
+        str, typer.Option("--format", help="A ClickHouse format: PrettyCompact, JSON, CSV, …")
+    ] = "PrettyCompact",
+    store: Folder = DEFAULT_FOLDER,
+) -> None:
+    """Ask the store what was seen and decided."""
+    if not store.is_dir():
+        msg = f"{store}: no such folder: nothing is kept there yet; `holdfast replay RECORDING` keeps what it judges"
+        raise BadInput(msg)
+    with Store(store) as opened:
+        sys.stdout.buffer.write(opened.query(sql, output))
+
+
+@app.command()
+def schema(name: Annotated[str, typer.Argument(help="policy, rollout, truth or verdict.")]) -> None:
+    """Print the JSON Schema of a document."""
+    from holdfast.schemas import NAMES
+    from holdfast.schemas import schema as schema_of
+
+    if name not in NAMES:
+        msg = f"schema {name!r}: there is none of that name; there are: {', '.join(NAMES)}"
+        raise BadInput(msg)
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(schema_of(name))).decode() + "\n")
+
+
+@app.callback(invoke_without_command=True)
+def about(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Judge rollouts while they happen."""
+    if version:
+        from holdfast import __version__
+
+        sys.stdout.write(f"holdfast {__version__}\n")
+        raise typer.Exit
+
+
+def main() -> NoReturn:
+    """Run the command line; bad input is one message on standard error, and exit status 2."""
+    run: Callable[..., object] = app
+    try:
+        run(prog_name="holdfast")
+    except (BadInput, StoreError) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(BAD_INPUT)
+    except BrokenPipeError:
+        sys.exit(1)
+    sys.exit(0)

@@ -1,0 +1,259 @@
+"""The demo: a harmless and a bad rollout on a simulated fleet, judged before your eyes."""
+
+import math
+import shlex
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from detectors.policy import Policy, duration_ms
+from holdfast.documents import load_policy, load_rollout, load_truth
+from holdfast.replaying import Outcome, epoch_ms, replay_recording
+from holdfast.terminal import STYLES, Scale, View, named, watch
+from rollouts.truth import Truth
+from sinks.store import DEFAULT_FOLDER, Store
+from streams.fleet import Fleet, write
+from streams.replay import Progress, moment
+
+HARMLESS: Final = "bot-features-0311"
+BAD: Final = "bot-features-0312"
+
+SEED: Final = 300
+SPEED: Final = 300.0
+"""How much faster than real time event time runs where somebody watches."""
+
+SPEED_AFTER_STOP: Final = 4.0
+"""How much faster still once a rollout is stopped: what follows is only the rest of the recording."""
+
+LAG_S_MAX: Final = 0.2
+"""How much of a delay is caught up with; more would make the view jump."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A demo rollout: what is true of it, what it came to, and how long that took apart from showing it."""
+
+    path: Path
+    truth: Truth
+    policy: Policy
+    outcome: Outcome
+    seconds: float
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was halted or reverted."""
+        return self.outcome.action in ("halt", "revert")
+
+    @property
+    def ticks_hurt(self) -> int | None:
+        """Ticks with bad samples until the stop; None if it was not stopped, or nothing was bad by then."""
+        if self.truth.onset is None or not self.is_stopped:
+            return None
+        stopped = epoch_ms(datetime.fromisoformat(self.outcome.time))
+        ticks = math.ceil((stopped - epoch_ms(self.truth.onset)) / duration_ms(self.policy.tick))
+        return ticks if ticks > 0 else None
+
+    @property
+    def colos(self) -> list[str]:
+        """The colos that the decisive verdict names."""
+        for event in self.outcome.verdicts:
+            if event["time"] == self.outcome.time:
+                return list(event["data"]["scope"]["colos"])
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the summary. A command is never wrapped, so that it can be copied."""
+
+    text: str | Text = ""
+    indent: int = 0
+    style: str = ""
+    is_command: bool = False
+
+    def show(self, console: Console) -> None:
+        """Print it, wrapped to the width of a terminal, and in one piece elsewhere."""
+        text = Text(self.text, self.style) if isinstance(self.text, str) else self.text
+        if not text:
+            console.print()
+        elif self.is_command or not console.is_terminal:
+            console.print(Text(" " * self.indent) + text, soft_wrap=True)
+        else:
+            console.print(Padding(text, (0, 0, 0, self.indent), expand=False))
+
+
+class Pace:
+    """Slows a replay down to what eyes can follow; event time then runs `speed` times as fast as a clock.
+
+    Parameters
+    ----------
+    speed
+        None does not slow anything down.
+    """
+
+    def __init__(self, speed: float | None) -> None:
+        self._speed = speed
+        self._due_s = 0.0
+        self._time_ms: int | None = None
+
+    def wait(self, progress: Progress) -> None:
+        """Sleep until the tick is due."""
+        if self._speed is None:
+            return
+        now = time.perf_counter()
+        if self._time_ms is None or progress.time_ms < self._time_ms:
+            self._due_s = now
+        else:
+            stopped = progress.verdict is not None and progress.verdict.action in ("halt", "revert")
+            speed = self._speed * (SPEED_AFTER_STOP if stopped else 1.0)
+            step_s = (progress.time_ms - self._time_ms) / 1_000 / speed
+            self._due_s = max(self._due_s, now - LAG_S_MAX) + step_s
+        self._time_ms = progress.time_ms
+        time.sleep(max(0.0, self._due_s - now))
+
+
+def run(
+    folder: Path = DEFAULT_FOLDER,
+    seed: int = SEED,
+    *,
+    speed: float | None = SPEED,
+    console: Console | None = None,
+) -> int:
+    """Simulate, judge and sum up.
+
+    Parameters
+    ----------
+    folder
+        Where the recordings and the store go.
+    seed
+        Another seed is another fleet.
+    speed
+        How much faster than real time event time runs on a terminal; None is as fast as it goes, which is
+        the speed elsewhere too.
+    console
+        Where it is shown; standard output if not given.
+
+    Returns
+    -------
+    int
+        0 if the bad rollout was stopped and the harmless one was not, else 1.
+    """
+    console = console or Console(highlight=False)
+    harmless, bad = write_recordings(folder, seed, console)
+    pace = Pace(speed if console.file.isatty() else None)
+    with Store(folder) as store, watch(console, time.perf_counter) as view:
+        judged = [judge(path, store, view, pace) for path in (harmless, bad)]
+    for line in summary(folder, judged[0], judged[1]):
+        line.show(console)
+    return 1 if judged[0].is_stopped or judged[1].ticks_hurt is None else 0
+
+
+def write_recordings(folder: Path, seed: int, console: Console) -> tuple[Path, Path]:
+    """Simulate the harmless and the bad rollout, and return their folders."""
+    fleets = {HARMLESS: Fleet(seed=2 * seed), BAD: Fleet(seed=2 * seed + 1, scenario="errors")}
+    size = fleets[BAD]
+    Line(
+        f"Simulating {size.colos} colos of {size.hosts} hosts and two rollouts: "
+        f"{HARMLESS} is harmless, {BAD} begins to hurt {size.hurt} colos."
+    ).show(console)
+    paths = [folder / "recordings" / name for name in fleets]
+    for path in paths:
+        write(fleets[path.name], path)
+    return paths[0], paths[1]
+
+
+def judge(path: Path, store: Store, view: View, pace: Pace) -> Judged:
+    """Replay one recording for whoever watches."""
+    policy = load_policy(path / "policy.yaml")
+    stages = len(load_rollout(path / "rollout.yaml").stages)
+
+    began = time.perf_counter()
+    watched_s = 0.0
+
+    def observe(progress: Progress) -> None:
+        nonlocal watched_s
+        now = time.perf_counter()
+        view.update(progress, now - began - watched_s)
+        pace.wait(progress)
+        watched_s += time.perf_counter() - now
+
+    view.begin(path.name, Scale.of(policy, stages))
+    outcome = replay_recording(path, store=store, observer=observe)
+    seconds = time.perf_counter() - began - watched_s
+    view.end()
+    return Judged(path, load_truth(path / "truth.yaml"), policy, outcome, seconds)
+
+
+def summary(folder: Path, harmless: Judged, bad: Judged) -> list[Line]:
+    """Say what happened to both rollouts, how fast, and where to go from here."""
+    samples = harmless.outcome.samples + bad.outcome.samples
+    seconds = harmless.seconds + bad.seconds
+    rate = samples / seconds / 1e6
+    return [
+        Line(),
+        _told(harmless, "a harmless change"),
+        *_harmless(harmless),
+        Line(),
+        _told(bad, f"errors tripled in {named(bad.truth.colos)}"),
+        *_bad(bad),
+        Line(),
+        Line(f"{samples:,} samples judged and stored in {seconds:.1f} s: {rate:.2f} million a second."),
+        Line(f"Recordings and store: {folder}"),
+        Line(),
+        *_next_steps(folder),
+    ]
+
+
+def _told(judged: Judged, what: str) -> Line:
+    """Say what a rollout was, and what its decisive verdict."""
+    outcome = judged.outcome
+    action = (outcome.action, STYLES[outcome.action])
+    return Line(Text.assemble((outcome.rollout, "bold"), f" ({what}): ", action, f" at {outcome.time}"))
+
+
+def _harmless(judged: Judged) -> list[Line]:
+    if judged.is_stopped:
+        return [Line("This is a false alarm: nothing was wrong with it.", 2, "red"), *_reasons(judged)]
+    if judged.outcome.action == "advance":
+        return [Line("Every metric was shown to be healthy.", 2)]
+    return [Line("It was never stopped, but the data did not suffice to let it advance.", 2)]
+
+
+def _bad(judged: Judged) -> list[Line]:
+    if not judged.is_stopped:
+        return [Line("This is a miss: it should have been stopped.", 2, "red")]
+    if judged.ticks_hurt is None:
+        onset = f" began at {moment(epoch_ms(judged.truth.onset))}" if judged.truth.onset else " never began"
+        return [Line(f"This is a false alarm: the harm{onset}.", 2, "red"), *_reasons(judged)]
+    tick_s = duration_ms(judged.policy.tick) / 1_000
+    ticks = f"{judged.ticks_hurt} ticks of {tick_s:g} s"
+    return [Line(f"{ticks} after the first bad sample, blaming {named(judged.colos)}.", 2), *_reasons(judged)]
+
+
+def _reasons(judged: Judged) -> list[Line]:
+    """Give the reason that is about a single colo, since it says most, else the first."""
+    reasons = judged.outcome.reasons
+    chosen = next((reason for reason in reasons if reason["colo"]), reasons[0] if reasons else None)
+    return [Line(chosen["sentence"], 2)] if chosen else []
+
+
+def _next_steps(folder: Path) -> list[Line]:
+    recording = shlex.quote(str(folder / "recordings" / BAD))
+    data = "" if folder == DEFAULT_FOLDER else f" --data {shlex.quote(str(folder))}"
+    query = "SELECT time, action, cause, colos FROM verdicts ORDER BY rollout, sequence"
+    return [
+        Line("Next:", 0, "bold"),
+        Line(f"holdfast replay {recording} --json{data}", 2, "cyan", is_command=True),
+        Line(f'holdfast query{data} "{query}"', 2, "cyan", is_command=True),
+        Line(
+            "A recording of your own is a folder like these: metrics.parquet with the columns time, metric, "
+            "colo, value and one for every other label; rollout.yaml and policy.yaml, copied and adapted.",
+            2,
+        ),
+    ]

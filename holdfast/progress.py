@@ -1,0 +1,52 @@
+"""How far a replay has come: a bar on a terminal, and nothing in a pipe."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from streams.replay import Observer
+from streams.replay import Progress as Come
+
+_STEPS = 1_000
+
+
+class Bars:
+    """A bar on standard error for one recording after the other."""
+
+    def __init__(self, recordings: int) -> None:
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("recordings", total=recordings * _STEPS)
+        self._recordings = recordings
+        self._done = 0
+
+    def begin(self, name: str) -> Observer:
+        """Turn to the next recording, and return what its replay reports to."""
+        before = self._done * _STEPS
+        self._done += 1
+        self._bar.update(self._task, description=name, completed=before)
+
+        def observe(come: Come) -> None:
+            part = come.ticks * _STEPS // max(1, come.ticks_total)
+            self._bar.update(self._task, completed=before + part)
+
+        return observe
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()

@@ -1,0 +1,60 @@
+"""JSON Schemas (2020-12) of the documents that people and rollout systems write and read."""
+
+import inspect
+from typing import Any, Final, Literal, get_args
+
+import msgspec
+
+from detectors.policy import Policy
+from rollouts.document import Rollout
+from rollouts.truth import Truth
+from sinks.cloudevents import VerdictEvent
+
+DocumentName = Literal["policy", "rollout", "verdict", "truth"]
+NAMES: Final[tuple[DocumentName, ...]] = get_args(DocumentName)
+
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_MODELS: Final[dict[DocumentName, type]] = {
+    "policy": Policy,
+    "rollout": Rollout,
+    "verdict": VerdictEvent,
+    "truth": Truth,
+}
+_TITLES: Final[dict[DocumentName, str]] = {
+    "policy": "holdfast policy",
+    "rollout": "holdfast rollout",
+    "verdict": "holdfast verdict event",
+    "truth": "holdfast truth of a recording",
+}
+
+
+def schema(name: DocumentName) -> dict[str, Any]:
+    """Return the JSON Schema of a document.
+
+    Parameters
+    ----------
+    name
+        `policy`, `rollout`, `truth`, or `verdict`, which is the whole CloudEvent.
+    """
+    body = _tidied(msgspec.json.schema(_MODELS[name]))
+    return {
+        "$schema": _DIALECT,
+        "$id": f"https://holdfast.dev/schema/{name}.v1.json",
+        "title": _TITLES[name],
+        "description": inspect.cleandoc(_MODELS[name].__doc__ or ""),
+        **body,
+    }
+
+
+def _tidied(part: Any) -> Any:
+    """Take the indentation of the source out of descriptions, and call an enumeration of one a constant."""
+    if isinstance(part, list):
+        return [_tidied(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    tidied = {key: _tidied(value) for key, value in part.items()}
+    if isinstance(tidied.get("description"), str):
+        tidied["description"] = inspect.cleandoc(tidied["description"])
+    if isinstance(tidied.get("enum"), list) and len(tidied["enum"]) == 1:
+        tidied["const"] = tidied.pop("enum")[0]
+    return tidied

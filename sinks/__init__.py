@@ -1,0 +1,1 @@
+"""Data going out: verdicts as CloudEvents, and the store in ClickHouse."""

@@ -1,0 +1,245 @@
+"""Rows put aside in files until all of them are there: how a replay gets into the store whole or not at all.
+
+ClickHouse has no transaction over several tables and inserts. So a replay first writes Arrow files into a
+folder `NNNNNNNN.open`; renaming it to `.ready` is the one atomic step. From then on the rows are the store's:
+they are put in at once, and if the process dies on the way, again when the store is next opened, which is
+harmless since putting in replaces all rows of the source. A folder still `.open` at that time is removed.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Literal, Self
+
+import msgspec
+import pyarrow as pa
+from msgspec import Struct
+
+from detectors.verdict import Verdict
+from sinks.cloudevents import encode, verdict_event
+from sinks.engine import StoreError
+from sinks.schema import ROWS
+
+BATCH_ROWS: Final = 100_000
+"""Rows per file and insert: enough for ClickHouse to be fast, little enough for memory (about 15 MB)."""
+
+OPEN: Final = ".open"
+READY: Final = ".ready"
+SOURCE: Final = "source"
+
+_VERDICTS_MAX: Final = 1_000
+"""Verdicts held as Python objects before they become a table: their bodies can be large."""
+
+_COMPRESSED: Final = pa.ipc.IpcWriteOptions(compression="lz4")
+
+_Row = dict[str, object]
+
+
+class _Rollout(Struct):
+    rollout: str
+    started: datetime
+    mode: Literal["enforce", "shadow"] = "enforce"
+
+
+class _Policy(Struct):
+    policy: str
+
+
+class ReplaySink:
+    """Takes what a replay saw and decided; nothing of it is in the store before `commit`.
+
+    As a context manager it discards the rows unless they were committed inside.
+
+    Parameters
+    ----------
+    folder
+        An empty folder whose name ends with `.open`.
+    source
+        Where the rows come from; `commit` replaces all rows of this source.
+    document, policy_document
+        The rollout and the policy that judged it, as JSON.
+    policy_digest
+        Digest of the policy.
+    put_in
+        Called by `commit` once the folder is ready, to put the rows into the tables.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        source: str,
+        document: bytes,
+        policy_document: bytes,
+        policy_digest: str,
+        put_in: Callable[[], None],
+    ) -> None:
+        self._folder = folder
+        self._source = source
+        self._put_in = put_in
+        self._tables: dict[str, list[pa.Table]] = {name: [] for name in ROWS}
+        self._verdicts: list[_Row] = []
+        self._files = 0
+        self._closed = False
+        rollout = msgspec.json.decode(document, type=_Rollout)
+        self._latest_ms = _epoch_ms(rollout.started)
+        self._rollout: _Row = {
+            "rollout": rollout.rollout,
+            "started": self._latest_ms,
+            "policy": msgspec.json.decode(policy_document, type=_Policy).policy,
+            "mode": rollout.mode,
+            "document": document.decode(),
+            "policy_document": policy_document.decode(),
+            "policy_digest": policy_digest,
+        }
+        (folder / SOURCE).write_bytes(source.encode())
+
+    def cohort_ticks(self, table: pa.Table) -> None:
+        """Take rows of the table `cohort_ticks`, columns by name."""
+        self._append("cohort_ticks", table)
+
+    def evidence(self, table: pa.Table) -> None:
+        """Take rows of the table `evidence`, columns by name."""
+        self._append("evidence", table)
+
+    def verdict(self, rollout: str, time_ms: int, verdict: Verdict) -> None:
+        """Take one verdict, decided on everything up to `time_ms` (end of the tick, epoch milliseconds)."""
+        event = verdict_event(rollout, time_ms, verdict)
+        self._verdicts.append(
+            {
+                "rollout": rollout,
+                "time": time_ms,
+                "sequence": verdict.sequence,
+                "id": event.id,
+                "action": verdict.action,
+                "cause": verdict.cause,
+                "stage": verdict.stage,
+                "binding": verdict.binding,
+                "colos": verdict.scope.colos,
+                "metrics": verdict.scope.metrics,
+                "policy": verdict.policy,
+                "engine": verdict.engine,
+                "body": encode(event).decode(),
+            }
+        )
+        if len(self._verdicts) >= _VERDICTS_MAX:
+            self._fold_verdicts()
+
+    def commit(self) -> None:
+        """Put everything into the store, in place of what was there from this source.
+
+        Raises
+        ------
+        StoreError
+            If the engine refuses; the rows are safe on disk then, and go in when the store is next opened.
+        """
+        self._fold_verdicts()
+        self._append_rows("rollouts", [self._rollout | {"recorded": self._latest_ms}])
+        for name in ROWS:
+            self._write(name, 1)
+        _sync(self._folder)
+        self._folder.rename(self._folder.with_suffix(READY))
+        _sync(self._folder.parent)
+        self._closed = True
+        self._put_in()
+
+    def abort(self) -> None:
+        """Discard the rows; after `commit` this does nothing."""
+        if not self._closed:
+            self._closed = True
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        """Return the sink itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Discard the rows unless they were committed."""
+        self.abort()
+
+    def _fold_verdicts(self) -> None:
+        rows, self._verdicts = self._verdicts, []
+        self._append_rows("verdicts", rows)
+
+    def _append_rows(self, name: str, rows: list[_Row]) -> None:
+        # Columns that holdfast adds (source, version) are missing here, and null.
+        self._append(name, pa.Table.from_pylist(rows, schema=_without_added(ROWS[name])))
+
+    def _append(self, name: str, table: pa.Table) -> None:
+        if self._closed:
+            message = f"this replay of {self._source} is closed; nothing can be added to it"
+            raise StoreError(message)
+        if table.num_rows == 0:
+            return
+        if "time" in table.column_names:
+            self._latest_ms = max(self._latest_ms, int(table["time"].cast(pa.int64()).to_numpy().max()))
+        self._tables[name].append(_complete(name, table, self._source))
+        self._write(name, BATCH_ROWS)
+
+    def _write(self, name: str, rows_min: int) -> None:
+        """Move full batches of a table to files, and keep a rest of less than `rows_min` rows."""
+        waiting = sum(table.num_rows for table in self._tables[name])
+        if waiting < rows_min:
+            return
+        table = pa.concat_tables(self._tables[name]).combine_chunks()
+        written = 0
+        while table.num_rows - written >= rows_min:
+            self._write_file(name, table.slice(written, BATCH_ROWS))
+            written += min(BATCH_ROWS, table.num_rows - written)
+        self._tables[name] = [table.slice(written)]
+
+    def _write_file(self, name: str, table: pa.Table) -> None:
+        self._files += 1
+        path = self._folder / f"{name}.{self._files:08d}"
+        try:
+            with path.open("wb") as file:
+                with pa.ipc.new_stream(file, table.schema, options=_COMPRESSED) as writer:
+                    writer.write_table(table)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            message = f"cannot write {path}: {error.strerror or error}"
+            raise StoreError(message) from error
+
+
+def _complete(name: str, table: pa.Table, source: str) -> pa.Table:
+    """Give a table all columns of its rows, in order, and NaN or an empty string for null.
+
+    ClickHouse would read a null as the column's default, and a missing measurement is not 0.
+    """
+    count = table.num_rows
+    added = {
+        "source": pa.repeat(pa.scalar(source), count),
+        "version": pa.repeat(pa.scalar(0, pa.uint64()), count),
+    }
+    columns = []
+    for field in ROWS[name]:
+        column = added[field.name] if field.name in added else table[field.name].cast(field.type)
+        if column.null_count:
+            absent = float("nan") if pa.types.is_floating(field.type) else ""
+            column = column.fill_null(absent)
+        columns.append(column)
+    return pa.table(columns, schema=ROWS[name])
+
+
+def _without_added(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([field for field in schema if field.name not in {"source", "version"}])
+
+
+def _epoch_ms(time: datetime) -> int:
+    aware = time if time.tzinfo else time.replace(tzinfo=UTC)
+    return round(aware.timestamp() * 1_000)
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder durable, so that after a power cut a ready replay is a complete one."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,231 @@
+"""The store: ClickHouse in a folder of this machine, owned by one process at a time."""
+
+import fcntl
+import os
+import shutil
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TextIO
+
+import pyarrow as pa
+
+from sinks.engine import Engine, StoreBusy, StoreError
+from sinks.schema import FOUNDATION, ROWS, STEPS, checksums
+from sinks.staging import OPEN, READY, SOURCE, ReplaySink
+
+__all__ = ["DEFAULT_FOLDER", "ReplaySink", "Store", "StoreBusy", "StoreError"]
+
+DEFAULT_FOLDER: Final = Path("holdfast-data")
+
+
+class Store:
+    r"""Keeps cohort ticks, evidence, verdicts and rollouts, and answers questions about them in SQL.
+
+    In the folder lie `clickhouse/` (the engine's files), `staging/` (replays on their way in) and `lock`.
+    A store may be used from several threads; each call waits for the one before.
+
+    Parameters
+    ----------
+    folder
+        Made if it does not exist.
+
+    Raises
+    ------
+    StoreBusy
+        If another process has the folder open.
+    StoreError
+        If the folder cannot be written, or was made by a holdfast with another schema.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder, Store(Path(folder)) as store:
+    ...     store.query("SELECT count() FROM verdicts", "CSV")
+    b'0\n'
+    """
+
+    def __init__(self, folder: Path = DEFAULT_FOLDER) -> None:
+        self._staging = folder / "staging"
+        self._replays = 0
+        self._mutex = threading.RLock()
+        with ExitStack() as opened:
+            lock = opened.enter_context(_locked(folder))
+            self._staging.mkdir(exist_ok=True)
+            self._engine: Engine | None = Engine((folder / "clickhouse").absolute())
+            opened.callback(self._engine.close)
+            _establish(self._engine, folder)
+            for unfinished in self._staging.glob(f"*{OPEN}"):
+                shutil.rmtree(unfinished)
+            self._put_in()
+            opened.pop_all()
+        self._lock: TextIO = lock
+
+    def sink(self, *, source: str, document: bytes, policy_document: bytes, policy_digest: str) -> ReplaySink:
+        """Begin a replay: what goes into the sink is in the store after its `commit`, all at once.
+
+        The rows then replace everything that was there from `source`, also when the policy was another
+        one: whoever tunes a policy replays a recording a hundred times, and a count of verdicts should
+        still count each once. To keep two policies side by side, give them different sources.
+
+        Parameters
+        ----------
+        source
+            Where the rows come from, as in `replay:<recording>`.
+        document, policy_document
+            The rollout and the policy that judges it, as JSON.
+        policy_digest
+            Digest of the policy.
+        """
+        self._opened()
+        self._replays += 1
+        folder = self._staging / f"{self._replays:08d}{OPEN}"
+        folder.mkdir()
+        return ReplaySink(
+            folder,
+            source=source,
+            document=document,
+            policy_document=policy_document,
+            policy_digest=policy_digest,
+            put_in=self._put_in,
+        )
+
+    def query(self, sql: str, form: str = "PrettyCompact") -> bytes:
+        """Answer a query, which may only read, in any format that ClickHouse knows.
+
+        Tables need no database before their name and no FINAL: rows come deduplicated.
+
+        Returns
+        -------
+        bytes
+            What ClickHouse wrote: text in UTF-8 for most formats, and whatever Parquet and the like are.
+
+        Raises
+        ------
+        StoreError
+            With the useful part of ClickHouse's message.
+        """
+        with self._mutex:
+            return self._opened().read(sql, form)
+
+    def arrow(self, sql: str) -> pa.Table:
+        """Answer a query as an Arrow table."""
+        answer = self.query(sql, "Arrow")
+        return pa.ipc.open_file(pa.py_buffer(answer)).read_all() if answer else pa.table({})
+
+    def close(self) -> None:
+        """Close the store; after this another process may open the folder. Closing twice is harmless."""
+        with self._mutex:
+            if self._engine is not None:
+                self._engine.close()
+                self._engine = None
+                self._lock.close()
+
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the store."""
+        self.close()
+
+    def _opened(self) -> Engine:
+        if self._engine is None:
+            message = "the store is closed"
+            raise StoreError(message)
+        return self._engine
+
+    def _put_in(self) -> None:
+        """Put the rows of every ready replay into the tables, oldest first, and remove its folder.
+
+        Safe to repeat after a crash at any point. Queries wait for it, so nobody sees a replay by halves.
+        """
+        with self._mutex:
+            engine = self._opened()
+            for ready in sorted(self._staging.glob(f"*{READY}")):
+                try:
+                    _replace(engine, ready)
+                except StoreError as error:
+                    message = (
+                        f"the replay in {ready} could not be stored: {error}. It is tried again when the "
+                        "store is next opened; to give the replay up, delete that folder"
+                    )
+                    raise StoreError(message) from error
+                shutil.rmtree(ready)
+
+
+def _locked(folder: Path) -> TextIO:
+    """Make the folder, and hold its lock for as long as the returned file is open.
+
+    The kernel lets go of the lock when a process ends, however it ends; the number in it is for people.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("a+", encoding="ascii")
+    except OSError as error:
+        message = f"the store {folder} cannot be written: {error.strerror}"
+        raise StoreError(message) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        owner = file.read().strip() or "unknown"
+        file.close()
+        message = f"the store {folder} is in use by another holdfast (process {owner}); a store has one owner"
+        raise StoreBusy(message) from error
+    except OSError as error:
+        file.close()
+        message = f"the store {folder} cannot be locked: {error.strerror}"
+        raise StoreError(message) from error
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+def _establish(engine: Engine, folder: Path) -> None:
+    """Create the tables in a new store, and refuse one whose schema is not this one."""
+    for statement in FOUNDATION:
+        engine.run(statement)
+    wanted = checksums()
+    answer = engine.run("SELECT version, checksum FROM holdfast.schema_version FINAL ORDER BY version")
+    found = {int(version): checksum for version, checksum in map(str.split, answer.decode().splitlines())}
+    if found and found != wanted:
+        message = (
+            f"the store {folder} has schema {_named(found)}, and this holdfast has schema {_named(wanted)}; "
+            "use the holdfast that made it, or another folder"
+        )
+        raise StoreError(message)
+    if not found:
+        for step in STEPS:
+            engine.run(step.statement)
+        # Last: a store whose making was interrupted has no version yet, and is made again.
+        for version, checksum in wanted.items():
+            engine.run(
+                "INSERT INTO holdfast.schema_version SELECT {version:UInt32}, {checksum:String}",
+                {"version": str(version), "checksum": checksum},
+            )
+
+
+def _named(versions: dict[int, str]) -> str:
+    version = max(versions)
+    return f"version {version} ({versions[version]})"
+
+
+def _replace(engine: Engine, ready: Path) -> None:
+    """Put the rows of one replay in the place of what its source had before.
+
+    Deleting by source, rather than letting rows replace rows by key, also removes those that another policy
+    made and this one does not. Tables without such rows are left alone, since a deletion touches every part.
+    """
+    source = (ready / SOURCE).read_bytes().hex()
+    for table, rows in ROWS.items():
+        which = {"table": table, "source": source}
+        count = "SELECT count() FROM holdfast.{table:Identifier} WHERE source = unhex({source:String})"
+        if engine.run(count, which) != b"0\n":
+            engine.run("DELETE FROM holdfast.{table:Identifier} WHERE source = unhex({source:String})", which)
+        for path in sorted(ready.glob(f"{table}.*")):
+            engine.insert(table, rows.names, path.read_bytes())

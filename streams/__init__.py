@@ -1,0 +1,1 @@
+"""Data coming in and flowing through: recordings, series, ticks, cohorts, the judge and the replay."""

@@ -1,0 +1,152 @@
+"""Aggregate: samples in, cohort ticks out, tick by tick as the watermark passes."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.clock import NEVER, Clock
+from streams.cohorts import CohortTicks
+from streams.layout import Layout
+from streams.recording import NO_TIME
+from streams.reduction import Cells, Reducer
+
+CELLS_MAX: Final = 1 << 22
+"""Largest block, in cells of matrix row x tick: bounds the memory of one reduction."""
+
+
+class Aggregate:
+    """Reduces one partition's samples to cohort ticks.
+
+    Parameters
+    ----------
+    layout
+        Where each series goes.
+    unit_of_series
+        [series] The unit that sends each series.
+    tick_ms
+        Length of a tick.
+    lateness_ms, ahead_ms
+        See `streams.clock.Clock`.
+    gap
+        For how many ticks a gauge or rate holds its last value, and a counter remembers it.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        unit_of_series: NDArray[np.int32],
+        tick_ms: int,
+        lateness_ms: int,
+        ahead_ms: int,
+        gap: int,
+    ) -> None:
+        self._layout = layout
+        self._unit = unit_of_series
+        self._units = int(unit_of_series.max(initial=-1)) + 1
+        self._tick_ms = tick_ms
+        self._clock = Clock(lateness_ms, ahead_ms)
+        self._reducer = Reducer(layout, gap)
+        self._open: list[Cells] = []
+        self._next: int | None = None  # the first open tick
+        self.samples = 0
+        self._dropped: Counter[str] = Counter()
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """Samples that are in no tick, by reason."""
+        reasons = self._dropped.copy()
+        reasons["duplicate"] += self._reducer.duplicates
+        reasons["incomplete_histogram"] += self._reducer.incomplete
+        return +reasons
+
+    def push(
+        self, series: NDArray[np.int32], time: NDArray[np.int64], value: NDArray[np.float64]
+    ) -> Iterator[CohortTicks]:
+        """Take samples [row] that start on a multiple of `STEP_ROWS`, and yield the ticks that they close."""
+        self.samples += len(time)
+        odd = self._unusable(series, time, value)
+        if odd.any():
+            time = np.where(odd, NEVER, time)
+            series = np.where(odd, 0, series)
+        # Unusable rows stay, as those of a unit that never was, so that the clock steps where it would.
+        unit = np.where(odd, self._units, self._unit[series]).astype(np.int32)
+        watermark, future = self._clock.step(time, unit, self._units + 1, len(self._unit))
+        tick = -(-time // self._tick_ms)
+        late = (tick * self._tick_ms <= watermark) & ~odd
+        future &= ~odd
+        row = self._layout.row_of_series[series]
+        usable = ~(late | future | odd)
+        self._count("late", late)
+        self._count("future", future)
+        self._count("not_judged", (row < 0) & usable)
+        keep = usable & (row >= 0)
+        if not keep.all():
+            row, tick, time, value = row[keep], tick[keep], time[keep], value[keep]
+        self._open.append(Cells(row, tick, time, value))
+        yield from self._close(self._clock.watermark_ms // self._tick_ms)
+
+    def finish(self) -> Iterator[CohortTicks]:
+        """End of the input: close and yield all ticks that are open."""
+        last = max((int(cells.tick.max()) for cells in self._open if len(cells.tick)), default=None)
+        if last is not None:
+            yield from self._close(last)
+
+    def _unusable(
+        self, series: NDArray[np.int32], time: NDArray[np.int64], value: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """Tell which samples say nothing [row], and count each under its reason."""
+        odd: NDArray[np.bool_] = ~np.isfinite(value) | (time == NO_TIME) | (series < 0)
+        if odd.any():
+            unnamed, timeless = series < 0, time == NO_TIME
+            self._count("no_metric_or_colo", unnamed)
+            self._count("no_time", timeless & ~unnamed)
+            named = ~unnamed & ~timeless
+            self._count("nan", np.isnan(value) & named)
+            self._count("infinite", np.isinf(value) & named)
+        return odd
+
+    def _count(self, reason: str, rows: NDArray[np.bool_]) -> None:
+        count = int(np.count_nonzero(rows))
+        if count:
+            self._dropped[reason] += count
+
+    def _close(self, last: int) -> Iterator[CohortTicks]:
+        """Close all ticks up to `last`, in blocks of bounded size."""
+        if not self._open:
+            return
+        cells = _joined(self._open)
+        self._open = [cells]
+        if not len(cells.tick):
+            return
+        if self._next is None:
+            self._next = int(cells.tick.min())
+        block = max(1, CELLS_MAX // max(1, self._layout.bounds[2]))
+        while self._next <= last:
+            ticks = min(block, last - self._next + 1)
+            chosen = cells.tick < self._next + ticks
+            inside = _take(cells, np.flatnonzero(chosen))
+            cells = _take(cells, np.flatnonzero(~chosen))
+            placed = Cells(inside.row, inside.tick - self._next, inside.time, inside.value)
+            yield self._reducer.reduce(self._next, ticks, placed)
+            self._next += ticks
+            self._open = [cells]
+
+
+def _joined(parts: list[Cells]) -> Cells:
+    if len(parts) == 1:
+        return parts[0]
+    return Cells(
+        np.concatenate([part.row for part in parts]),
+        np.concatenate([part.tick for part in parts]),
+        np.concatenate([part.time for part in parts]),
+        np.concatenate([part.value for part in parts]),
+    )
+
+
+def _take(cells: Cells, rows: NDArray[np.intp]) -> Cells:
+    if len(rows) == len(cells.row):
+        return cells
+    return Cells(cells.row[rows], cells.tick[rows], cells.time[rows], cells.value[rows])

@@ -1,0 +1,280 @@
+"""How the series of a catalogue are laid out as the rows of a matrix, and which of them add up to what."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from detectors.errors import BadInput
+from detectors.policy import Metric, Policy
+from streams.catalogue import Catalogue
+from streams.cohorts import RowKey
+from streams.membership import Membership, Units
+
+GAUGE: Final = 0
+CUMULATIVE: Final = 1
+DELTA: Final = 2
+UNUSED: Final = -1
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """How one metric of the policy is summed.
+
+    `fold` [unit-row, series-row] adds the series of a unit; None where each unit has a single series.
+    `group` [row, unit-row] adds the units of a cohort. Its rows stand for `keys`.
+    """
+
+    metric: int
+    kind: str
+    keys: tuple[RowKey, ...]
+    rows: Rows
+    fold: csr_array | None
+    group: csr_array
+    total_rows: Rows | None = None
+    total_group: csr_array | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The matrix rows of a catalogue, in canonical order: gauges, cumulative counters, deltas.
+
+    Attributes
+    ----------
+    row_of_series
+        [series] Matrix row, or -1 if the policy does not judge the series.
+    series
+        [matrix row] The series behind each row.
+    bounds
+        Where gauges end, where cumulative counters end, and the number of rows.
+    rate_rows
+        Matrix rows whose sample times are needed, because a rate is increase over elapsed time.
+    unit
+        [matrix row] The unit that sends it.
+    family
+        [matrix row] Counters of one unit that live and die together: the buckets of a histogram, the codes of
+        a counter, the bad and the total of a ratio.
+    twin
+        [matrix row] Series that are the same but for the labels a rollout's selectors look at, as when a change
+        relabels its hosts.
+    bundle
+        [matrix row] The buckets of one histogram, which mean something only together; -1 for other rows.
+    """
+
+    row_of_series: NDArray[np.int32]
+    series: Rows
+    bounds: tuple[int, int, int]
+    rate_rows: Rows
+    unit: NDArray[np.int32]
+    family: NDArray[np.int64]
+    twin: NDArray[np.int64]
+    bundle: NDArray[np.int64]
+    parts: tuple[Part, ...]
+    reporting: Part
+
+
+def build(catalogue: Catalogue, units: Units, membership: Membership, policy: Policy, moving: Sequence[str]) -> Layout:
+    """Lay out the series of `catalogue` that `policy` judges.
+
+    Parameters
+    ----------
+    moving
+        Labels that the rollout's selectors look at, and that the change itself may therefore change.
+
+    Raises
+    ------
+    BadInput
+        If a metric of the policy has no series, or one series is used both as a gauge and as a counter.
+    """
+    kind, family_name = _kinds(catalogue, policy)
+    used = np.flatnonzero(kind != UNUSED)
+    ranks = [catalogue.ranks(name)[used] for name in catalogue.labels]
+    series = used[np.lexsort(np.stack([*ranks, kind[used]]))]
+    row_of_series = np.full(len(catalogue), -1, np.int32)
+    row_of_series[series] = np.arange(len(series), dtype=np.int32)
+    kinds = kind[series]
+    bounds = (int((kinds == GAUGE).sum()), int((kinds != DELTA).sum()), len(series))
+    unit = units.of_series[series]
+    fixed = [name for name in catalogue.labels if name not in moving or name == "colo"]
+    plan = _Plan(catalogue, units, membership, series, unit)
+    parts = tuple(_part(plan, index, metric) for index, metric in enumerate(policy.metrics))
+    buckets = [part.rows for part in parts if part.kind == "histogram"]
+    apart = [catalogue.ranks(name)[series] for name in catalogue.labels if name != "le"]
+    is_bucket = np.isin(np.arange(len(series)), np.concatenate([np.empty(0, np.intp), *buckets]))
+    rates = [part.rows for part in parts if part.kind == "counter"]
+    rate_rows = np.unique(np.concatenate(rates)) if rates else np.empty(0, np.intp)
+    return Layout(
+        row_of_series,
+        series,
+        bounds,
+        rate_rows[rate_rows < bounds[1]],
+        unit,
+        family_name[series] * len(units) + unit,
+        _identify([catalogue.ranks(name)[series] for name in fixed], unit),
+        np.where(is_bucket, _identify(apart, unit), -1),
+        parts,
+        _reporting(plan, len(policy.metrics)),
+    )
+
+
+def _kinds(catalogue: Catalogue, policy: Policy) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+    """Tell for each series [series] how it is read, and to which family of counters it belongs."""
+    kind = np.full(len(catalogue), UNUSED, np.int8)
+    family = np.arange(len(catalogue.values("metric")), dtype=np.int64)[catalogue.codes("metric")]
+    for metric in policy.metrics:
+        counter = CUMULATIVE if metric.temporality == "cumulative" else DELTA
+        for name, wanted in _sources(metric, counter):
+            mask = series_of(catalogue, name, metric)
+            clash = mask & (kind != UNUSED) & (kind != wanted)
+            if clash.any():
+                msg = f"policy: metrics: `{name}` is read both as a gauge and as a counter, or as both kinds of counter"
+                raise BadInput(msg)
+            kind[mask] = wanted
+        if metric.ratio:
+            bad, total = (series_of(catalogue, name, metric) for name in (metric.ratio.bad, metric.ratio.total))
+            if bad.any() and total.any():
+                merged = min(family[bad].min(), family[total].min())
+                family[np.isin(family, [*set(family[bad]), *set(family[total])])] = merged
+    return kind, family
+
+
+def _sources(metric: Metric, counter: int) -> list[tuple[str, int]]:
+    if metric.ratio:
+        return [(metric.ratio.bad, counter), (metric.ratio.total, counter)]
+    if metric.gauge:
+        return [(metric.gauge, GAUGE)]
+    return [(metric.counter or metric.histogram or "", counter)]
+
+
+def series_of(catalogue: Catalogue, name: str, metric: Metric) -> NDArray[np.bool_]:
+    """Tell for each series [series] whether it bears this metric name and fits the metric's `select`."""
+    names = catalogue.values("metric")
+    code = names.index(name) if name in names else -1
+    fits: NDArray[np.bool_] = (catalogue.codes("metric") == code) & catalogue.matches(metric.select)
+    return fits
+
+
+def _identify(ranks: list[NDArray[np.int64]], unit: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Give each distinct combination of labels within a unit a number: [label][row] to [row]."""
+    _, inverse = np.unique(np.stack([*ranks, unit]), axis=1, return_inverse=True)
+    return inverse.reshape(-1).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What every part needs: the matrix rows' series and units, and the cohort of each unit."""
+
+    catalogue: Catalogue
+    units: Units
+    membership: Membership
+    series: Rows
+    unit: NDArray[np.int32]
+
+    def rows(self, name: str, metric: Metric) -> Rows:
+        return np.flatnonzero(series_of(self.catalogue, name, metric)[self.series])
+
+    def groups(
+        self, metric: int, unit: NDArray[np.int32], edge: NDArray[np.float64] | None = None
+    ) -> tuple[tuple[RowKey, ...], csr_array]:
+        """Group members [member] by edge, colo and signature: the keys, and the matrix that adds them."""
+        edges = np.zeros(len(unit)) if edge is None else edge
+        names = [
+            RowKey(metric, float(e), self.units.colo[u], self.units.region[u], int(self.membership.signature[u]))
+            for e, u in zip(edges, unit, strict=True)
+        ]
+        keys = tuple(sorted(set(names)))
+        row = {key: index for index, key in enumerate(keys)}
+        return keys, adding(np.array([row[name] for name in names], np.intp), len(keys))
+
+
+def adding(row: NDArray[np.intp], rows: int) -> csr_array:
+    """Return the matrix [row, member] that adds members to their rows, in the order in which they stand.
+
+    A sparse product adds strictly one after the other, so that a member that is absent (zero) changes no
+    bit; numpy's own sums add in pairs, and their result depends on how many members there are.
+    """
+    order = np.argsort(row, kind="stable")
+    starts = np.searchsorted(row[order], np.arange(rows + 1))
+    return csr_array((np.ones(len(row)), order, starts), shape=(rows, len(row)))
+
+
+def _part(plan: _Plan, index: int, metric: Metric) -> Part:
+    if metric.ratio:
+        return _ratio(plan, index, metric)
+    if metric.histogram:
+        return _histogram(plan, index, metric)
+    name = metric.gauge or metric.counter or ""
+    rows = plan.rows(name, metric)
+    if not len(rows):
+        raise BadInput(_lacking(plan.catalogue, index, metric, name))
+    distinct, member = np.unique(plan.unit[rows], return_inverse=True)
+    fold = None
+    if len(distinct) < len(rows):
+        fold = adding(member, len(distinct))
+    else:
+        rows = rows[np.argsort(plan.unit[rows], kind="stable")]
+    keys, group = plan.groups(index, distinct)
+    return Part(index, "gauge" if metric.gauge else "counter", keys, rows, fold, group)
+
+
+def _ratio(plan: _Plan, index: int, metric: Metric) -> Part:
+    assert metric.ratio is not None
+    totals = plan.rows(metric.ratio.total, metric)
+    if not len(totals):
+        raise BadInput(_lacking(plan.catalogue, index, metric, metric.ratio.total))
+    keys, total_group = plan.groups(index, plan.unit[totals])
+    bad = plan.rows(metric.ratio.bad, metric)
+    # Bad events of a unit without a total have nothing to be a share of.
+    bad = bad[np.isin(plan.unit[bad], plan.unit[totals])]
+    names, group = plan.groups(index, plan.unit[bad])
+    position = {key: row for row, key in enumerate(keys)}
+    spread = adding(np.array([position[name] for name in names], np.intp), len(keys))
+    return Part(index, "ratio", keys, bad, None, csr_array(spread @ group), totals, total_group)
+
+
+def _histogram(plan: _Plan, index: int, metric: Metric) -> Part:
+    name = metric.histogram or ""
+    rows = plan.rows(name, metric)
+    if not len(rows):
+        raise BadInput(_lacking(plan.catalogue, index, metric, name))
+    texts = plan.catalogue.values("le")
+    codes = plan.catalogue.codes("le")[plan.series[rows]]
+    edges = np.array([_edge(text) for text in texts])[codes]
+    if np.isnan(edges).any():
+        wrong = texts[codes[np.isnan(edges)][0]]
+        msg = f"metrics.parquet: `{name}` has a series with le={wrong!r}; allowed is a number or +Inf"
+        raise BadInput(msg)
+    without = set(plan.unit[rows].tolist()) - set(plan.unit[rows[np.isinf(edges)]].tolist())
+    if without:
+        unit = min(without)
+        msg = f"metrics.parquet: `{name}` of {plan.units.name[unit]} has no bucket le=+Inf, which holds all events"
+        raise BadInput(msg)
+    keys, group = plan.groups(index, plan.unit[rows], edges)
+    return Part(index, "histogram", keys, rows, None, group)
+
+
+def _edge(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _reporting(plan: _Plan, index: int) -> Part:
+    """Lay out the implicit metric: units that should report, and those that do."""
+    unit = np.arange(len(plan.units), dtype=np.int32)
+    keys, group = plan.groups(index, unit)
+    fold = adding(plan.unit.astype(np.intp), len(plan.units))
+    return Part(index, "reporting", keys, np.arange(len(plan.series)), fold, group)
+
+
+def _lacking(catalogue: Catalogue, index: int, metric: Metric, name: str) -> str:
+    present = ", ".join(sorted(name for name in catalogue.values("metric") if name)[:12])
+    where = f"policy: metrics[{index}] ({metric.name})"
+    chosen = f" with labels {metric.select}" if metric.select else ""
+    return f"{where}: the recording has no series `{name}`{chosen}; it has: {present}"

@@ -1,0 +1,190 @@
+"""Who has the change: units, and the stage and control of each, resolved from the labels of their series."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.errors import BadInput
+from streams.catalogue import Catalogue
+
+Selector = dict[str, str | list[str]]
+
+NOT_REACHED: Final = -1
+"""Stage of a unit that no stage of the plan reaches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of a plan, in ticks. Tick k is the one that ends at k times the tick length.
+
+    `started`: the first live tick, or None if the stage has not begun within the data. `deadline` and `bake`
+    count from there; `settle` is the number of first live ticks whose comparisons are ignored.
+    """
+
+    name: str
+    canary: Selector
+    control: Selector | None
+    started: int | None
+    bake: int
+    deadline: int | None
+    settle: int
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """The units of a catalogue, in canonical order.
+
+    `of_series` [series] is the unit of each series; `colo` [unit] and `name` [unit] name them.
+    """
+
+    of_series: NDArray[np.int32]
+    colo: list[str]
+    name: list[str]
+    region: list[str]
+
+    def __len__(self) -> int:
+        """Return the number of units."""
+        return len(self.colo)
+
+
+def find_units(catalogue: Catalogue, unit_label: str, region_label: str) -> Units:
+    """Group series into units: one colo and one value of the unit label.
+
+    Series without the unit label (aggregated before they came here) form a unit with the series that share all
+    their labels but metric and bucket.
+    """
+    ranks = {name: catalogue.ranks(name) for name in catalogue.labels}
+    has_unit = catalogue.codes(unit_label) > 0
+    keys = [catalogue.ranks("colo"), catalogue.ranks(unit_label)]
+    rest = [name for name in catalogue.labels if name not in ("metric", "le", "colo", unit_label)]
+    keys += [np.where(has_unit, 0, ranks[name]) for name in rest]
+    _, first, inverse = np.unique(np.stack(keys), axis=1, return_index=True, return_inverse=True)
+    text = {name: _texts(catalogue, name, first) for name in [*rest, "colo", unit_label, region_label]}
+    names = [
+        host or ",".join(f"{name}={text[name][i]}" for name in rest if text[name][i])
+        for i, host in enumerate(text[unit_label])
+    ]
+    return Units(inverse.reshape(-1).astype(np.int32), text["colo"], names, text[region_label])
+
+
+def _texts(catalogue: Catalogue, label: str, series: NDArray[np.intp]) -> list[str]:
+    values = catalogue.values(label)
+    return [values[code] for code in catalogue.codes(label)[series]]
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """The signature of each unit under one rollout.
+
+    `stage` [unit]: the first stage whose canary selector matches, or `NOT_REACHED`. `control` [unit, stage]:
+    whether the unit may serve as a control of the stage, as long as the change has not reached it.
+    `signature` [unit]: dense ids of the distinct combinations, which `signatures` spells out.
+    """
+
+    stage: NDArray[np.int32]
+    control: NDArray[np.bool_]
+    signature: NDArray[np.int32]
+    signatures: tuple[tuple[int, tuple[bool, ...]], ...]
+
+    def canary(self, stage: int) -> NDArray[np.bool_]:
+        """Tell for each signature [signature] whether it is the canary of `stage`."""
+        return np.array([reached == stage for reached, _ in self.signatures])
+
+    def controls(self, stage: int) -> NDArray[np.bool_]:
+        """Tell for each signature [signature] whether it is the control of `stage`."""
+        return np.array(
+            [(reached > stage or reached == NOT_REACHED) and allowed[stage] for reached, allowed in self.signatures]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sightings:
+    """When each series [series] was first and last seen, in epoch milliseconds."""
+
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+
+def resolve(
+    catalogue: Catalogue, units: Units, stages: Sequence[Stage], seen: Sightings, tick_ms: int, place: str
+) -> Membership:
+    """Resolve the stages' selectors to units.
+
+    A unit belongs where its labels put it once the stage has begun; this then holds for its past too, since a
+    change often changes labels itself. A unit not heard of since belongs where its earlier labels put it.
+
+    Raises
+    ------
+    BadInput
+        If a selector matches nothing, or one unit is both canary and control at the same time.
+    """
+    stage_of = np.full(len(units), NOT_REACHED, np.int32)
+    control = np.ones((len(units), len(stages)), np.bool_)
+    problems: list[str] = []
+    for index, stage in enumerate(stages):
+        start = (stage.started - 1) * tick_ms if stage.started is not None else np.iinfo(np.int64).min
+        current = seen.last > start
+        silent = ~_any(units, current)
+        current |= silent[units.of_series]
+        by_canary = catalogue.matches(stage.canary) & current
+        canary = _any(units, by_canary)
+        where = f"{place}: stages[{index}]"
+        if not canary.any():
+            problems.append(
+                f"{where}.canary: no series matches {stage.canary}; {_what_is_there(catalogue, stage.canary)}"
+            )
+        stage_of[canary & (stage_of == NOT_REACHED)] = index
+        if stage.control is None:
+            continue
+        by_control = catalogue.matches(stage.control) & current
+        control[:, index] = _any(units, by_control) & ~canary
+        if not by_control.any():
+            problems.append(
+                f"{where}.control: no series matches {stage.control}; {_what_is_there(catalogue, stage.control)}"
+            )
+        both = _at_once(units, by_canary, by_control, seen, tick_ms)
+        if both.any():
+            named = ", ".join(units.name[i] for i in np.flatnonzero(both)[:3])
+            problems.append(
+                f"{where}: {int(both.sum())} unit(s) are canary and control at the same time ({named}); "
+                "the two selectors must not overlap"
+            )
+    if problems:
+        raise BadInput("\n".join(problems))
+    rows = np.concatenate([stage_of[:, None], control.astype(np.int32)], axis=1)
+    distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
+    spelled = tuple((int(row[0]), tuple(bool(flag) for flag in row[1:])) for row in distinct)
+    return Membership(stage_of, control, inverse.reshape(-1).astype(np.int32), spelled)
+
+
+def _any(units: Units, series: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell for each unit [unit] whether any of its series is marked."""
+    return np.bincount(units.of_series, series, len(units)) > 0
+
+
+def _at_once(
+    units: Units, canary: NDArray[np.bool_], control: NDArray[np.bool_], seen: Sightings, tick_ms: int
+) -> NDArray[np.bool_]:
+    """Find the units that still answered to the control selector well after they first answered to the canary's.
+
+    A host that is relabelled in the middle of a stage passes from one to the other: that is no overlap.
+    """
+    first = np.full(len(units), np.iinfo(np.int64).max)
+    last = np.full(len(units), np.iinfo(np.int64).min)
+    np.minimum.at(first, units.of_series[canary], seen.first[canary])
+    np.maximum.at(last, units.of_series[control], seen.last[control])
+    is_both = _any(units, canary) & _any(units, control)
+    return is_both & (last > first + 2 * tick_ms) | _any(units, canary & control)
+
+
+def _what_is_there(catalogue: Catalogue, selector: Selector) -> str:
+    """Name values that the selector's labels have, for an error message."""
+    parts = []
+    for label in selector:
+        names = sorted(name for name in catalogue.values(label) if name)
+        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        parts.append(f"`{label}` is one of: {shown}" if names else f"no series has a label `{label}`")
+    return "; ".join(parts)

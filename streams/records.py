@@ -1,0 +1,59 @@
+"""The rows that a judged tick leaves behind: what sinks receive, as Arrow tables with these schemas."""
+
+from typing import Final, Protocol
+
+import pyarrow as pa
+
+from detectors.verdict import Verdict
+
+_TIME: Final = pa.timestamp("ms", tz="UTC")
+
+COHORT_TICKS: Final = pa.schema(
+    [
+        ("rollout", pa.string()),
+        ("time", _TIME),  # end of the tick
+        ("stage", pa.string()),
+        ("metric", pa.string()),
+        ("edge", pa.float64()),  # histogram bucket edge; 0 for every other kind
+        ("colo", pa.string()),
+        ("cohort", pa.string()),  # canary or control
+        ("units", pa.float64()),  # units with a value in this tick
+        ("sum", pa.float64()),  # gauges and rates: sum over units
+        ("sum_squares", pa.float64()),
+        ("bad", pa.float64()),  # ratios: events; histograms: events slower than the edge
+        ("total", pa.float64()),
+    ]
+)
+"""One row per comparison side and tick: the mergeable sums that the judge worked on."""
+
+EVIDENCE: Final = pa.schema(
+    [
+        ("rollout", pa.string()),
+        ("time", _TIME),
+        ("stage", pa.string()),
+        ("metric", pa.string()),
+        ("edge", pa.float64()),
+        ("level", pa.string()),  # fleet, region or colo
+        ("place", pa.string()),  # name of the region or colo; empty for the fleet
+        ("effect", pa.float64()),  # log ratio, or units of the metric's scale; positive is an increase
+        ("lower", pa.float64()),  # anytime-valid interval of the effect
+        ("upper", pa.float64()),
+        ("log_e", pa.float64()),  # natural logarithm of the e-value against the tolerated degradation
+        ("mde", pa.float64()),  # smallest degradation that could be seen by now
+        ("information", pa.float64()),  # in units of one average tick of the pre-period
+    ]
+)
+"""One row per comparison and live tick."""
+
+
+class Sink(Protocol):
+    """Where a replay or a worker puts what it saw and decided."""
+
+    def cohort_ticks(self, table: pa.Table) -> None:
+        """Take rows of `COHORT_TICKS`."""
+
+    def evidence(self, table: pa.Table) -> None:
+        """Take rows of `EVIDENCE`."""
+
+    def verdict(self, rollout: str, time_ms: int, verdict: Verdict) -> None:
+        """Take one verdict, decided on everything up to `time_ms` (end of the tick, epoch milliseconds)."""

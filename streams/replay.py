@@ -1,0 +1,199 @@
+"""Replay: a recording through the same aggregate and judge that guard production."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from detectors.errors import BadInput
+from detectors.policy import Policy
+from detectors.verdict import Verdict
+from streams.aggregate import Aggregate
+from streams.journal import Journal
+from streams.judge import Judge, Judged
+from streams.layout import build
+from streams.membership import Stage, find_units, resolve
+from streams.plan import Plan
+from streams.recording import ROWS_PER_READ, MetricsFile
+from streams.records import Sink
+from streams.scan import Scan, in_steps, scan
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a replay has come.
+
+    Attributes
+    ----------
+    time_ms
+        End of the last judged tick.
+    ticks, ticks_total
+        Live ticks judged, and how many there will be at most.
+    samples, samples_total
+        Samples read, and rows in the file.
+    log_e
+        Per metric, the logarithm of its e-value.
+    verdict
+        The verdict in force.
+    """
+
+    rollout: str
+    time_ms: int
+    ticks: int
+    ticks_total: int
+    samples: int
+    samples_total: int
+    log_e: Mapping[str, float]
+    verdict: Verdict | None
+
+
+Observer = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is replayed: a rollout and the policy that judges it, as resolved from their documents.
+
+    `stages` are in ticks of `tick_ms`; `place` names the rollout's file in error messages.
+    """
+
+    rollout: str
+    stages: tuple[Stage, ...]
+    policy: Policy
+    policy_digest: str
+    engine: str
+    binding: bool
+    tick_ms: int
+    place: str
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of a replay: verdicts with the end of the tick of each, ticks judged, samples read and dropped."""
+
+    verdicts: list[tuple[int, Verdict]] = field(default_factory=list)
+    ticks: int = 0
+    samples: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+def replay(
+    metrics: Path,
+    setting: Setting,
+    *,
+    sink: Sink | None = None,
+    observer: Observer | None = None,
+    rows: int = ROWS_PER_READ,
+) -> Result:
+    """Replay a metrics file.
+
+    Parameters
+    ----------
+    metrics
+        The Parquet file.
+    sink
+        Takes the rows that judged ticks leave behind, and the verdicts.
+    observer
+        Is called after every judged tick.
+    rows
+        Samples decoded at a time; changes memory and speed, never a verdict.
+
+    Raises
+    ------
+    BadInput
+        If the recording cannot be judged.
+    """
+    file = MetricsFile(metrics)
+    policy, tick_ms = setting.policy, setting.tick_ms
+    found = scan(file, policy.lateness_ticks * tick_ms)
+    _check_times(setting, found)
+    units = find_units(found.catalogue, policy.unit, policy.region)
+    membership = resolve(found.catalogue, units, setting.stages, found.seen, tick_ms, setting.place)
+    layout = build(found.catalogue, units, membership, policy, _moving(setting))
+    aggregate = Aggregate(
+        layout,
+        units.of_series,
+        tick_ms,
+        policy.lateness_ticks * tick_ms,
+        policy.ahead_ticks_max * tick_ms,
+        policy.gap_ticks_max,
+    )
+    plan = Plan(
+        setting.rollout,
+        setting.stages,
+        membership,
+        policy,
+        setting.policy_digest,
+        setting.engine,
+        setting.binding,
+        tick_ms,
+    )
+    journal = Journal(sink, plan) if sink else None
+    judge = Judge(plan, journal)
+    result = Result()
+    first_live = min(stage.started for stage in setting.stages if stage.started is not None)
+    total = -(-found.last_ms // tick_ms) - first_live + 1
+
+    def take(judged: Judged) -> None:
+        result.ticks += 1
+        time_ms = judged.tick * tick_ms
+        if judged.verdict is not None:
+            result.verdicts.append((time_ms, judged.verdict))
+            if sink:
+                sink.verdict(setting.rollout, time_ms, judged.verdict)
+        if observer:
+            newest = result.verdicts[-1][1] if result.verdicts else None
+            observer(
+                Progress(
+                    setting.rollout,
+                    time_ms,
+                    result.ticks,
+                    total,
+                    aggregate.samples,
+                    file.rows,
+                    judged.log_e,
+                    newest,
+                )
+            )
+
+    for series, time, value in in_steps(file, found.catalogue, rows):
+        for block in aggregate.push(series, time, value):
+            for judged in judge.push(block):
+                take(judged)
+    for block in aggregate.finish():
+        for judged in judge.push(block):
+            take(judged)
+    if journal:
+        journal.flush()
+    result.samples, result.dropped = aggregate.samples, aggregate.dropped
+    return result
+
+
+def _moving(setting: Setting) -> list[str]:
+    """Name the labels that selectors look at."""
+    return sorted({label for stage in setting.stages for label in (*stage.canary, *(stage.control or {}))})
+
+
+def _check_times(setting: Setting, found: Scan) -> None:
+    """Refuse a start outside the data, or one without the past that the policy requires."""
+    tick_ms, policy = setting.tick_ms, setting.policy
+    start = next(stage.started for stage in setting.stages if stage.started is not None)
+    first, last = -(-found.first_ms // tick_ms), -(-found.last_ms // tick_ms)
+    span = f"the samples span {moment(found.first_ms)} to {moment(found.last_ms)}"
+    if not first <= start <= last:
+        msg = f"{setting.place}: started: {moment(start * tick_ms)} lies outside the recording; {span}"
+        raise BadInput(msg)
+    if policy.pre_period.required and start - first < policy.pre_period.ticks_min:
+        msg = (
+            f"{setting.place}: started: only {start - first} ticks of {tick_ms / 1000:g} s lie before it, and the "
+            f"policy requires a pre-period of {policy.pre_period.ticks_min} (pre_period.ticks_min); {span}. "
+            "A policy with pre_period.required: false judges without a past, and says so"
+        )
+        raise BadInput(msg)
+
+
+def moment(time_ms: int) -> str:
+    """Write epoch milliseconds as RFC 3339 in UTC."""
+    stamp = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time_ms)
+    return stamp.isoformat(timespec="milliseconds" if time_ms % 1000 else "seconds").replace("+00:00", "Z")

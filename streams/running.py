@@ -1,0 +1,102 @@
+"""A stage that has begun: its pairing, its evidence and its decision."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.comparisons import COLO
+from detectors.decision import Decision, Rules, Tick, benjamini_hochberg
+from detectors.evidence import Evidence, Sides
+from streams.cohorts import RowKey
+from streams.pairing import Pairing, pair
+from streams.plan import Plan
+
+Array = NDArray[np.float64]
+
+
+class Running:
+    """A stage that has begun: its pairing, evidence and decision."""
+
+    def __init__(self, plan: Plan, index: int, keys: Sequence[RowKey], past: Array) -> None:
+        policy, stage = plan.policy, plan.stages[index]
+        self.plan = plan
+        self.stage = stage
+        self.pairing: Pairing = pair(keys, past, policy, plan.membership, index, len(plan.stages))
+        deviation = self.pairing.deviation(past)
+        self.evidence = Evidence(
+            self.pairing.strands,
+            self.pairing.tests,
+            self.pairing.sides(past),
+            deviation,
+            policy.pre_period.ticks_min,
+            stage.deadline or 2 * stage.bake,
+        )
+        self.metric = np.array([strand.metric for strand in self.pairing.strands])
+        share = np.array([strand.weight for strand in self.pairing.strands])
+        weight = np.bincount(self.metric, share).astype(np.float64)
+        self.within_metric = share / weight[self.metric]
+        breaches = [metric.breach for metric in policy.metrics] + ["halt"]
+        required = np.array([metric.required for metric in policy.metrics] + [True])
+        rules = Rules(policy.alpha, stage.bake, stage.deadline, breaches, weight, policy.advance, required)
+        self.decision = Decision(rules)
+        self.reporting = np.array([strand.metric == len(policy.metrics) for strand in self.pairing.strands])
+        self.silent = np.zeros(len(weight), np.int64)  # ticks since there was data, [metric]
+        self.covered = np.zeros(len(weight), np.int64)
+        self.hurt: set[int] = set()  # colos that a stop holds for, by position
+
+    def step(self, sides: Sides, age: int, gap: int) -> tuple[Tick, Array]:
+        """Add one tick, decide, and return what was decided on and the e-values [test]."""
+        evidence, tests = self.evidence, self.pairing.tests
+        evidence.update(sides, age <= self.stage.settle, self.reporting)
+        log_e = evidence.log_e()
+        metrics = len(self.decision.rules.weight)
+        strand_e = evidence.strand_log_e(log_e)
+        had = np.zeros(metrics, np.bool_)
+        both = (sides.canary_of > 0) & (sides.control_of > 0)
+        had[self.metric[tests.strand[: tests.comparisons][both]]] = True
+        self.silent = np.where(had, 0, self.silent + 1)
+        self.covered += had
+        within, doubling = (np.full(len(strand_e), -np.inf) for _ in range(2))
+        sick = np.zeros(metrics, np.bool_)
+        if age >= self.stage.bake:
+            fleet = tests.fleet()
+            within[tests.strand[fleet]] = evidence.log_e_within()[fleet]
+            doubling[tests.strand[fleet]] = evidence.log_e_within(np.log(2.0))[fleet]
+            np.logical_or.at(sick, self.metric, evidence.is_control_sick())
+        tick = Tick(
+            age,
+            self._by_metric(strand_e),
+            self._by_metric(within),
+            self._by_metric(doubling),
+            self.covered / age,
+            self.silent <= gap,
+            sick,
+        )
+        self.decision.step(tick)
+        if self.decision.blamed:
+            self._find_hurt(log_e)
+        return tick, log_e
+
+    def _find_hurt(self, log_e: Array) -> None:
+        """Find the colos that the blamed metrics are worse in. More may follow; none is taken back.
+
+        Where the effect shows in the fleet alone it is those that lean that way, or else all.
+        """
+        tests, places = self.pairing.tests, range(len(self.pairing.colos))
+        found: set[int] = set()
+        leaning: set[int] = set()
+        for metric in self.decision.blamed:
+            own = np.flatnonzero((self.metric[tests.strand] == metric) & (tests.level == COLO))
+            best = np.full(len(places), -np.inf)
+            np.maximum.at(best, tests.place[own], log_e[own])
+            found.update(benjamini_hochberg(best, self.decision.rules.alpha).tolist())
+            leaning.update(np.flatnonzero(best > 0).tolist())
+        self.hurt |= found or (set() if self.hurt else leaning or set(places))
+
+    def _by_metric(self, log_e: Array) -> Array:
+        """Average the e-values of a metric's edges: [strand] to [metric]."""
+        result = np.full(len(self.decision.rules.weight), -np.inf)
+        with np.errstate(divide="ignore"):
+            np.logaddexp.at(result, self.metric, log_e + np.log(self.within_metric))
+        return result

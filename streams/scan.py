@@ -1,0 +1,111 @@
+"""The first reading of a recording: which series there are, since when, and whether it can be judged."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.errors import BadInput
+from streams.catalogue import Catalogue
+from streams.clock import STEP_ROWS
+from streams.membership import Sightings
+from streams.recording import NO_TIME, ROWS_PER_READ, MetricsFile, Samples
+
+_DISORDER_MAX: Final = 0.1
+"""Share of samples that may come late before a recording is refused as being out of order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What the first reading found. `first_ms` and `last_ms` bound the times of usable samples."""
+
+    catalogue: Catalogue
+    seen: Sightings
+    first_ms: int
+    last_ms: int
+
+
+def encode(catalogue: Catalogue, samples: Samples) -> NDArray[np.int32]:
+    """Return the series of each sample [row], -1 where the metric's or the colo's name is absent."""
+    series = catalogue.encode(samples.labels, len(samples.time))
+    for label in ("metric", "colo"):
+        column = samples.labels[label]
+        if "" in column.values or column.codes.min(initial=0) < 0:
+            series = np.where(catalogue.codes(label)[series] == 0, np.int32(-1), series)
+    return series
+
+
+def scan(metrics: MetricsFile, lateness_ms: int) -> Scan:
+    """Read a recording's labels and times once.
+
+    Selectors hold for the past of the units that they match, also under labels that the change itself
+    changed; so who is canary must be known before the first tick is summed.
+
+    Raises
+    ------
+    BadInput
+        If no sample is usable, or the samples are not in order of time.
+    """
+    catalogue = Catalogue(metrics.labels)
+    first = np.empty(0, np.int64)
+    last = np.empty(0, np.int64)
+    newest, late, rows = NO_TIME, 0, 0
+    for samples in metrics.read():
+        series = encode(catalogue, samples)
+        usable = (series >= 0) & (samples.time != NO_TIME)
+        time = samples.time
+        if not usable.all():
+            series, time = series[usable], time[usable]
+        first = _extended(first, len(catalogue), np.iinfo(np.int64).max)
+        last = _extended(last, len(catalogue), np.iinfo(np.int64).min)
+        np.minimum.at(first, series, time)
+        np.maximum.at(last, series, time)
+        if len(time):
+            starts = np.arange(0, len(time), STEP_ROWS)
+            tops = np.maximum.accumulate(np.concatenate([[newest], np.maximum.reduceat(time, starts)]))
+            newest = int(tops[-1])
+            floor = np.where(tops[:-1] == NO_TIME, NO_TIME, tops[:-1] - lateness_ms)
+            late += int(np.count_nonzero(time < np.repeat(floor, STEP_ROWS)[: len(time)]))
+            rows += len(time)
+    if not rows:
+        msg = f"{metrics.path}: no sample in it has a time, a metric and a colo"
+        raise BadInput(msg)
+    if late > _DISORDER_MAX * rows:
+        msg = (
+            f"{metrics.path}: {late / rows:.0%} of the samples come more than {lateness_ms / 1000:g} s after newer "
+            "ones; a recording is in order of time: sort its rows by `time`"
+        )
+        raise BadInput(msg)
+    seen = first <= last
+    return Scan(catalogue, Sightings(first, last), int(first[seen].min()), int(last[seen].max()))
+
+
+def _extended(array: NDArray[np.int64], size: int, fill: int) -> NDArray[np.int64]:
+    return np.concatenate([array, np.full(size - len(array), fill, np.int64)]) if len(array) < size else array
+
+
+def in_steps(
+    metrics: MetricsFile, catalogue: Catalogue, rows: int = ROWS_PER_READ
+) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64]]]:
+    """Yield series, time and value [row] in pieces that start on multiples of `STEP_ROWS` of the whole file.
+
+    So the clock steps at the same samples however the file is cut into row groups.
+    """
+    waiting: list[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64]]] = []
+    held = 0
+    for samples in metrics.read(rows):
+        waiting.append((encode(catalogue, samples), samples.time, samples.value))
+        held += len(samples.time)
+        whole = held - held % STEP_ROWS
+        if whole:
+            series, time, value = (
+                np.concatenate(column) if len(waiting) > 1 else column[0] for column in zip(*waiting, strict=True)
+            )
+            yield series[:whole], time[:whole], value[:whole]
+            waiting = [(series[whole:], time[whole:], value[whole:])]
+            held -= whole
+    if held:
+        series, time, value = (np.concatenate(column) for column in zip(*waiting, strict=True))
+        yield series, time, value
