@@ -18,6 +18,8 @@ _OUTLIER_MADS: Final = 6.0
 _CLIP_DEVIATIONS: Final = 3.0
 _CLIP_TOLERANCES: Final = 3.0
 _FREEDOM_MIN: Final = 3.0
+_TICKS_LEAST: Final = 1e-6
+"""Stands for a pre-period without any information: its uncertainty is then as good as unbounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,10 @@ def fit(effect: Array, information: Array, variance_floor: Array) -> Baseline:
     """
     seen = information > 0
     count = np.maximum(seen.sum(axis=1), 1)
-    unit = np.maximum(information.sum(axis=1) / count, np.finfo(np.float64).tiny)
+    mean = information.sum(axis=1) / count
+    unit = np.where(mean > 0, mean, 1.0)
     weight = np.minimum(information / unit[:, None], INFORMATION_MAX)
-    total = np.maximum(weight.sum(axis=1), np.finfo(np.float64).tiny)
+    total = np.maximum(weight.sum(axis=1), _TICKS_LEAST)
     rough = _weighted_mean(effect, weight, total)
     effect = _winsorised(effect, weight, rough, seen)
     offset = _weighted_mean(effect, weight, total)

@@ -56,6 +56,8 @@ class Tick:
         Whether there was data lately.
     is_sick
         Whether it is the control that moved.
+    misses, misses_too
+        Whether the canary misses the metric's objective, and whether the control does.
     """
 
     age: int
@@ -65,6 +67,8 @@ class Tick:
     coverage: NDArray[np.float64]
     has_data: NDArray[np.bool_]
     is_sick: NDArray[np.bool_]
+    misses: NDArray[np.bool_]
+    misses_too: NDArray[np.bool_]
 
 
 @dataclass(slots=True)
@@ -95,6 +99,7 @@ class Decision:
         weighted = tick.log_e + np.log(rules.weight)
         total = float(np.logaddexp.reduce(weighted))
         if total < -np.log(rules.alpha):
+            self._stop_on_objective(tick)
             return
         blamed = benjamini_hochberg(weighted + np.log(len(weighted)), rules.alpha)
         if not len(blamed):
@@ -102,6 +107,15 @@ class Decision:
         action: Action = "revert" if any(rules.breach[i] == "revert" for i in blamed) else "halt"
         if self.action != "revert" and (self.action != "halt" or action == "revert" or self.cause != "evidence"):
             self.action, self.cause, self.blamed = action, "evidence", blamed.tolist()
+
+    def _stop_on_objective(self, tick: Tick) -> None:
+        """Stop on a missed objective. Where the control misses it too, the change is not to blame: halt."""
+        if self.action in ("halt", "revert") or not tick.misses.any():
+            return
+        self.blamed = np.flatnonzero(tick.misses).tolist()
+        own: list[int] = np.flatnonzero(tick.misses & ~tick.misses_too).tolist()
+        self.action = "revert" if any(self.rules.breach[i] == "revert" for i in own) else "halt"
+        self.cause = "objective"
 
     def _open_questions(self, tick: Tick) -> Cause | None:
         """Return why the stage may not advance yet, or None if it may."""

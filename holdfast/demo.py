@@ -28,8 +28,14 @@ SEED: Final = 300
 SPEED: Final = 300.0
 """How much faster than real time event time runs where somebody watches."""
 
+SPEED_IN_DOUBT: Final = 0.2
+"""How much slower where evidence speaks against a rollout: that is what people came to see."""
+
 SPEED_AFTER_STOP: Final = 4.0
-"""How much faster still once a rollout is stopped: what follows is only the rest of the recording."""
+"""How much faster once a rollout is stopped: what follows is only the rest of the recording."""
+
+STOP_PAUSE_S: Final = 1.5
+"""How long the view stands still at a stop, so that its reason can be read."""
 
 LAG_S_MAX: Final = 0.2
 """How much of a delay is caught up with; more would make the view jump."""
@@ -60,12 +66,11 @@ class Judged:
         return ticks if ticks > 0 else None
 
     @property
-    def colos(self) -> list[str]:
-        """The colos that the decisive verdict names."""
-        for event in self.outcome.verdicts:
-            if event["time"] == self.outcome.time:
-                return list(event["data"]["scope"]["colos"])
-        return []
+    def colos(self) -> tuple[list[str], list[str]]:
+        """The colos that the decisive verdict names, and those that the last one does."""
+        events = self.outcome.verdicts
+        decisive = next((event for event in events if event["time"] == self.outcome.time), events[-1])
+        return decisive["data"]["scope"]["colos"], events[-1]["data"]["scope"]["colos"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,22 +105,32 @@ class Pace:
     def __init__(self, speed: float | None) -> None:
         self._speed = speed
         self._due_s = 0.0
-        self._time_ms: int | None = None
+        self._before: Progress | None = None
 
     def wait(self, progress: Progress) -> None:
-        """Sleep until the tick is due."""
+        """Sleep until the next tick is due."""
         if self._speed is None:
             return
         now = time.perf_counter()
-        if self._time_ms is None or progress.time_ms < self._time_ms:
+        before, self._before = self._before, progress
+        if before is None or before.rollout != progress.rollout:
             self._due_s = now
-        else:
-            stopped = progress.verdict is not None and progress.verdict.action in ("halt", "revert")
-            speed = self._speed * (SPEED_AFTER_STOP if stopped else 1.0)
-            step_s = (progress.time_ms - self._time_ms) / 1_000 / speed
-            self._due_s = max(self._due_s, now - LAG_S_MAX) + step_s
-        self._time_ms = progress.time_ms
+            return
+        step_s = (progress.time_ms - before.time_ms) / 1_000 / (self._speed * _tempo(progress))
+        if _is_stopped(progress) and not _is_stopped(before):
+            step_s += STOP_PAUSE_S
+        self._due_s = max(self._due_s, now - LAG_S_MAX) + step_s
         time.sleep(max(0.0, self._due_s - now))
+
+
+def _is_stopped(progress: Progress) -> bool:
+    return progress.verdict is not None and progress.verdict.action in ("halt", "revert")
+
+
+def _tempo(progress: Progress) -> float:
+    if _is_stopped(progress):
+        return SPEED_AFTER_STOP
+    return SPEED_IN_DOUBT if max(progress.log_e.values(), default=0.0) > 0 else 1.0
 
 
 def run(
@@ -232,8 +247,10 @@ def _bad(judged: Judged) -> list[Line]:
         onset = f" began at {moment(epoch_ms(judged.truth.onset))}" if judged.truth.onset else " never began"
         return [Line(f"This is a false alarm: the harm{onset}.", 2, "red"), *_reasons(judged)]
     tick_s = duration_ms(judged.policy.tick) / 1_000
+    first, last = judged.colos
+    blamed = named(first) + (f" at first, and {named(last)} in the end" if last != first else "")
     ticks = f"{judged.ticks_hurt} ticks of {tick_s:g} s"
-    return [Line(f"{ticks} after the first bad sample, blaming {named(judged.colos)}.", 2), *_reasons(judged)]
+    return [Line(f"{ticks} after the first bad sample, blaming {blamed}.", 2), *_reasons(judged)]
 
 
 def _reasons(judged: Judged) -> list[Line]:

@@ -145,6 +145,8 @@ def _only_with(metric: Place, path: str, problems: Problems) -> None:
         problems.add(quantile, f"{path}.quantile", f"found {shown(quantile)}; allowed: only with histogram")
     if metric.child("histogram") and not quantile:
         problems.add(metric, f"{path}.quantile", "missing; a histogram needs a quantile, as in 0.99")
+    if metric.child("objective") and metric.child("histogram"):
+        problems.add(metric, f"{path}.objective", f"allowed: only with {either(['ratio', 'gauge', 'counter'])}")
     if scale and scale.value != "auto" and not metric.child("gauge"):
         problems.add(scale, f"{path}.scale", f"found {shown(scale)}; allowed: only with gauge")
     if temporality and temporality.value == "delta" and metric.child("gauge"):

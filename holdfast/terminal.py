@@ -74,6 +74,7 @@ class View(Protocol):
 
     def __enter__(self) -> Self:
         """Begin to show."""
+        ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -99,7 +100,7 @@ def watch(console: Console, clock: Callable[[], float]) -> View:
 class Seen:
     """A rollout as the view has seen it.
 
-    `since_ms` is the event time of the verdict in force, `rate` is in samples per second.
+    `since_ms` is the event time since which its action holds, `rate` is in samples per second.
     """
 
     name: str
@@ -112,7 +113,7 @@ class Seen:
         """Take the newest progress, and tell whether it brought a new verdict."""
         before = self.progress.verdict if self.progress else None
         is_new = progress.verdict is not None and (before is None or before.sequence != progress.verdict.sequence)
-        if is_new:
+        if progress.verdict and (before is None or before.action != progress.verdict.action):
             self.since_ms = progress.time_ms
         self.progress = progress
         if elapsed_s > 0:

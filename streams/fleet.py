@@ -6,11 +6,10 @@ The numbers come from `streams.simulation`; here they become a folder that `hold
 import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -289,7 +288,7 @@ def _write_metrics(fleet: Fleet, scrapes: Scrapes, path: Path) -> None:
     ticks, hosts, series = scrapes.values.shape
     ends = np.array([fleet.tick_end_s(tick) for tick in range(ticks)], np.int64) * 1_000
     time = (ends[:, None] - scrapes.hosts.phase_ms).reshape(-1)
-    encoded: Sequence[str] = ("time", *LABELS)
+    encoded: Any = ["time", *LABELS]  # pyarrow takes a list too, though its signature says bool
     with pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=encoded) as writer:
         for first in range(0, len(there), ROWS_PER_GROUP):
             rows = there[first : first + ROWS_PER_GROUP]

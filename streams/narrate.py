@@ -58,12 +58,15 @@ def narrate(running: Running, tick: Tick, log_e: Array, sequence: int) -> Verdic
         evidence.tolerance(),
         evidence.smallest_visible(alpha),
     )
-    stopped = decision.action in ("halt", "revert") and decision.cause == "evidence"
+    stopped = decision.action in ("halt", "revert") and decision.cause in ("evidence", "objective")
     colos = [running.pairing.colos[i] for i in sorted(running.hurt)] if stopped else running.pairing.colos
-    if stopped:
+    if decision.cause == "objective":
+        missed = [test for test in _fleet_tests(view) if _metric_of(view, test) in decision.blamed]
+        reasons = [_reason(view, test, _objective(view, test)) for test in missed]
+    elif stopped:
         reasons = [reason for metric in decision.blamed for reason in _against(view, metric, colos)]
     elif decision.action == "advance":
-        reasons = [_reason(view, test, is_against=False) for test in _fleet_tests(view)]
+        reasons = [_reason(view, test, _cleared(view, test, tick)) for test in _fleet_tests(view)]
     else:
         reasons = []
     blamed = [plan.metrics[i] for i in decision.blamed] if stopped else plan.metrics
@@ -75,7 +78,7 @@ def narrate(running: Running, tick: Tick, log_e: Array, sequence: int) -> Verdic
         binding=plan.binding,
         scope=Scope(colos=colos, metrics=blamed),
         reasons=reasons,
-        abstained=[] if stopped else _abstained(view, tick),
+        abstained=_abstained(view, tick, is_open=not stopped),
         policy=plan.policy_digest,
         engine=plan.engine,
     )
@@ -103,10 +106,31 @@ def _against(view: _View, metric: int, colos: list[str]) -> list[Reason]:
     named = list(best.values())[:COLOS_NAMED]
     if not named or view.log_e[chosen[0]] > 0:
         named = [*chosen, *named]
-    return [_reason(view, test, is_against=True) for test in named]
+    return [_reason(view, test, f"Tolerated is {_allowed(view, test)}") for test in named]
 
 
-def _reason(view: _View, test: int, *, is_against: bool) -> Reason:
+def _cleared(view: _View, test: int, tick: Tick) -> str:
+    """Say what was excluded when the stage advanced."""
+    metric, threshold = _metric_of(view, test), -math.log(ADVANCE_ALPHA)
+    allowed = _allowed(view, test)
+    if tick.log_e_within[metric] >= threshold:
+        return f"More than the tolerated {allowed} is excluded"
+    if tick.log_e_doubling[metric] >= threshold:
+        return f"A doubling is excluded; more than the tolerated {allowed} could not be"
+    return f"More than the tolerated {allowed} is not excluded; the policy asks for exposure alone"
+
+
+def _objective(view: _View, test: int) -> str:
+    metric = view.running.plan.policy.metrics[_metric_of(view, test)]
+    assert metric.objective is not None
+    return f"The objective, below {metric.objective.below:g}, is missed in {metric.objective.window} ticks"
+
+
+def _metric_of(view: _View, test: int) -> int:
+    return int(view.running.metric[view.running.pairing.tests.strand[test]])
+
+
+def _reason(view: _View, test: int, conclusion: str) -> Reason:
     """Put one test into words."""
     evidence, pairing = view.evidence, view.running.pairing
     tests = pairing.tests
@@ -114,22 +138,24 @@ def _reason(view: _View, test: int, *, is_against: bool) -> Reason:
     is_counted = bool(evidence.is_sparse[test])
     effect, radius = float(view.effect[test]), float(view.radius[test])
     interval = (None, None) if is_counted else (_shown(effect - radius, is_log), _shown(effect + radius, is_log))
-    place = pairing.colos[tests.place[test]] if tests.level[test] == COLO else None
+    colo = place = pairing.colos[tests.place[test]] if tests.level[test] == COLO else None
     live = evidence.live
-    words = _counted_sentence(view, test, place) if is_counted else _sentence(view, test, place, is_against)
+    if place is not None and pairing.matched[test]:
+        place += " (against other colos, as it has no control of its own)"
+    words = _counted_sentence(view, test, place) if is_counted else _sentence(view, test, place)
     return Reason(
         metric=view.running.plan.metrics[pairing.strands[tests.strand[test]].metric],
-        colo=place,
+        colo=colo,
         effect=None if is_counted else _shown(effect, is_log),
         interval=interval,
         e_value=math.exp(min(float(view.log_e[test]), 690.0)),
         samples=Samples(canary=float(live.canary_of[test]), control=float(live.control_of[test])),
-        sentence=words,
+        sentence=f"{words} {conclusion}. {_amount(view, test)}.",
         scale="relative" if is_log else "past",
     )
 
 
-def _sentence(view: _View, test: int, place: str | None, is_against: bool) -> str:
+def _sentence(view: _View, test: int, place: str | None) -> str:
     evidence = view.evidence
     strand = view.running.pairing.strands[view.running.pairing.tests.strand[test]]
     is_log = bool(evidence.test_is_log[test])
@@ -140,14 +166,11 @@ def _sentence(view: _View, test: int, place: str | None, is_against: bool) -> st
     )
     predicted = canary / math.exp(effect) if is_log else canary - effect * float(evidence.test_scale[test])
     low, high = _change(effect - radius, is_log), _change(effect + radius, is_log)
-    allowed = _allowed(view, test)
     sure = f"between {low} and {high} at every look" if math.isfinite(radius) else "with no bound yet"
-    end = f"tolerated: {allowed}" if is_against else f"more than the tolerated {allowed} is excluded"
     return (
         f"{_subject(view, test)} {_where(place)}: {_number(canary, strand.is_ratio)} on the canary, where "
         f"{_number(predicted, strand.is_ratio)} was to be expected from its past and the control "
-        f"(now {_number(control, strand.is_ratio)}). That is {_change(effect, is_log)}, {sure}; {end}. "
-        f"{_amount(view, test)}."
+        f"(now {_number(control, strand.is_ratio)}). That is {_change(effect, is_log)}, {sure}."
     )
 
 
@@ -160,7 +183,7 @@ def _counted_sentence(view: _View, test: int, place: str | None) -> str:
     )
     return (
         f"{_subject(view, test)} {_where(place)}: {bad:,.0f} among {of:,.0f} on the canary; the control had "
-        f"{control:,.0f} among {control_of:,.0f}, its past included. {_amount(view, test)}."
+        f"{control:,.0f} among {control_of:,.0f}, its past included."
     )
 
 
@@ -218,19 +241,38 @@ def _number(value: float, is_ratio: bool) -> str:
     return f"{value:.3g}" if not is_ratio else f"{100 * value:.3g} %"
 
 
-def _abstained(view: _View, tick: Tick) -> list[Abstained]:
-    """List the metrics that keep the stage from advancing, with what could be seen of them by now."""
+def _abstained(view: _View, tick: Tick, *, is_open: bool) -> list[Abstained]:
+    """List what could not be judged, and what keeps an open stage from advancing, with what could be seen by now."""
     running = view.running
     result = []
     for metric, name in enumerate(running.plan.metrics):
         tests = _tests_of(view, metric, FLEET)
-        why = _why_not(running, tick, metric, bool(len(tests)), -math.log(ADVANCE_ALPHA))
+        why = _without_past(view, metric)
+        if why is None and is_open:
+            why = _why_not(running, tick, metric, bool(len(tests)), -math.log(ADVANCE_ALPHA))
         if why is None:
             continue
         visible = min((float(view.visible[t]) for t in tests), default=math.inf)
         is_log = bool(len(tests)) and bool(view.evidence.test_is_log[tests[0]])
         result.append(Abstained(metric=name, colo=None, minimum_detectable_effect=_shown(visible, is_log), why=why))
     return result
+
+
+def _without_past(view: _View, metric: int) -> str | None:
+    """Say where a metric has no past to be measured against."""
+    running, tests = view.running, view.running.pairing.tests
+    least = running.plan.policy.pre_period.ticks_min
+    own = np.flatnonzero(running.metric[tests.strand[: tests.comparisons]] == metric)
+    if running.ticks_past < least and len(own) and running.pairing.is_ratio[own[0]]:
+        return f"judged without a past ({running.ticks_past} ticks): against what the control shows alone"
+    lacking = own[~view.evidence.usable[own]]
+    if not len(lacking):
+        return None
+    colos = sorted({running.pairing.colos[tests.place[test]] for test in lacking})
+    where = ", ".join(colos[:COLOS_NAMED]) + (
+        f" and {len(colos) - COLOS_NAMED} more" if len(colos) > COLOS_NAMED else ""
+    )
+    return f"no past of {least} ticks to learn its noise from in {where}: not judged there"
 
 
 def _why_not(running: Running, tick: Tick, metric: int, is_compared: bool, threshold: float) -> str | None:

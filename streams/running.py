@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from detectors.comparisons import COLO
 from detectors.decision import Decision, Rules, Tick, benjamini_hochberg
 from detectors.evidence import Evidence, Sides
+from detectors.objective import Objectives
 from streams.cohorts import RowKey
 from streams.pairing import Pairing, pair
 from streams.plan import Plan
@@ -41,6 +42,8 @@ class Running:
         rules = Rules(policy.alpha, stage.bake, stage.deadline, breaches, weight, policy.advance, required)
         self.decision = Decision(rules)
         self.reporting = np.array([strand.metric == len(policy.metrics) for strand in self.pairing.strands])
+        self.objectives = [Objectives(policy.metrics) for _ in range(2)]  # canary's, control's
+        self.ticks_past = int((past[0] > 0).any(axis=0).sum())
         self.silent = np.zeros(len(weight), np.int64)  # ticks since there was data, [metric]
         self.covered = np.zeros(len(weight), np.int64)
         self.hurt: set[int] = set()  # colos that a stop holds for, by position
@@ -72,11 +75,27 @@ class Running:
             self.covered / age,
             self.silent <= gap,
             sick,
+            *self._missed(sides),
         )
         self.decision.step(tick)
         if self.decision.blamed:
             self._find_hurt(log_e)
         return tick, log_e
+
+    def _missed(self, sides: Sides) -> list[NDArray[np.bool_]]:
+        """Hold both sides' values over the fleet against the objectives: canary and control, [metric]."""
+        tests = self.pairing.tests
+        fleet = tests.fleet()
+        whole = sides.pooled(tests.pool)
+        result = []
+        for objectives, total, count in zip(
+            self.objectives, (whole.canary, whole.control), (whole.canary_of, whole.control_of), strict=True
+        ):
+            value = np.full(len(self.decision.rules.weight), np.nan)
+            some = fleet[count[fleet] > 0]
+            value[self.metric[tests.strand[some]]] = total[some] / count[some]
+            result.append(np.append(objectives.missed(value[:-1]), False))
+        return result
 
     def _find_hurt(self, log_e: Array) -> None:
         """Find the colos that the blamed metrics are worse in. More may follow; none is taken back.
