@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import msgspec
 import typer
 
+from holdfast.demo import SEED, SPEED, run
 from holdfast.errors import BadInput
 from holdfast.progress import Bars
 from sinks.store import DEFAULT_FOLDER, Store, StoreError
@@ -56,12 +57,10 @@ def replay(
 @app.command()
 def demo(
     folder: Folder = DEFAULT_FOLDER,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the simulated fleet.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the simulated fleet.")] = SEED,
     fast: Annotated[bool, typer.Option("--fast", help="Do not slow down to be watched.")] = False,
 ) -> None:
     """Watch a harmless rollout pass and a bad one being caught, on a simulated fleet."""
-    from holdfast.demo import SPEED, run
-
     raise typer.Exit(run(folder, seed, speed=None if fast else SPEED))
 
 

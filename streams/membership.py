@@ -62,12 +62,17 @@ def find_units(catalogue: Catalogue, unit_label: str, region_label: str) -> Unit
     rest = [name for name in catalogue.labels if name not in ("metric", "le", "colo", unit_label)]
     keys += [np.where(has_unit, 0, ranks[name]) for name in rest]
     _, first, inverse = np.unique(np.stack(keys), axis=1, return_index=True, return_inverse=True)
-    text = {name: _texts(catalogue, name, first) for name in [*rest, "colo", unit_label, region_label]}
+    text = {name: _texts(catalogue, name, first) for name in [*rest, "colo", unit_label]}
     names = [
         host or ",".join(f"{name}={text[name][i]}" for name in rest if text[name][i])
         for i, host in enumerate(text[unit_label])
     ]
-    return Units(inverse.reshape(-1).astype(np.int32), text["colo"], names, text[region_label])
+    of_series = inverse.reshape(-1).astype(np.int32)
+    # Series of a unit may differ in region, or lack it: the last in order counts, whichever came first.
+    region = np.zeros(len(names), np.int64)
+    np.maximum.at(region, of_series, catalogue.ranks(region_label))
+    regions = sorted(catalogue.values(region_label))
+    return Units(of_series, text["colo"], names, [regions[rank] for rank in region])
 
 
 def _texts(catalogue: Catalogue, label: str, series: NDArray[np.intp]) -> list[str]:
@@ -168,16 +173,20 @@ def _any(units: Units, series: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _at_once(
     units: Units, canary: NDArray[np.bool_], control: NDArray[np.bool_], seen: Sightings, tick_ms: int
 ) -> NDArray[np.bool_]:
-    """Find the units that still answered to the control selector well after they first answered to the canary's.
+    """Find the units that answered to both selectors over the same time.
 
-    A host that is relabelled in the middle of a stage passes from one to the other: that is no overlap.
+    A host that is relabelled in the middle of a stage passes from one to the other, and at a rollback it
+    passes back: that is no overlap.
     """
-    first = np.full(len(units), np.iinfo(np.int64).max)
-    last = np.full(len(units), np.iinfo(np.int64).min)
+    never = np.iinfo(np.int64).min // 2
+    first = np.full(len(units), -never)
+    last_canary, last_control = (np.full(len(units), never) for _ in range(2))
     np.minimum.at(first, units.of_series[canary], seen.first[canary])
-    np.maximum.at(last, units.of_series[control], seen.last[control])
+    np.maximum.at(last_canary, units.of_series[canary], seen.last[canary])
+    np.maximum.at(last_control, units.of_series[control], seen.last[control])
     is_both = _any(units, canary) & _any(units, control)
-    return is_both & (last > first + 2 * tick_ms) | _any(units, canary & control)
+    passed = (last_control <= first + 2 * tick_ms) | (last_control > last_canary + 2 * tick_ms)
+    return is_both & ~passed | _any(units, canary & control)
 
 
 def _what_is_there(catalogue: Catalogue, selector: Selector) -> str:

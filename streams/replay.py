@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 from detectors.errors import BadInput
@@ -11,7 +12,7 @@ from detectors.policy import Policy
 from detectors.verdict import Verdict
 from streams.aggregate import Aggregate
 from streams.journal import Journal
-from streams.judge import Judge, Judged
+from streams.judge import Judge
 from streams.layout import build
 from streams.membership import Stage, find_units, resolve
 from streams.plan import Plan
@@ -105,20 +106,43 @@ def replay(
         If the recording cannot be judged.
     """
     file = MetricsFile(metrics)
-    policy, tick_ms = setting.policy, setting.tick_ms
-    found = scan(file, policy.lateness_ticks * tick_ms)
+    found = scan(file, setting.policy.lateness_ticks * setting.tick_ms)
+    aggregate, plan = _prepare(setting, found)
+    journal = Journal(sink, plan) if sink else None
+    judge = Judge(plan, journal)
+    result = Result()
+    first_live = next(stage.started for stage in setting.stages if stage.started is not None)
+    total = -(-found.last_ms // setting.tick_ms) - first_live + 1
+    blocks = chain(
+        chain.from_iterable(aggregate.push(*samples) for samples in in_steps(file, found.catalogue, rows)),
+        aggregate.finish(),
+    )
+    for judged in chain.from_iterable(judge.push(block) for block in blocks):
+        result.ticks += 1
+        time_ms = judged.tick * setting.tick_ms
+        if judged.verdict is not None:
+            result.verdicts.append((time_ms, judged.verdict))
+            if sink:
+                sink.verdict(setting.rollout, time_ms, judged.verdict)
+        if observer:
+            newest = result.verdicts[-1][1] if result.verdicts else None
+            read = aggregate.samples
+            observer(Progress(setting.rollout, time_ms, result.ticks, total, read, file.rows, judged.log_e, newest))
+    if journal:
+        journal.flush()
+    result.samples, result.dropped = aggregate.samples, aggregate.dropped
+    return result
+
+
+def _prepare(setting: Setting, found: Scan) -> tuple[Aggregate, Plan]:
+    """Resolve who is canary and control, and lay the series out accordingly."""
     _check_times(setting, found)
+    policy, tick_ms = setting.policy, setting.tick_ms
     units = find_units(found.catalogue, policy.unit, policy.region)
     membership = resolve(found.catalogue, units, setting.stages, found.seen, tick_ms, setting.place)
     layout = build(found.catalogue, units, membership, policy, _moving(setting))
-    aggregate = Aggregate(
-        layout,
-        units.of_series,
-        tick_ms,
-        policy.lateness_ticks * tick_ms,
-        policy.ahead_ticks_max * tick_ms,
-        policy.gap_ticks_max,
-    )
+    lateness_ms, ahead_ms = policy.lateness_ticks * tick_ms, policy.ahead_ticks_max * tick_ms
+    aggregate = Aggregate(layout, units.of_series, tick_ms, lateness_ms, ahead_ms, policy.gap_ticks_max)
     plan = Plan(
         setting.rollout,
         setting.stages,
@@ -129,45 +153,7 @@ def replay(
         setting.binding,
         tick_ms,
     )
-    journal = Journal(sink, plan) if sink else None
-    judge = Judge(plan, journal)
-    result = Result()
-    first_live = min(stage.started for stage in setting.stages if stage.started is not None)
-    total = -(-found.last_ms // tick_ms) - first_live + 1
-
-    def take(judged: Judged) -> None:
-        result.ticks += 1
-        time_ms = judged.tick * tick_ms
-        if judged.verdict is not None:
-            result.verdicts.append((time_ms, judged.verdict))
-            if sink:
-                sink.verdict(setting.rollout, time_ms, judged.verdict)
-        if observer:
-            newest = result.verdicts[-1][1] if result.verdicts else None
-            observer(
-                Progress(
-                    setting.rollout,
-                    time_ms,
-                    result.ticks,
-                    total,
-                    aggregate.samples,
-                    file.rows,
-                    judged.log_e,
-                    newest,
-                )
-            )
-
-    for series, time, value in in_steps(file, found.catalogue, rows):
-        for block in aggregate.push(series, time, value):
-            for judged in judge.push(block):
-                take(judged)
-    for block in aggregate.finish():
-        for judged in judge.push(block):
-            take(judged)
-    if journal:
-        journal.flush()
-    result.samples, result.dropped = aggregate.samples, aggregate.dropped
-    return result
+    return aggregate, plan
 
 
 def _moving(setting: Setting) -> list[str]:

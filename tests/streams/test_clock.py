@@ -158,7 +158,7 @@ def test_cutting_on_steps_changes_nothing(arrivals: Arrivals, pieces: list[int])
 
 
 @given(ARRIVALS)
-def test_units_that_are_new_later_change_nothing_before(arrivals: Arrivals) -> None:
+def test_room_for_units_to_come_changes_nothing(arrivals: Arrivals) -> None:
     few, many = new_clock(), new_clock()
     for expected, found in zip(
         few.step(arrivals.time, arrivals.unit, 5, 5), many.step(arrivals.time, arrivals.unit, 50, 5), strict=True
