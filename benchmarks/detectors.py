@@ -68,7 +68,7 @@ def page_hinkley(drawn: Array) -> int:
         detector = PageHinkley()
         alarmed = False
         for value in series:
-            detector.update(value)
+            detector.update(value)  # type: ignore[no-untyped-call]
             alarmed |= detector.drift_detected
         alarms += alarmed
     return alarms
@@ -89,7 +89,7 @@ def mann_whitney(drawn: Array) -> int:
 
 def _cost(run: Callable[[Array], object], drawn: Array, repeats: int, ticks: int) -> float:
     """Return the nanoseconds that one tick of one comparison takes."""
-    return 1e9 * best_seconds(lambda: run(drawn), repeats) / (ticks * drawn.shape[1])
+    return 1e9 * best_seconds(lambda: run(drawn), repeats) / float(ticks * drawn.shape[1])
 
 
 def run(quick: bool) -> bool:

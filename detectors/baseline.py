@@ -1,6 +1,6 @@
 """The pre-period: what the difference between the cohorts was before the change, and how noisy it is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -14,9 +14,12 @@ is one event, however large."""
 
 _PHI_MAX: Final = 0.97
 _BATCHES: Final = (15, 30)
+_BATCHES_LEAST: Final = 4
+_PEERS_LEAST: Final = 5
 _OUTLIER_MADS: Final = 6.0
 _CLIP_DEVIATIONS: Final = 3.0
 _CLIP_TOLERANCES: Final = 3.0
+_NORMAL_90: Final = 1.2816
 _FREEDOM_MIN: Final = 3.0
 _TICKS_LEAST: Final = 1e-6
 """Stands for a pre-period without any information: its uncertainty is then as good as unbounded."""
@@ -38,6 +41,16 @@ class Baseline:
         Long-run variance of the effect per unit of information.
     freedom
         Effective degrees of freedom of that variance.
+    extrapolated
+        The long-run variance without the bias of finite batches, which is too noisy to be used by itself.
+    batch_freedom
+        Degrees of freedom of batch means, which say how little is known where ticks depend on each other over long.
+    spread, floor
+        Variance of a tick, and the least that it can be.
+    phi
+        Lag-1 autocorrelation at its upper bound.
+    innovation
+        Variance of what a tick adds to that autocorrelation's prediction, at its 90 % upper bound.
     """
 
     offset: Array
@@ -45,6 +58,12 @@ class Baseline:
     ticks: Array
     variance: Array
     freedom: Array
+    extrapolated: Array
+    batch_freedom: Array
+    spread: Array
+    floor: Array
+    phi: Array
+    innovation: Array
 
     def clip(self, tolerance: Array) -> Array:
         """Return the largest deviation that one tick may show; beyond it an outlier would decide alone.
@@ -88,11 +107,29 @@ def fit(effect: Array, information: Array, variance_floor: Array) -> Baseline:
     spread = (residual**2).sum(axis=1) / total
     phi = _autocorrelation(residual, seen)
     variance = spread * (1 + phi) / (1 - phi)
-    for ticks in _BATCHES:
-        variance = np.maximum(variance, _batch_means(np.sqrt(weight) * residual, weight, ticks))
-    variance = np.maximum(variance, np.maximum(variance_floor, 1e-18))
+    short, long = (_batch_means(np.sqrt(weight) * residual, weight, ticks) for ticks in _BATCHES)
+    extrapolated = np.maximum(2 * long - short, variance)
+    variance = np.maximum(variance, np.maximum(short, long))
+    floor = np.maximum(variance_floor, 1e-18)
+    variance = np.maximum(variance, floor)
+    batches = np.maximum(1.5 * count / _BATCHES[-1], _FREEDOM_MIN)
     freedom = np.maximum(count * (1 - phi) / (1 + phi) - 1, _FREEDOM_MIN)
-    return Baseline(offset, unit, total, variance, freedom)
+    innovation = np.maximum(_innovation(residual, seen, phi), (1 - phi) ** 2 * variance) * _upper(freedom)
+    return Baseline(offset, unit, total, variance, freedom, extrapolated, batches, spread, floor, phi, innovation)
+
+
+def _innovation(residual: Array, seen: NDArray[np.bool_], phi: Array) -> Array:
+    pairs = seen[:, 1:] & seen[:, :-1]
+    step = np.where(pairs, residual[:, 1:] - phi[:, None] * residual[:, :-1], 0.0)
+    mean: Array = (step**2).sum(axis=1) / np.maximum(pairs.sum(axis=1), 1)
+    return mean
+
+
+def _upper(freedom: Array) -> Array:
+    """Return by what a variance is multiplied to be at its 90 % upper bound (Wilson and Hilferty 1931)."""
+    part = 2.0 / (9.0 * freedom)
+    factor: Array = np.maximum(1.0 - part - _NORMAL_90 * np.sqrt(part), 0.2) ** -3.0
+    return factor
 
 
 def _weighted_mean(effect: Array, weight: Array, total: Array) -> Array:
@@ -128,15 +165,85 @@ def _autocorrelation(residual: Array, seen: NDArray[np.bool_]) -> Array:
 
 
 def _batch_means(score: Array, weight: Array, ticks: int) -> Array:
-    """Long-run variance from the means over consecutive batches of `ticks`."""
-    batches = score.shape[1] // ticks
-    if batches < 4:
+    """Long-run variance from the means over all batches of `ticks` consecutive ones, overlapping."""
+    length = score.shape[1]
+    if length < _BATCHES_LEAST * ticks:
         return np.zeros(len(score))
-    cut = score.shape[1] - batches * ticks  # the oldest ticks fill no batch
-    sums = score[:, cut:].reshape(len(score), batches, ticks).sum(axis=2)
-    information = weight[:, cut:].reshape(len(score), batches, ticks).sum(axis=2)
+    sums, information = (_windows(array, ticks) for array in (score, weight))
     squares = np.divide(sums**2, information, out=np.zeros_like(sums), where=information > 0)
-    used = np.maximum((information > 0).sum(axis=1), 2)
-    # The largest of several estimates is too large by their own noise, which is taken off here.
-    result: Array = squares.sum(axis=1) / (used - 1) * (1 - 1 / np.sqrt(used))
+    used = np.maximum((information > 0).sum(axis=1), 1)
+    # The mean was fitted to the same ticks, which makes batches look quieter than they are.
+    result: Array = squares.sum(axis=1) / used / (1 - ticks / length)
+    return result
+
+
+def _windows(values: Array, ticks: int) -> Array:
+    """Sum every window of `ticks` consecutive ticks."""
+    total = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
+    sums: Array = total[:, ticks:] - total[:, :-ticks]
+    return sums
+
+
+def shrink(own: Baseline, group: NDArray[np.intp], groups: int) -> Baseline:
+    """Draw the long-run variances of alike comparisons together, since each alone is known from few ticks.
+
+    The colos of one metric differ in how noisy a tick is, which is well known, but share how ticks depend on
+    each other: beyond the noise of counting, the long-run variance is the variance of a tick times a factor of
+    the metric's. How far each is drawn there follows from how much they differ beyond their own uncertainty.
+
+    Parameters
+    ----------
+    own
+        Baselines [comparison].
+    group, groups
+        [comparison] The metric of each, and how many there are.
+
+    References
+    ----------
+    B. Efron, C. Morris, "Stein's estimation rule and its competitors", JASA 1973; the long-run variance's own
+    uncertainty is that of overlapping batch means, M. Meketon, B. Schmeiser 1984.
+    """
+    tick = np.maximum(own.spread - own.floor, 0.0)
+    excess = np.maximum(own.extrapolated - own.floor, 0.0)
+    factor = _quotient(_summed(excess, group, groups), _summed(tick, group, groups))
+    # Where counting noise dominates, what is beyond it is known better from the colos where it does not.
+    trust = 1.0 / np.maximum(own.spread, 1e-18) ** 2
+    shared = _quotient(_summed(trust * tick, group, groups), _summed(trust, group, groups))[group]
+    own_part = shared / np.maximum(shared + own.floor, 1e-18)
+    typical = np.maximum(own.floor + factor[group] * (own_part * tick + (1 - own_part) * shared), own.floor)
+    departure = np.log(own.variance / typical)
+    count = np.maximum(np.bincount(group, minlength=groups), 1)
+    mean = np.bincount(group, departure, groups) / count
+    differs = np.bincount(group, (departure - mean[group]) ** 2, groups) / np.maximum(count - 1, 1)
+    noise = 2.0 / own.batch_freedom
+    real = np.maximum(differs[group] - noise, 0.0)
+    kept = real / (real + noise)
+    drawn = typical * np.exp(np.maximum(mean[group], 0.0) + kept * (departure - mean[group]))
+    variance = np.where(count[group] >= _PEERS_LEAST, drawn, np.maximum(own.variance, typical))
+    return replace(own, variance=np.maximum(variance, own.floor))
+
+
+def raised(pool: Baseline, own: Baseline, of_pool: NDArray[np.intp], of_own: NDArray[np.intp], groups: int) -> Baseline:
+    """Raise the long-run variances of pools to what their members' dependence between ticks makes of a tick's.
+
+    Parameters
+    ----------
+    pool, own
+        Baselines of the pools [pool] and of their members [comparison].
+    of_pool, of_own
+        The metric of each.
+    groups
+        How many metrics there are.
+    """
+    long = _summed(np.maximum(own.extrapolated, own.floor), of_own, groups)
+    factor = _quotient(long, _summed(own.spread, of_own, groups))
+    return replace(pool, variance=np.maximum(pool.variance, factor[of_pool] * pool.spread))
+
+
+def _summed(values: Array, group: NDArray[np.intp], groups: int) -> Array:
+    return np.bincount(group, values, groups).astype(np.float64)
+
+
+def _quotient(above: Array, below: Array) -> Array:
+    result: Array = np.divide(above, below, out=np.ones_like(above), where=below > 0)
     return result

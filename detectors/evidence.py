@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from detectors import baseline
 from detectors.comparisons import Strand, Tests
 from detectors.countmix import CountMix, rate_bound
+from detectors.onset import Onset
 from detectors.scoremix import ScoreMix
 from detectors.scores import level_score, ratio_score
 
@@ -24,6 +25,7 @@ _TICKS_WITH_EVENTS_MIN: Final = 20
 """A ratio with fewer bad events, or bad ticks, in its past has no usable past; it is judged as counts."""
 
 _SICK_ALPHA: Final = 0.01
+_MIX_SHARE, _ONSET_SHARE = np.log(0.7), np.log(0.3)
 _RECENT_DECAY: Final = 0.8
 _PRIOR_TICKS: Final = 30.0
 _LEVEL_FLOOR: Final = 0.1
@@ -137,49 +139,49 @@ class Evidence:
         return effect, information
 
     def _fit(self, past: Sides, ticks_min: int) -> None:
-        """Fit the baselines of the comparisons, then those of their pools."""
+        """Fit the baselines of the comparisons, then those of their pools, and start the e-processes."""
         tests, count = self.tests, self.tests.comparisons
         effect, information = self.scores(past)
-        floor = np.zeros(count)
-        events = information[self._ratio].sum(axis=1)
-        seen = (information > 0).sum(axis=1)
-        floor[self._ratio] = _ratio_floor(information[self._ratio])
-        own = baseline.fit(effect, information, floor)
-        self.offset, self.unit = own.offset, own.unit
-        self.usable = np.where(self._is_ratio[tests.strand[:count]], seen > 0, seen >= ticks_min)
-        self.usable[self._ratio] |= (past.control_of[self._ratio] > 0).any(axis=1)
-        # A colo with few events borrows its offset from the strand's pool of all colos.
-        self._precision = np.where(self.usable, 1.0 / own.variance, 0.0)
+        own = self._fit_comparisons(past, effect, information, ticks_min)
         self._tolerances()
         nothing = np.zeros(len(tests))
         self.live = Sides(nothing, nothing, nothing, nothing)
-        tolerated = np.minimum(
-            np.maximum(
-                *(np.where(side, t, 0.0) for side, t in zip((self._up, self._down), self.tolerance(), strict=True))
-            ),
-            1.0,
-        )
+        up, down = self.tolerance()
+        tolerated = np.minimum(np.maximum(np.where(self._up, up, 0.0), np.where(self._down, down, 0.0)), 1.0)
         self._clip = own.clip(tolerated[:count])
-        self._shrink(information)
-        residual, weight = self._residuals(effect, information)
-        pooled, pooled_weight = self._pool(residual, weight)
-        pools = slice(count, len(tests))
-        whole = baseline.fit(pooled[pools], pooled_weight[pools], np.zeros(len(tests) - count))
-        self._pool_unit = np.concatenate([np.ones(count), whole.unit])
-        self._pool_offset = np.concatenate([np.zeros(count), whole.offset])
-        ticks = np.concatenate([own.ticks, whole.ticks])
-        self._variance = np.concatenate([own.variance, whole.variance])
-        freedom = np.concatenate([own.freedom, whole.freedom])
-        clip = np.concatenate([self._clip, whole.clip(tolerated[count:])])
-        self.mix = ScoreMix(ticks, self._variance, freedom, clip)
+        pooled, weight = self._pool(*self._residuals(effect, information))
+        whole = baseline.fit(pooled[count:], weight[count:], np.zeros(len(tests) - count))
+        whole = baseline.raised(whole, own, tests.strand[count:], tests.strand[:count], len(self.strands))
+        self._pool_unit, self._pool_offset = whole.unit, whole.offset
+        self.mix = ScoreMix(
+            np.concatenate([own.ticks, whole.ticks]),
+            np.concatenate([own.variance, whole.variance]),
+            np.concatenate([own.freedom, whole.freedom]),
+            np.concatenate([self._clip, whole.clip(tolerated[count:])]),
+        )
+        error = np.sqrt(whole.variance / whole.ticks)
+        self.onset = Onset(whole.phi, whole.innovation, error, self._horizon)
         self.counts = CountMix(len(tests), self._horizon)
-        raw = tests.pool @ np.where(self._is_ratio[tests.strand[:count], None], information, 0.0)
         is_ratio = self._is_ratio[tests.strand]
+        raw = tests.pool @ np.where(is_ratio[:count, None], information, 0.0)
         self.is_sparse = is_ratio & ((raw.sum(axis=1) < _EVENTS_MIN) | ((raw > 0).sum(axis=1) < _TICKS_WITH_EVENTS_MIN))
-        assert len(events) == len(self._ratio)
+
+    def _fit_comparisons(self, past: Sides, effect: Array, information: Array, ticks_min: int) -> baseline.Baseline:
+        count, rows = self.tests.comparisons, self._ratio
+        floor = np.zeros(count)
+        floor[rows] = _ratio_floor(information[rows])
+        strand = self.tests.strand[:count]
+        own = baseline.shrink(baseline.fit(effect, information, floor), strand, len(self.strands))
+        seen = (information > 0).sum(axis=1)
+        self.usable = np.where(self._is_ratio[strand], seen > 0, seen >= ticks_min)
+        self.usable[rows] |= (past.control_of[rows] > 0).any(axis=1)
+        self._precision = np.where(self.usable, 1.0 / own.variance, 0.0)
+        self.offset, self.unit = own.offset, own.unit
+        self._shrink(information)
+        return own
 
     def _shrink(self, information: Array) -> None:
-        """Draw the offsets of ratios with few events towards the offset of their strand."""
+        """Draw the offsets of ratios with few events towards the offset of their strand's pool of all colos."""
         rows = self._ratio
         strand = self.tests.strand[rows]
         events = information[rows].sum(axis=1)
@@ -248,8 +250,11 @@ class Evidence:
         residual, weight = self._residuals(effect[:, 0], information[:, 0])
         pooled, pooled_weight = self._pool(residual, weight)
         pooled[:count], pooled_weight[:count] = residual, weight
-        pooled_weight[count:] = np.minimum(pooled_weight[count:] / self._pool_unit[count:], baseline.INFORMATION_MAX)
-        self.mix.update(pooled - self._pool_offset, pooled_weight)
+        pooled[count:] -= self._pool_offset
+        pooled_weight[count:] = np.minimum(pooled_weight[count:] / self._pool_unit, baseline.INFORMATION_MAX)
+        self.mix.update(pooled, pooled_weight)
+        up, down = self.tolerance()
+        self.onset.update(pooled[count:], pooled_weight[count:], up[count:], down[count:])
         total = sides.pooled(tests.pool)
         self._count(total)
         self.live = Sides(*(a + b for a, b in zip(self.live.arrays(), total.arrays(), strict=True)))
@@ -277,8 +282,8 @@ class Evidence:
         """Return the logarithms of the e-values [test] against "no worse than tolerated"."""
         up, down = self.tolerance()
         ones = np.ones(len(self.tests))
-        rise = np.where(self._up, self.mix.log_e(up, ones), -np.inf)
-        fall = np.where(self._down, self.mix.log_e(down, -ones), -np.inf)
+        rise = np.where(self._up, self._with_onset(self.mix.log_e(up, ones), up=True), -np.inf)
+        fall = np.where(self._down, self._with_onset(self.mix.log_e(down, -ones), up=False), -np.inf)
         value: Array = np.logaddexp(rise, fall) - np.log(np.maximum(1, self._up.astype(int) + self._down))
         value[self.mix.observed < TICKS_MIN] = -np.inf
         if self.is_sparse.any():
@@ -286,6 +291,12 @@ class Evidence:
             counts[self.counts.ticks_worse < TICKS_MIN] = -np.inf
             value = np.where(self.is_sparse, np.where(self._up, counts, -np.inf), value)
         return value
+
+    def _with_onset(self, log_e: Array, *, up: bool) -> Array:
+        """Average the mixture with the detectors of late onsets, which the pools have [test]."""
+        pools = slice(self.tests.comparisons, None)
+        log_e[pools] = np.logaddexp(log_e[pools] + _MIX_SHARE, self.onset.log_e(up=up) + _ONSET_SHARE)
+        return log_e
 
     def log_e_within(self, least: float = 0.0) -> Array:
         """Return the mirrored logarithms [test]: evidence that degradation beyond the tolerance is excluded.

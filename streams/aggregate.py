@@ -16,6 +16,9 @@ from streams.reduction import Cells, Reducer
 CELLS_MAX: Final = 1 << 22
 """Largest block, in cells of matrix row x tick: bounds the memory of one reduction."""
 
+_TICKS_BEHIND_MAX: Final = 20_000
+"""The longest pre-period that a policy may ask for; what is older at the start of the input is of no use."""
+
 
 class Aggregate:
     """Reduces one partition's samples to cohort ticks.
@@ -47,10 +50,11 @@ class Aggregate:
         self._unit = unit_of_series
         self._units = int(unit_of_series.max(initial=-1)) + 1
         self._tick_ms = tick_ms
-        self._clock = Clock(lateness_ms, ahead_ms)
+        self._clock = Clock(lateness_ms, ahead_ms, _TICKS_BEHIND_MAX * tick_ms)
         self._reducer = Reducer(layout, gap)
         self._open: list[Cells] = []
-        self._next: int | None = None  # the first open tick
+        self._next: int | None = None  # the first open tick, once one has been closed
+        self._last: int | None = None  # the last tick that anything came for, judged or not
         self.samples = 0
         self._dropped: Counter[str] = Counter()
 
@@ -76,12 +80,15 @@ class Aggregate:
         watermark, future = self._clock.step(time, unit, self._units + 1, len(self._unit))
         tick = -(-time // self._tick_ms)
         late = (tick * self._tick_ms <= watermark) & ~odd
-        future &= ~odd
+        future &= ~(odd | late)
         row = self._layout.row_of_series[series]
         usable = ~(late | future | odd)
         self._count("late", late)
         self._count("future", future)
         self._count("not_judged", (row < 0) & usable)
+        if usable.any():
+            newest = int(tick[usable].max())
+            self._last = newest if self._last is None else max(newest, self._last)
         keep = usable & (row >= 0)
         if not keep.all():
             row, tick, time, value = row[keep], tick[keep], time[keep], value[keep]
@@ -90,9 +97,8 @@ class Aggregate:
 
     def finish(self) -> Iterator[CohortTicks]:
         """End of the input: close and yield all ticks that are open."""
-        last = max((int(cells.tick.max()) for cells in self._open if len(cells.tick)), default=None)
-        if last is not None:
-            yield from self._close(last)
+        if self._last is not None:
+            yield from self._close(self._last)
 
     def _unusable(
         self, series: NDArray[np.int32], time: NDArray[np.int64], value: NDArray[np.float64]
@@ -119,10 +125,11 @@ class Aggregate:
             return
         cells = _joined(self._open)
         self._open = [cells]
-        if not len(cells.tick):
-            return
         if self._next is None:
-            self._next = int(cells.tick.min())
+            first = int(cells.tick.min(initial=last + 1))
+            if first > last:  # an earlier tick may still come
+                return
+            self._next = first
         block = max(1, CELLS_MAX // max(1, self._layout.bounds[2]))
         while self._next <= last:
             ticks = min(block, last - self._next + 1)

@@ -28,11 +28,15 @@ class Clock:
         How long a tick stays open after half of the units have passed it.
     ahead_ms
         How far beyond the median a sample may be before it is set aside.
+    behind_ms
+        How far behind the median a sample may be while there is no watermark yet. A single clock that stands
+        at 1970 would else open all ticks since.
     """
 
-    def __init__(self, lateness_ms: int, ahead_ms: int) -> None:
+    def __init__(self, lateness_ms: int, ahead_ms: int, behind_ms: int) -> None:
         self._lateness_ms = lateness_ms
         self._ahead_ms = ahead_ms
+        self._behind_ms = behind_ms
         self._latest = np.empty(0, np.int64)  # [unit]
         self._sent = np.empty(0, np.int64)  # [unit] the step in which it last sent
         self._steps = 0
@@ -75,6 +79,7 @@ class Clock:
         median = _medians(np.where((sent != NEVER) & (number - sent <= patience), latest, NEVER))
         after = np.maximum.accumulate(np.maximum(median - self._lateness_ms, self.watermark_ms))
         before = np.concatenate([[self.watermark_ms], after[:-1]])
+        before = np.where(before == NEVER, np.maximum(median - self._behind_ms, NEVER), before)
         self.watermark_ms = int(after[-1])
         future = time > np.repeat(median + self._ahead_ms, STEP_ROWS)[: len(time)]
         return np.repeat(before, STEP_ROWS)[: len(time)], future

@@ -61,7 +61,7 @@ def merge(parts: Sequence[CohortTicks]) -> CohortTicks:
     row = {key: index for index, key in enumerate(keys)}
     values = np.zeros((3, len(keys), ticks))
     # Float addition does not commute to the last bit, so the parts are added in an order of their own.
-    for part in sorted(parts, key=lambda part: (part.keys, part.first)):
+    for part in sorted(parts, key=lambda part: (part.keys, part.first, part.values.tobytes())):
         rows = np.array([row[key] for key in part.keys], np.intp)
         start = part.first - first
         values[:, rows, start : start + part.ticks] += part.values

@@ -133,7 +133,7 @@ def resolve(
         start = (stage.started - 1) * tick_ms if stage.started is not None else np.iinfo(np.int64).min
         current = seen.last > start
         silent = ~_any(units, current)
-        current |= silent[units.of_series]
+        current |= silent[units.of_series] & (seen.first <= seen.last)  # not what only has unusable samples
         by_canary = catalogue.matches(stage.canary) & current
         canary = _any(units, by_canary)
         where = f"{place}: stages[{index}]"

@@ -136,7 +136,7 @@ class Reducer:
             values[rows[row], tick + gap] = np.nan
             present[rows[row], tick + gap] = False
 
-    def _increases(self, values: Matrix, present: NDArray[np.bool_]) -> tuple[Matrix, NDArray[np.int8]]:
+    def _increases(self, values: Matrix, present: NDArray[np.bool_]) -> tuple[Matrix, NDArray[np.int16]]:
         """Return how much each counter grew [counter, tick], NaN where unknown, and since how many ticks."""
         gauges, cumulative, rows = self._layout.bounds
         gap = self._gap
@@ -146,7 +146,7 @@ class Reducer:
         increase[cumulative - gauges :] = values[cumulative:, gap:]
         body = increase[: cumulative - gauges]
         np.subtract(counter[:, gap:], counter[:, gap - 1 : -1], out=body)
-        before = np.ones(body.shape, np.int8)
+        before = np.ones(body.shape, np.int16)
         row, tick = np.nonzero(here & np.isnan(body))
         for distance in range(2, gap + 1):
             earlier = counter[row, tick + gap - distance]
@@ -158,32 +158,47 @@ class Reducer:
         fresh, since = self._fresh(row, tick, values, present)
         body[row, tick] = fresh
         before[row, tick] = since
-        back = np.flatnonzero(body.reshape(-1) < 0)  # a reset: the counter began anew from zero
-        body.reshape(-1)[back] = counter[:, gap:].reshape(-1)[back]
+        back = body < 0  # a reset: the counter began anew from zero
+        if back.any():
+            self._reset_whole_histograms(back)
+            back &= ~np.isnan(body)
+            body[back] = counter[:, gap:][back]
         return increase, before
+
+    def _reset_whole_histograms(self, back: NDArray[np.bool_]) -> None:
+        """Mark all buckets of a histogram [counter, tick] of which one went back: a small one may not have."""
+        gauges, cumulative, _ = self._layout.bounds
+        is_cumulative = self._buckets < cumulative
+        counter, member = self._buckets[is_cumulative] - gauges, self._bundle_of[is_cumulative]
+        row, tick = np.nonzero(back[counter])
+        anew = np.zeros((len(self._bundle_size), back.shape[1]), np.bool_)
+        anew[member[row], tick] = True
+        back[counter] = anew[member]
 
     def _fresh(
         self, row: NDArray[np.intp], tick: NDArray[np.intp], values: Matrix, present: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.int16]]:
         """Return the increase of counters [candidate] that nothing precedes, and since how many ticks.
 
         A twin that has just fallen silent is the same counter under other labels. Else a counter that was
         never seen counts from zero if its family was there before. Else its increase is unknown.
         """
-        increase, since = np.full(len(row), np.nan), np.ones(len(row), np.int8)
+        increase, since = np.full(len(row), np.nan), np.ones(len(row), np.int16)
         if not len(row):
             return increase, since
         gauges, gap, layout = self._layout.bounds[0], self._gap, self._layout
         rows = row + gauges
-        is_first = tick == np.argmax(present[rows, gap:], axis=1)
-        is_new = is_first & ~self._row_seen[rows]
+        begins = np.argmax(present[:, gap:], axis=1)
+        is_new = (tick == begins[rows]) & ~self._row_seen[rows]
+        pairs, mate = _twins(layout.twin, rows)
+        is_old = self._row_seen[mate] | (present[mate, begins[mate] + gap] & (begins[mate] < tick[pairs]))
+        is_new[pairs[is_old]] = False  # it has counted under other labels, so not from zero
         family_of = layout.family[gauges : layout.bounds[1]]
         if is_new.any():
             families, member = np.unique(family_of, return_inverse=True)
             alive = _window_any(_any_by(member, present[gauges : layout.bounds[1]], len(families)), gap)
             counts = is_new & alive[member[row], tick]
             increase[counts] = values[rows[counts], tick[counts] + gap]
-        pairs, mate = _twins(layout.twin, rows)
         for distance in range(gap, 0, -1):  # the nearest wins, being written last
             at = tick[pairs]
             follows = present[mate, at + gap - distance] & ~present[mate, at + gap]
@@ -193,7 +208,7 @@ class Reducer:
             since[who] = distance
         return increase, since
 
-    def _hold_rates(self, cells: Cells, increase: Matrix, before: NDArray[np.int8], ticks: int) -> Matrix:
+    def _hold_rates(self, cells: Cells, increase: Matrix, before: NDArray[np.int16], ticks: int) -> Matrix:
         """Return the rates per second of the rows that are judged as rates [rate row, tick], held over gaps."""
         layout, gap = self._layout, self._gap
         rows = layout.rate_rows

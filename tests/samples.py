@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -200,7 +201,7 @@ def reduce(
     size = len(rows) if steps is None else steps * STEP_ROWS
     unnamed = [row.labels.get("metric") and row.labels.get("colo") for row in rows]
     ids = np.where([not name for name in unnamed], np.int32(-1), fleet.series)
-    blocks = []
+    blocks: list[CohortTicks] = []
     for start in range(0, len(rows), size):
         part = slice(start, start + size)
         blocks += aggregate.push(ids[part], samples.time[part], samples.value[part])
@@ -210,9 +211,7 @@ def reduce(
 
 def joined(blocks: Sequence[CohortTicks]) -> CohortTicks:
     """Put blocks of consecutive ticks together."""
-    for before, after in zip(blocks, blocks[1:], strict=False):
+    for before, after in pairwise(blocks):
         assert after.first == before.first + before.ticks
         assert after.keys == before.keys
-    return CohortTicks(
-        blocks[0].first, blocks[0].keys, np.concatenate([block.values for block in blocks], axis=2)
-    )
+    return CohortTicks(blocks[0].first, blocks[0].keys, np.concatenate([block.values for block in blocks], axis=2))

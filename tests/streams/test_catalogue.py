@@ -32,8 +32,10 @@ LABEL_SETS = st.lists(
 
 
 def encoded(catalogue: Catalogue, sets: list[LabelSet]) -> list[int]:
-    rows = [Row(0, {name: None for name in catalogue.labels} | labels, 0.0) for labels in sets]
-    return catalogue.encode(columns(rows).labels, len(rows)).tolist()
+    absent: LabelSet = dict.fromkeys(catalogue.labels)
+    rows = [Row(0, absent | labels, 0.0) for labels in sets]
+    ids: list[int] = catalogue.encode(columns(rows).labels, len(rows)).tolist()
+    return ids
 
 
 def catalogue_of(sets: list[LabelSet]) -> Catalogue:
@@ -121,7 +123,10 @@ def test_table_grows_beyond_its_first_capacity() -> None:
 
 def test_values_that_a_batch_names_but_does_not_use_make_no_series() -> None:
     catalogue = Catalogue(["metric", "colo"])
-    column = {"metric": LabelColumn(np.array([1], np.int32), ["a", "b"]), "colo": LabelColumn(np.array([0], np.int32), ["x"])}
+    column = {
+        "metric": LabelColumn(np.array([1], np.int32), ["a", "b"]),
+        "colo": LabelColumn(np.array([0], np.int32), ["x"]),
+    }
     catalogue.encode(column, 1)
     assert spelled(catalogue) == [{"colo": "x", "metric": "b"}]
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from streams.clock import NEVER, Clock
 
 STEP = 8
-LATENESS_MS, AHEAD_MS = 30_000, 600_000
 HOUR_MS = 3_600_000
+LATENESS_MS, AHEAD_MS, BEHIND_MS = 30_000, 600_000, 50 * HOUR_MS
 START_MS = 1_773_314_400_000
 
 
@@ -46,25 +46,29 @@ def run(clock: Clock, arrivals: Arrivals, units: int) -> tuple[NDArray[np.int64]
 
 
 def new_clock() -> Clock:
-    return Clock(LATENESS_MS, AHEAD_MS)
+    return Clock(LATENESS_MS, AHEAD_MS, BEHIND_MS)
 
 
 ARRIVALS = st.lists(
     st.tuples(
         st.integers(-20, 20).map(lambda minute: START_MS + 60_000 * minute)
-        | st.sampled_from([START_MS + HOUR_MS, START_MS - 50 * HOUR_MS, NEVER]),
+        | st.sampled_from([START_MS + HOUR_MS, START_MS - 2 * BEHIND_MS, NEVER]),
         st.integers(0, 4),
     ),
     min_size=1,
     max_size=12 * STEP,
-).map(
-    lambda rows: Arrivals(np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows], np.int32))
-)
+).map(lambda rows: Arrivals(np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows], np.int32)))
 
 
-def test_nothing_is_closed_before_the_first_sample() -> None:
+def test_before_there_is_a_watermark_only_what_is_far_behind_is_late() -> None:
     watermark, _ = run(new_clock(), rounds([0, 1], 2), units=2)
-    assert watermark.tolist() == [NEVER] * 4
+    assert watermark.tolist() == [START_MS + 10_000 - BEHIND_MS] * 4
+
+
+def test_before_the_first_sample_with_a_time_nothing_is_late() -> None:
+    nothing = Arrivals(np.full(2 * STEP, NEVER), np.zeros(2 * STEP, np.int32))
+    watermark, _ = run(new_clock(), nothing, units=2)
+    assert watermark.tolist() == [NEVER] * 2 * STEP
 
 
 def test_watermark_is_the_median_less_the_lateness() -> None:
@@ -132,7 +136,7 @@ def test_units_that_were_never_heard_of_count_for_nothing() -> None:
 
 def test_row_meets_the_watermark_of_the_steps_before_its_own() -> None:
     watermark, _ = run(new_clock(), rounds([0, 1], 8), units=2)
-    assert watermark.tolist() == [NEVER] * STEP + [START_MS + 30_000 - LATENESS_MS] * STEP
+    assert watermark.tolist() == [START_MS + 30_000 - BEHIND_MS] * STEP + [START_MS + 30_000 - LATENESS_MS] * STEP
 
 
 @given(ARRIVALS)

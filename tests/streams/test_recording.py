@@ -129,9 +129,7 @@ DOUBLE = "allowed is double (float64)"
     ],
     ids=lambda value: str(value) if isinstance(value, pa.DataType) else None,
 )
-def test_wrong_type_is_named_with_what_is_allowed(
-    name: str, kind: pa.DataType, allowed: str, tmp_path: Path
-) -> None:
+def test_wrong_type_is_named_with_what_is_allowed(name: str, kind: pa.DataType, allowed: str, tmp_path: Path) -> None:
     path = written(tmp_path, replaced(name, kind))
     assert refusal(path) == f"FILE: column `{name}` is {kind}; {allowed}"
 
