@@ -105,10 +105,10 @@ def fit(effect: Array, information: Array, variance_floor: Array) -> Baseline:
     offset = _weighted_mean(effect, weight, total)
     residual = np.sqrt(weight) * (effect - offset[:, None])
     spread = (residual**2).sum(axis=1) / total
-    phi = _autocorrelation(residual, seen)
+    central, phi = _autocorrelation(residual, seen)
     variance = spread * (1 + phi) / (1 - phi)
     short, long = (_batch_means(np.sqrt(weight) * residual, weight, ticks) for ticks in _BATCHES)
-    extrapolated = np.maximum(2 * long - short, variance)
+    extrapolated = np.maximum(2 * long - short, spread * (1 + central) / (1 - central))
     variance = np.maximum(variance, np.maximum(short, long))
     floor = np.maximum(variance_floor, 1e-18)
     variance = np.maximum(variance, floor)
@@ -152,16 +152,16 @@ def _winsorised(effect: Array, weight: Array, centre: Array, seen: NDArray[np.bo
     return centre[:, None] + np.divide(bounded, root, out=np.zeros_like(bounded), where=root > 0)
 
 
-def _autocorrelation(residual: Array, seen: NDArray[np.bool_]) -> Array:
-    """Lag-1 autocorrelation at its upper bound: corrected for its bias downwards, plus one standard error."""
+def _autocorrelation(residual: Array, seen: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Return the lag-1 autocorrelation, corrected for its bias downwards, and the same plus one standard error."""
     pairs = seen[:, 1:] & seen[:, :-1]
     count = np.maximum(pairs.sum(axis=1), 1)
     product = (np.where(pairs, residual[:, 1:] * residual[:, :-1], 0.0)).sum(axis=1) / count
     power = (residual**2).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
     phi: Array = np.clip(np.divide(product, power, out=np.zeros_like(product), where=power > 0), -0.99, 0.99)
-    phi += (1 + 3 * phi) / count + np.sqrt((1 - phi**2) / count)
-    bounded: Array = np.clip(phi, 0.0, _PHI_MAX)
-    return bounded
+    central: Array = np.clip(phi + (1 + 3 * phi) / count, 0.0, _PHI_MAX)
+    upper: Array = np.clip(central + np.sqrt((1 - phi**2) / count), 0.0, _PHI_MAX)
+    return central, upper
 
 
 def _batch_means(score: Array, weight: Array, ticks: int) -> Array:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from detectors.comparisons import COLO, FLEET
 from detectors.evidence import Sides
@@ -142,7 +143,7 @@ def test_rare_errors_in_many_colos_are_no_breach_of_the_fleet():
     of = [np.full(shape, size) for size in (100.0, 1_900.0)]
     drawn = Sides(rng.poisson(0.005, shape).astype(float), of[0], rng.poisson(0.095, shape).astype(float), of[1])
     each = [replace(RATIO, metric=number, relative=0.02) for number in range(strands)]
-    ever = (judged(each, drawn, past=TICKS) >= ALARM).any(axis=0)
+    ever: NDArray[np.bool_] = np.any(judged(each, drawn, past=TICKS) >= ALARM, axis=0)
     tests = arranged(strands, colos)
     assert ever[tests.level == FLEET].mean() <= 0.01 + 3 * np.sqrt(0.01 * 0.99 / strands)
     assert ever[tests.level == COLO].mean() <= 0.01
