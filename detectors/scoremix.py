@@ -13,7 +13,11 @@ from scipy.special import log_ndtr
 Array = NDArray[np.float64]
 
 EFFECT_TYPICAL: Final = 0.2
-"""Width of the mixture: effects of about this size are found soonest."""
+"""Least width of the mixture: effects of about this size are found soonest."""
+
+_TICKS_TYPICAL: Final = 5.0
+"""Where a comparison is so noisy that a typical effect cannot be seen in this many ticks, the mixture is as wide
+as what can be."""
 
 GATE: Final = 2.0
 """Below this deviation the e-value is not worth computing: it is about 1 or less."""
@@ -22,7 +26,7 @@ LOG_E_MAX: Final = 690.0
 """e-values are capped at about 1e299, so that their mean stays finite."""
 
 
-def log_e(deviation: Array, variance: Array, freedom: Array) -> Array:
+def log_e(deviation: Array, variance: Array, freedom: Array, typical: Array | float = EFFECT_TYPICAL) -> Array:
     """Logarithm of the e-value of a one-sided half-normal mixture.
 
     Parameters
@@ -34,6 +38,8 @@ def log_e(deviation: Array, variance: Array, freedom: Array) -> Array:
     freedom
         Degrees of freedom behind the variance. The t statistic is mapped to a normal one of the same tail
         (Wallace 1959), since a variance learned from few effective ticks is itself uncertain.
+    typical
+        Width of the mixture, chosen before the first tick.
 
     Returns
     -------
@@ -57,7 +63,7 @@ def log_e(deviation: Array, variance: Array, freedom: Array) -> Array:
     9.89
     """
     z = _normal(deviation / np.sqrt(variance), freedom)
-    prior = EFFECT_TYPICAL**2
+    prior = typical**2
     m = z * np.sqrt(prior / (variance + prior))
     value: Array = np.log(2.0) + 0.5 * np.log(variance / (variance + prior)) + 0.5 * m * m + log_ndtr(m)
     capped: Array = np.minimum(value, LOG_E_MAX)
@@ -70,7 +76,9 @@ def _normal(t: Array, freedom: Array) -> Array:
     return z
 
 
-def log_e_within(effect: Array, tolerance: Array, variance: Array, freedom: Array) -> Array:
+def log_e_within(
+    effect: Array, tolerance: Array, variance: Array, freedom: Array, typical: Array | float = EFFECT_TYPICAL
+) -> Array:
     """Logarithm of the e-value against "at least `tolerance` worse": what lets a stage advance.
 
     The mean of two e-values: the likelihood ratio of "no effect" against "exactly the tolerance", which is
@@ -81,7 +89,7 @@ def log_e_within(effect: Array, tolerance: Array, variance: Array, freedom: Arra
     ----------
     effect
         Estimated effect, positive being worse.
-    tolerance, variance, freedom
+    tolerance, variance, freedom, typical
         See `log_e`; a tolerance of 0 can never be excluded.
 
     Examples
@@ -95,16 +103,16 @@ def log_e_within(effect: Array, tolerance: Array, variance: Array, freedom: Arra
     z = _normal((tolerance - effect) / deviation, freedom)
     aim = tolerance / deviation
     point = np.minimum(aim * z - 0.5 * aim * aim, LOG_E_MAX)
-    mean: Array = np.logaddexp(point, log_e(tolerance - effect, variance, freedom)) - np.log(2.0)
+    mean: Array = np.logaddexp(point, log_e(tolerance - effect, variance, freedom, typical)) - np.log(2.0)
     return mean
 
 
-def radius(variance: Array, freedom: Array, alpha: float | Array) -> Array:
+def radius(variance: Array, freedom: Array, alpha: float | Array, typical: Array | float = EFFECT_TYPICAL) -> Array:
     """Half-width of the two-sided interval that holds at every tick at once with chance `1 - alpha`.
 
     The interval is where the two-sided normal mixture stays below 1/alpha, see `log_e` for the references.
     """
-    prior = EFFECT_TYPICAL**2
+    prior = typical**2
     square = 2 * (variance + prior) / prior * (np.log(1 / alpha) + 0.5 * np.log((variance + prior) / variance))
     z = np.sqrt(square) * (8 * freedom + 3) / (8 * freedom + 1)
     with np.errstate(over="ignore"):
@@ -136,6 +144,7 @@ class ScoreMix:
         self._variance = variance
         self._freedom = freedom
         self._clip = clip
+        self._typical = np.maximum(EFFECT_TYPICAL, np.sqrt(variance / _TICKS_TYPICAL))
 
     def update(self, residual: Array, information: Array) -> None:
         """Add one tick.
@@ -171,7 +180,7 @@ class ScoreMix:
         result = np.full(len(effect), -np.inf)
         far = np.flatnonzero((deviation > 0) & (deviation * deviation > GATE * GATE * variance))
         if len(far):
-            result[far] = log_e(deviation[far], variance[far], self._freedom[far])
+            result[far] = log_e(deviation[far], variance[far], self._freedom[far], self._typical[far])
         return result
 
     def log_e_within(self, tolerance: Array, sign: Array) -> Array:
@@ -179,7 +188,8 @@ class ScoreMix:
         effect, variance = self.estimate()
         result = np.full(len(effect), -np.inf)
         some = np.flatnonzero(self.information > 0)
-        result[some] = log_e_within(sign[some] * effect[some], tolerance[some], variance[some], self._freedom[some])
+        known = variance[some], self._freedom[some], self._typical[some]
+        result[some] = log_e_within(sign[some] * effect[some], tolerance[some], *known)
         return result
 
     def radius(self, alpha: float | Array) -> Array:
@@ -188,5 +198,5 @@ class ScoreMix:
         result = np.full(len(variance), np.inf)
         some = np.flatnonzero(self.information > 0)
         level = np.broadcast_to(alpha, result.shape)[some]
-        result[some] = radius(variance[some], self._freedom[some], level)
+        result[some] = radius(variance[some], self._freedom[some], level, self._typical[some])
         return result

@@ -14,7 +14,7 @@ from tests.test_outcomes import Judge, blamed, last, make_judge, said
 
 SHARED: Final = Path(__file__).resolve().parents[2] / "shared" / "recordings"
 MADE: Final = {
-    "harmless": ["fleet", "--colos", "2", "--hosts", "5", "--pre", "120", "--post", "90"],
+    "harmless": ["fleet", "--colos", "4", "--hosts", "10", "--pre", "240", "--post", "240"],
     "errors": ["fleet", "--colos", "2", "--hosts", "5", "--pre", "120", "--post", "90", "--onset", "0"],
     "real": ["real", "--base", str(SHARED / "servers-a.parquet"), "--colos", "2", "--pre", "180", "--post", "90"],
 }
