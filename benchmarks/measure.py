@@ -17,12 +17,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def best_seconds(run: Callable[[], object], repeats: int) -> float:
-    """Return the shortest of several runs: what disturbs a run only ever makes it longer."""
+    """Return the shortest of several runs, in processor time of this process.
+
+    What disturbs a run only ever makes it longer, and what else the machine is busy with does not count.
+    """
     seconds = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         run()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return min(seconds)
 
 

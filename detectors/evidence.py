@@ -185,7 +185,7 @@ class Evidence:
         rows = self._ratio
         strand = self.tests.strand[rows]
         events = information[rows].sum(axis=1)
-        total = np.bincount(strand, events, len(self.strands))
+        total = np.bincount(strand, events, len(self.strands)).astype(np.float64)  # integers if there is nothing
         score = np.bincount(strand, self.offset[rows] * events, len(self.strands))
         typical = np.divide(score, total, out=np.zeros_like(total), where=total > 0)
         weight = events / (events + _EVENTS_MIN)

@@ -87,7 +87,7 @@ class Onset:
         weight = np.sqrt(np.minimum(information, 1.0))
         seen = information > 0
         for state, sign, tolerated in ((self.rise, 1.0, up), (self.fall, -1.0, down)):
-            z = weight * (sign * innovation - (1 - phi) * (tolerated + self._forgiven)) / deviation
+            z = weight * (sign * innovation - (1 - phi) * (np.where(seen, tolerated, 0.0) + self._forgiven)) / deviation
             step = SHIFTS * np.clip(z, -_CLIP, _CLIP)[:, None] - 0.5 * SHIFTS**2
             begun = np.logaddexp(state, 0.0) if self._ticks < self._horizon else state
             state[seen] = np.minimum(begun[seen] + step[seen], LOG_E_MAX)

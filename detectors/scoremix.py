@@ -100,6 +100,7 @@ def log_e_within(
     5.01
     """
     deviation = np.sqrt(variance)
+    tolerance = np.minimum(tolerance, 1e6)  # an unbounded one has no infinities to subtract then
     z = _normal((tolerance - effect) / deviation, freedom)
     aim = tolerance / deviation
     point = np.minimum(aim * z - 0.5 * aim * aim, LOG_E_MAX)

@@ -63,7 +63,7 @@ class Judge:
                     yield from self._live(part)
                 self._remember(part)
                 at = end
-            if start is not None and at == start:
+            if start is not None and at >= start:  # a stage may have begun before the first tick
                 self._begin()
 
     def _start_of_next(self) -> int | None:

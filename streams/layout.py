@@ -249,6 +249,9 @@ def _histogram(plan: _Plan, index: int, metric: Metric) -> Part:
         wrong = texts[codes[np.isnan(edges)][0]]
         msg = f"metrics.parquet: `{name}` has a series with le={wrong!r}; allowed is a number or +Inf"
         raise BadInput(msg)
+    if not (np.isfinite(edges) & (edges > 0)).any():
+        msg = f"metrics.parquet: `{name}` has no bucket with an edge above 0 but le=+Inf; one is needed to compare"
+        raise BadInput(msg)
     without = set(plan.unit[rows].tolist()) - set(plan.unit[rows[np.isinf(edges)]].tolist())
     if without:
         unit = min(without)

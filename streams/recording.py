@@ -73,7 +73,7 @@ class MetricsFile:
         try:
             for batch in self._file.iter_batches(batch_size=rows, use_threads=True):
                 yield self._samples(batch)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             msg = f"{self.path}: cannot be read to its end: {_first_line(error)}"
             raise BadInput(msg) from error
 

@@ -102,9 +102,7 @@ def bad_documents() -> list[pytest.ParameterSet]:
 
 
 @pytest.mark.parametrize(("kind", "text", "expected"), bad_documents())
-def test_bad_document_is_refused_in_these_words(
-    kind: str, text: str, expected: list[str], tmp_path: Path
-) -> None:
+def test_bad_document_is_refused_in_these_words(kind: str, text: str, expected: list[str], tmp_path: Path) -> None:
     assert refusal(kind, write(tmp_path, text)) == expected
 
 
@@ -285,9 +283,7 @@ def test_duration_is_read_exactly(text: str, expected: int) -> None:
     assert duration_ms(text) == expected
 
 
-@pytest.mark.parametrize(
-    "text", ["", "10", "s", "-1s", "1.s", "1 s", "1s\n", "1w", "\u0661s", "0.1ms", "367d"]
-)
+@pytest.mark.parametrize("text", ["", "10", "s", "-1s", "1.s", "1 s", "1s\n", "1w", "\u0661s", "0.1ms", "367d"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="a duration"):
         duration_ms(text)

@@ -100,8 +100,7 @@ def test_policy_with_an_unknown_key_is_invalid() -> None:
 
 def test_objective_is_written_with_its_key_for() -> None:
     text = (
-        "{policy: p, metrics: [{name: m, gauge: g, worse: increase, breach: halt,"
-        " objective: {below: 1, for: 1 of 2}}]}"
+        "{policy: p, metrics: [{name: m, gauge: g, worse: increase, breach: halt, objective: {below: 1, for: 1 of 2}}]}"
     )
     assert errors("policy", yaml.safe_load(text)) == []
 

@@ -98,9 +98,7 @@ def test_null_becomes_nan_and_not_zero(store: Store) -> None:
     with begin(store) as sink:
         sink.evidence(written)
         sink.commit()
-    assert (
-        store.query("SELECT isNaN(effect), place FROM evidence ORDER BY time", "CSV") == b'1,""\n0,"ams01"\n'
-    )
+    assert store.query("SELECT isNaN(effect), place FROM evidence ORDER BY time", "CSV") == b'1,""\n0,"ams01"\n'
 
 
 def test_names_may_hold_any_character(store: Store) -> None:
@@ -275,9 +273,7 @@ def test_a_process_killed_during_commit_is_completed_by_the_next(tmp_path: Path)
     assert bits(read, "effect") == bits(evidence(4, seed=7), "effect")
 
 
-def test_a_commit_that_the_engine_refuses_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_commit_that_the_engine_refuses_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         message = "no space left"
         raise StoreError(message)

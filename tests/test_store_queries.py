@@ -157,9 +157,7 @@ def test_other_formats_pass_through(store: Store, tmp_path: Path) -> None:
     replay(store)
     sql = "SELECT time, log_e FROM evidence ORDER BY time"
     assert len(json.loads(store.query(sql, "JSON"))["data"]) == 3
-    assert store.query(f"{sql} LIMIT 1", "CSVWithNames").startswith(
-        b'"time","log_e"\n"2026-03-12 11:20:00.000",'
-    )
+    assert store.query(f"{sql} LIMIT 1", "CSVWithNames").startswith(b'"time","log_e"\n"2026-03-12 11:20:00.000",')
     parquet = pq.read_table(pa.BufferReader(store.query(sql, "Parquet")))
     assert bits(parquet, "log_e") == bits(evidence(), "log_e")
 
@@ -184,9 +182,7 @@ def test_charts_find_their_rows_by_the_primary_key(store: Store) -> None:
 # ---------------------------------------------------------------- the schema
 
 
-def test_a_store_with_another_schema_is_refused_by_both_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_with_another_schema_is_refused_by_both_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Store(tmp_path).close()
     made = checksums()[1]
     monkeypatch.setattr(schema, "STEPS", (*STEPS, Step(2, "ALTER TABLE holdfast.evidence ADD COLUMN x Int8")))
@@ -208,9 +204,7 @@ def test_a_changed_statement_of_the_same_version_is_another_schema(
         Store(tmp_path)
 
 
-def test_a_store_whose_making_was_interrupted_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_whose_making_was_interrupted_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Engine.run
 
     def stop(engine: Engine, sql: str, params: dict[str, str] | None = None) -> bytes:
@@ -229,9 +223,7 @@ def test_a_store_whose_making_was_interrupted_is_made_again(
 
 def test_the_checksum_ignores_how_a_statement_is_laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
     before = checksums()
-    monkeypatch.setattr(
-        schema, "STEPS", tuple(Step(step.version, " ".join(step.statement.split())) for step in STEPS)
-    )
+    monkeypatch.setattr(schema, "STEPS", tuple(Step(step.version, " ".join(step.statement.split())) for step in STEPS))
     assert checksums() == before
 
 

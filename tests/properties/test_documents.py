@@ -34,9 +34,7 @@ KINDS: st.SearchStrategy[dict[str, Any]] = st.one_of(
     .map(lambda pair: {"ratio": Ratio(bad=pair[0], total=pair[1])}),
     st.fixed_dictionaries({"counter": TEXT, "temporality": st.sampled_from(["cumulative", "delta"])}),
     st.fixed_dictionaries({"histogram": TEXT, "quantile": FRACTION}),
-    st.fixed_dictionaries(
-        {"gauge": TEXT, "scale": st.sampled_from(["auto", "mean", "sd"]) | st.floats(1e-9, 1e9)}
-    ),
+    st.fixed_dictionaries({"gauge": TEXT, "scale": st.sampled_from(["auto", "mean", "sd"]) | st.floats(1e-9, 1e9)}),
 )
 
 
@@ -79,9 +77,7 @@ POLICIES = st.builds(
 
 
 @given(POLICIES)
-def test_any_policy_survives_being_written_and_read(
-    tmp_path_factory: pytest.TempPathFactory, policy: Policy
-) -> None:
+def test_any_policy_survives_being_written_and_read(tmp_path_factory: pytest.TempPathFactory, policy: Policy) -> None:
     path = tmp_path_factory.getbasetemp() / "written-policy.yaml"
     path.write_text(yaml.safe_dump(msgspec.to_builtins(policy)), "utf-8")
     assert load_policy(path) == policy
