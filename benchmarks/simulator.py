@@ -78,7 +78,7 @@ def simulate(scenario: Scenario, seed: tuple[int, ...]) -> Simulated:
 
 
 def _ratios(rng: np.random.Generator, factor: Array) -> list[Array]:
-    """Requests and overdispersed errors: canary errors, canary requests, control errors, control requests."""
+    """Draw overdispersed errors of requests: canary errors, canary requests, control errors, control requests."""
     shape = factor.shape
     requests = rng.uniform(1e3, 2e4, (*shape[:2], 1))
     rate = 0.005 * np.exp(rng.normal(0, 0.5, (*shape[:2], 1)))
@@ -114,7 +114,7 @@ def _levels(rng: np.random.Generator, factor: Array, hurt: int | None, phi: floa
 def _autoregression(
     rng: np.random.Generator, shape: tuple[int, ...], phi: float, deviation: float, *, heavy: bool = False
 ) -> Array:
-    """A stationary first-order autoregression along the last axis, of the given standard deviation."""
+    """Draw a stationary first-order autoregression along the last axis, of the given standard deviation."""
     noise = rng.standard_t(4, shape) / np.sqrt(2.0) if heavy else rng.standard_normal(shape)
     noise[..., 1:] *= np.sqrt(1 - phi**2)
     series: Array = deviation * lfilter([1.0], [1.0, -phi], noise, axis=-1)

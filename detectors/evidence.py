@@ -26,6 +26,7 @@ _TICKS_WITH_EVENTS_MIN: Final = 20
 
 _SICK_ALPHA: Final = 0.01
 _MIX_SHARE, _ONSET_SHARE = np.log(0.7), np.log(0.3)
+_SCORE_SHARE, _COUNT_SHARE = np.log(0.9), np.log(0.1)
 _RECENT_DECAY: Final = 0.8
 _PRIOR_TICKS: Final = 30.0
 _LEVEL_FLOOR: Final = 0.1
@@ -126,7 +127,8 @@ class Evidence:
             chosen = {"auto": np.maximum(mean, spread), "mean": mean, "sd": spread}
             scale = chosen[strand.scale] if isinstance(strand.scale, str) else np.full(len(rows), strand.scale)
             self.is_log[rows] = is_log
-            self.scale[rows] = np.maximum(np.where(is_log, mean, scale), 1e-12)
+            own = np.where(is_log, mean, scale)
+            self.scale[rows] = np.where(own > 0, own, 1e-12)
 
     def scores(self, sides: Sides) -> tuple[Array, Array]:
         """Return effect and information of each comparison [comparison, tick]."""
@@ -164,7 +166,8 @@ class Evidence:
         self.counts = CountMix(len(tests), self._horizon)
         is_ratio = self._is_ratio[tests.strand]
         raw = tests.pool @ np.where(is_ratio[:count, None], information, 0.0)
-        self.is_sparse = is_ratio & ((raw.sum(axis=1) < _EVENTS_MIN) | ((raw > 0).sum(axis=1) < _TICKS_WITH_EVENTS_MIN))
+        few = (raw.sum(axis=1) < _EVENTS_MIN) | ((raw > 0).sum(axis=1) < _TICKS_WITH_EVENTS_MIN)
+        self.is_sparse = is_ratio & (few | (self.past.control < _EVENTS_MIN))
 
     def _fit_comparisons(self, past: Sides, effect: Array, information: Array, ticks_min: int) -> baseline.Baseline:
         count, rows = self.tests.comparisons, self._ratio
@@ -192,16 +195,17 @@ class Evidence:
         self.offset[rows] = weight * self.offset[rows] + (1 - weight) * typical[strand]
 
     def _residuals(self, effect: Array, information: Array) -> tuple[Array, Array]:
-        """Return effects less their offsets, clipped, and information in average ticks [comparison, tick]."""
+        """Return effects less their offsets, and information in average ticks [comparison, tick]."""
         shape = (slice(None), None) if effect.ndim == 2 else (slice(None),)
         weight = np.minimum(information / self.unit[shape], baseline.INFORMATION_MAX)
         weight = np.where(self.usable[shape], weight, 0.0)
-        clip = self._clip[shape]
-        return np.clip(effect - self.offset[shape], -clip, clip), weight
+        return effect - self.offset[shape], weight
 
     def _pool(self, residual: Array, weight: Array) -> tuple[Array, Array]:
         """Pool residuals after each has been measured against its own past: precision-weighted means."""
-        precision = self._precision[:, None] if residual.ndim == 2 else self._precision
+        shape = (slice(None), None) if residual.ndim == 2 else (slice(None),)
+        precision, clip = self._precision[shape], self._clip[shape]
+        residual = np.clip(residual, -clip, clip)
         total = self.tests.pool @ (weight * precision)
         score = self.tests.pool @ (residual * weight * precision)
         return np.divide(score, total, out=np.zeros_like(score), where=total > 0), total
@@ -253,6 +257,7 @@ class Evidence:
         pooled[count:] -= self._pool_offset
         pooled_weight[count:] = np.minimum(pooled_weight[count:] / self._pool_unit, baseline.INFORMATION_MAX)
         self.mix.update(pooled, pooled_weight)
+        self.mix.clipped |= (tests.pool @ self.mix.clipped[:count].astype(np.float64)) > 0
         up, down = self.tolerance()
         self.onset.update(pooled[count:], pooled_weight[count:], up[count:], down[count:])
         total = sides.pooled(tests.pool)
@@ -260,9 +265,7 @@ class Evidence:
         self.live = Sides(*(a + b for a, b in zip(self.live.arrays(), total.arrays(), strict=True)))
 
     def _count(self, tick: Sides) -> None:
-        """Follow the sparse ratios as counts against what the control allows."""
-        if not self.is_sparse.any():
-            return
+        """Follow the ratios as counts, against what the control and the canary's own past allow."""
         bad, total = self._recent
         bad = _RECENT_DECAY * bad + tick.control
         total = _RECENT_DECAY * total + tick.control_of
@@ -273,7 +276,8 @@ class Evidence:
         )
         # A shock that hits the control too raises what is allowed at once, not only on average.
         recent = np.divide(2 * bad, total, out=np.zeros_like(bad), where=total > 0)
-        rate = np.maximum(bound, recent)
+        before = np.where(self.past.canary_of > 0, rate_bound(self.past.canary, self.past.canary_of), 0.0)
+        rate = np.maximum(np.maximum(bound, recent), before)
         with np.errstate(invalid="ignore"):
             allowed = (rate + np.maximum(self.relative * rate, self.absolute)) * tick.canary_of
         self.counts.update(tick.canary, np.where(tick.canary_of > 0, allowed, 0.0))
@@ -286,11 +290,12 @@ class Evidence:
         fall = np.where(self._down, self._with_onset(self.mix.log_e(down, -ones), up=False), -np.inf)
         value: Array = np.logaddexp(rise, fall) - np.log(np.maximum(1, self._up.astype(int) + self._down))
         value[self.mix.observed < TICKS_MIN] = -np.inf
-        if self.is_sparse.any():
-            counts = self.counts.log_e()
-            counts[self.counts.ticks_worse < TICKS_MIN] = -np.inf
-            value = np.where(self.is_sparse, np.where(self._up, counts, -np.inf), value)
-        return value
+        counts = self.counts.log_e()
+        counts[(self.counts.ticks_worse < TICKS_MIN) | ~self._up] = -np.inf
+        # A score says little of an explosion (it cannot exceed what the shares of traffic allow); a count does.
+        both = np.logaddexp(value + _SCORE_SHARE, counts + _COUNT_SHARE)
+        is_counted = self._is_ratio[self.tests.strand] & self._up
+        return np.where(self.is_sparse, counts, np.where(is_counted, both, value))
 
     def _with_onset(self, log_e: Array, *, up: bool) -> Array:
         """Average the mixture with the detectors of late onsets, which the pools have [test]."""

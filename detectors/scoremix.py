@@ -141,6 +141,7 @@ class ScoreMix:
         self.score = np.zeros(len(variance))
         self.information = np.zeros(len(variance))
         self.observed = np.zeros(len(variance), np.int64)
+        self.clipped = np.zeros(len(variance), np.bool_)
         self._inverse_baseline = 1.0 / baseline_ticks
         self._variance = variance
         self._freedom = freedom
@@ -158,6 +159,7 @@ class ScoreMix:
             [comparison] In average ticks; 0 where the tick says nothing.
         """
         step = np.clip(residual, -self._clip, self._clip)
+        self.clipped |= (step != residual) & (information > 0)
         step *= information
         self.score += step
         self.information += information

@@ -84,7 +84,7 @@ def replay_recording(
         msg = f"{path}: no such folder; a recording is a folder with metrics.parquet, rollout.yaml and policy.yaml"
         raise BadInput(msg)
     rollout, policy, truth = _documents(path, policy_path, check)
-    setting = _setting(path / "rollout.yaml", rollout, policy)
+    setting = _setting(path / "rollout.yaml", rollout, policy_path or path / "policy.yaml", policy)
     if store is None:
         result = replay(path / "metrics.parquet", setting, observer=observer, rows=rows)
     else:
@@ -132,7 +132,7 @@ def _documents(path: Path, policy_path: Path | None, check: bool) -> tuple[Rollo
     return loaded[0], loaded[1], loaded[2] if check else None
 
 
-def _setting(place: Path, rollout: Rollout, policy: Policy) -> Setting:
+def _setting(place: Path, rollout: Rollout, policy_place: Path, policy: Policy) -> Setting:
     tick_ms = duration_ms(policy.tick)
     stages = []
     for index, stage in enumerate(rollout.stages):
@@ -150,7 +150,9 @@ def _setting(place: Path, rollout: Rollout, policy: Policy) -> Setting:
             )
         )
     binding = rollout.mode == "enforce"
-    return Setting(rollout.rollout, tuple(stages), policy, digest(policy), ENGINE, binding, tick_ms, str(place))
+    return Setting(
+        rollout.rollout, tuple(stages), policy, digest(policy), ENGINE, binding, tick_ms, str(place), str(policy_place)
+    )
 
 
 def epoch_ms(time: datetime) -> int:

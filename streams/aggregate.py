@@ -20,6 +20,10 @@ _TICKS_BEHIND_MAX: Final = 20_000
 """The longest pre-period that a policy may ask for; what is older at the start of the input is of no use."""
 
 
+VALUE_MAX: Final = 1e150
+"""Larger values count as infinite: their squares are."""
+
+
 class Aggregate:
     """Reduces one partition's samples to cohort ticks.
 
@@ -104,14 +108,14 @@ class Aggregate:
         self, series: NDArray[np.int32], time: NDArray[np.int64], value: NDArray[np.float64]
     ) -> NDArray[np.bool_]:
         """Tell which samples say nothing [row], and count each under its reason."""
-        odd: NDArray[np.bool_] = ~np.isfinite(value) | (time == NO_TIME) | (series < 0)
+        odd: NDArray[np.bool_] = ~(np.abs(value) < VALUE_MAX) | (time == NO_TIME) | (series < 0)
         if odd.any():
             unnamed, timeless = series < 0, time == NO_TIME
             self._count("no_metric_or_colo", unnamed)
             self._count("no_time", timeless & ~unnamed)
             named = ~unnamed & ~timeless
             self._count("nan", np.isnan(value) & named)
-            self._count("infinite", np.isinf(value) & named)
+            self._count("infinite", (np.abs(value) >= VALUE_MAX) & named)
         return odd
 
     def _count(self, reason: str, rows: NDArray[np.bool_]) -> None:

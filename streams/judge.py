@@ -63,11 +63,15 @@ class Judge:
                     yield from self._live(part)
                 self._remember(part)
                 at = end
-            if start is not None and at >= start:  # a stage may have begun before the first tick
+            # A stage may have begun before the first tick, or be called off by a stop just now.
+            if start is not None and at >= start and self._start_of_next() == start:
                 self._begin()
 
     def _start_of_next(self) -> int | None:
+        """Return when the next stage starts; after a stop there is no next one."""
         stages = self.plan.stages
+        if self._running is not None and self._running.decision.action in ("halt", "revert"):
+            return None
         return stages[self._next_stage].started if self._next_stage < len(stages) else None
 
     def _remember(self, part: CohortTicks) -> None:

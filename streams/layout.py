@@ -78,20 +78,29 @@ class Layout:
     reporting: Part
 
 
-def build(catalogue: Catalogue, units: Units, membership: Membership, policy: Policy, moving: Sequence[str]) -> Layout:
+def build(
+    catalogue: Catalogue,
+    units: Units,
+    membership: Membership,
+    policy: Policy,
+    moving: Sequence[str],
+    places: tuple[str, str] = ("policy.yaml", "metrics.parquet"),
+) -> Layout:
     """Lay out the series of `catalogue` that `policy` judges.
 
     Parameters
     ----------
     moving
         Labels that the rollout's selectors look at, and that the change itself may therefore change.
+    places
+        Names of the policy and of the samples, for error messages.
 
     Raises
     ------
     BadInput
         If a metric of the policy has no series, or one series is used both as a gauge and as a counter.
     """
-    kind, family_name = _kinds(catalogue, policy)
+    kind, family_name = _kinds(catalogue, policy, places[0])
     used = np.flatnonzero(kind != UNUSED)
     ranks = [catalogue.ranks(name)[used] for name in catalogue.labels]
     series = used[np.lexsort(np.stack([*ranks, kind[used]]))]
@@ -101,7 +110,7 @@ def build(catalogue: Catalogue, units: Units, membership: Membership, policy: Po
     bounds = (int((kinds == GAUGE).sum()), int((kinds != DELTA).sum()), len(series))
     unit = units.of_series[series]
     fixed = [name for name in catalogue.labels if name not in moving or name == "colo"]
-    plan = _Plan(catalogue, units, membership, series, unit)
+    plan = _Plan(catalogue, units, membership, series, unit, places)
     parts = tuple(_part(plan, index, metric) for index, metric in enumerate(policy.metrics))
     buckets = [part.rows for part in parts if part.kind == "histogram"]
     apart = [catalogue.ranks(name)[series] for name in catalogue.labels if name != "le"]
@@ -122,7 +131,7 @@ def build(catalogue: Catalogue, units: Units, membership: Membership, policy: Po
     )
 
 
-def _kinds(catalogue: Catalogue, policy: Policy) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+def _kinds(catalogue: Catalogue, policy: Policy, place: str) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
     """Tell for each series [series] how it is read, and to which family of counters it belongs."""
     kind = np.full(len(catalogue), UNUSED, np.int8)
     family = np.arange(len(catalogue.values("metric")), dtype=np.int64)[catalogue.codes("metric")]
@@ -132,7 +141,9 @@ def _kinds(catalogue: Catalogue, policy: Policy) -> tuple[NDArray[np.int8], NDAr
             mask = series_of(catalogue, name, metric)
             clash = mask & (kind != UNUSED) & (kind != wanted)
             if clash.any():
-                msg = f"policy: metrics: `{name}` is read both as a gauge and as a counter, or as both kinds of counter"
+                msg = (
+                    f"{place}: metrics: `{name}` is read both as a gauge and as a counter, or as both kinds of counter"
+                )
                 raise BadInput(msg)
             kind[mask] = wanted
         if metric.ratio:
@@ -174,6 +185,7 @@ class _Plan:
     membership: Membership
     series: Rows
     unit: NDArray[np.int32]
+    places: tuple[str, str]
 
     def rows(self, name: str, metric: Metric) -> Rows:
         return np.flatnonzero(series_of(self.catalogue, name, metric)[self.series])
@@ -211,7 +223,7 @@ def _part(plan: _Plan, index: int, metric: Metric) -> Part:
     name = metric.gauge or metric.counter or ""
     rows = plan.rows(name, metric)
     if not len(rows):
-        raise BadInput(_lacking(plan.catalogue, index, metric, name))
+        raise BadInput(_lacking(plan, index, metric, name))
     distinct, member = np.unique(plan.unit[rows], return_inverse=True)
     fold = None
     if len(distinct) < len(rows):
@@ -226,7 +238,7 @@ def _ratio(plan: _Plan, index: int, metric: Metric) -> Part:
     assert metric.ratio is not None
     totals = plan.rows(metric.ratio.total, metric)
     if not len(totals):
-        raise BadInput(_lacking(plan.catalogue, index, metric, metric.ratio.total))
+        raise BadInput(_lacking(plan, index, metric, metric.ratio.total))
     keys, total_group = plan.groups(index, plan.unit[totals])
     bad = plan.rows(metric.ratio.bad, metric)
     # Bad events of a unit without a total have nothing to be a share of.
@@ -241,21 +253,21 @@ def _histogram(plan: _Plan, index: int, metric: Metric) -> Part:
     name = metric.histogram or ""
     rows = plan.rows(name, metric)
     if not len(rows):
-        raise BadInput(_lacking(plan.catalogue, index, metric, name))
+        raise BadInput(_lacking(plan, index, metric, name))
     texts = plan.catalogue.values("le")
     codes = plan.catalogue.codes("le")[plan.series[rows]]
     edges = np.array([_edge(text) for text in texts])[codes]
     if np.isnan(edges).any():
         wrong = texts[codes[np.isnan(edges)][0]]
-        msg = f"metrics.parquet: `{name}` has a series with le={wrong!r}; allowed is a number or +Inf"
+        msg = f"{plan.places[1]}: `{name}` has a series with le={wrong!r}; allowed is a number or +Inf"
         raise BadInput(msg)
     if not (np.isfinite(edges) & (edges > 0)).any():
-        msg = f"metrics.parquet: `{name}` has no bucket with an edge above 0 but le=+Inf; one is needed to compare"
+        msg = f"{plan.places[1]}: `{name}` has no bucket with an edge above 0 but le=+Inf; one is needed to compare"
         raise BadInput(msg)
     without = set(plan.unit[rows].tolist()) - set(plan.unit[rows[np.isinf(edges)]].tolist())
     if without:
         unit = min(without)
-        msg = f"metrics.parquet: `{name}` of {plan.units.name[unit]} has no bucket le=+Inf, which holds all events"
+        msg = f"{plan.places[1]}: `{name}` of {plan.units.name[unit]} has no bucket le=+Inf, which holds all events"
         raise BadInput(msg)
     keys, group = plan.groups(index, plan.unit[rows], edges)
     return Part(index, "histogram", keys, rows, None, group)
@@ -276,8 +288,8 @@ def _reporting(plan: _Plan, index: int) -> Part:
     return Part(index, "reporting", keys, np.arange(len(plan.series)), fold, group)
 
 
-def _lacking(catalogue: Catalogue, index: int, metric: Metric, name: str) -> str:
-    present = ", ".join(sorted(name for name in catalogue.values("metric") if name)[:12])
-    where = f"policy: metrics[{index}] ({metric.name})"
+def _lacking(plan: _Plan, index: int, metric: Metric, name: str) -> str:
+    present = ", ".join(sorted(name for name in plan.catalogue.values("metric") if name)[:12])
+    where = f"{plan.places[0]}: metrics[{index}] ({metric.name})"
     chosen = f" with labels {metric.select}" if metric.select else ""
     return f"{where}: the recording has no series `{name}`{chosen}; it has: {present}"

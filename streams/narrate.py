@@ -138,6 +138,8 @@ def _reason(view: _View, test: int, conclusion: str) -> Reason:
     is_counted = bool(evidence.is_sparse[test])
     effect, radius = float(view.effect[test]), float(view.radius[test])
     interval = (None, None) if is_counted else (_shown(effect - radius, is_log), _shown(effect + radius, is_log))
+    if evidence.mix.clipped[test] and not is_counted:  # the effect is cut: its bound away from zero is not one
+        interval = (interval[0], None) if effect > 0 else (None, interval[1])
     colo = place = pairing.colos[tests.place[test]] if tests.level[test] == COLO else None
     live = evidence.live
     if place is not None and pairing.matched[test]:
@@ -164,14 +166,29 @@ def _sentence(view: _View, test: int, place: str | None) -> str:
         _level(evidence.live.canary, evidence.live.canary_of, test),
         _level(evidence.live.control, evidence.live.control_of, test),
     )
-    predicted = canary / math.exp(effect) if is_log else canary - effect * float(evidence.test_scale[test])
+    predicted = _predicted(view, test, canary, control)
     low, high = _change(effect - radius, is_log), _change(effect + radius, is_log)
     sure = f"between {low} and {high} at every look" if math.isfinite(radius) else "with no bound yet"
+    if view.evidence.mix.clipped[test]:
+        sure = "ticks beyond what one alone may show being cut to that, so that more is likely"
     return (
         f"{_subject(view, test)} {_where(place)}: {_number(canary, strand.is_ratio)} on the canary, where "
         f"{_number(predicted, strand.is_ratio)} was to be expected from its past and the control "
         f"(now {_number(control, strand.is_ratio)}). That is {_change(effect, is_log)}, {sure}."
     )
+
+
+def _predicted(view: _View, test: int, canary: float, control: float) -> float:
+    """Return what was to be expected of the canary: as the effect says, or by the plain sums where that was cut."""
+    evidence = view.evidence
+    effect, is_log = float(view.effect[test]), bool(evidence.test_is_log[test])
+    if not evidence.mix.clipped[test]:
+        return canary / math.exp(effect) if is_log else canary - effect * float(evidence.test_scale[test])
+    then = _level(evidence.past.canary, evidence.past.canary_of, test)
+    other = _level(evidence.past.control, evidence.past.control_of, test)
+    if is_log and other > 0 and math.isfinite(then):
+        return control * then / other
+    return control + then - other
 
 
 def _counted_sentence(view: _View, test: int, place: str | None) -> str:
@@ -230,6 +247,8 @@ def _change(effect: float, is_log: bool) -> str:
 
 def _allowed(view: _View, test: int) -> str:
     up, down = (float(side[test]) for side in view.tolerance)
+    if not math.isfinite(up):
+        return f"{float(view.evidence.absolute[test]):g} in absolute terms"
     is_log = bool(view.evidence.test_is_log[test])
     strand = view.running.pairing.strands[view.running.pairing.tests.strand[test]]
     if strand.up and strand.down:
@@ -258,6 +277,20 @@ def _abstained(view: _View, tick: Tick, *, is_open: bool) -> list[Abstained]:
     return result
 
 
+def _no_data(running: Running, metric: int) -> str:
+    tests, pairing = running.pairing.tests, running.pairing
+    own = running.metric[tests.strand[: tests.comparisons]] == metric
+    if running.silent[metric] > running.plan.policy.gap_ticks_max or not running.missing[own].any():
+        return f"no data on canary or control for {int(running.silent[metric])} ticks"
+    colos = sorted({pairing.colos[place] for place in tests.place[: tests.comparisons][own & running.missing]})
+    return f"required, and missing from {_listed(colos)}, whose canaries do report"
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - COLOS_NAMED} more" if len(names) > COLOS_NAMED else ""
+    return ", ".join(names[:COLOS_NAMED]) + more
+
+
 def _without_past(view: _View, metric: int) -> str | None:
     """Say where a metric has no past to be measured against."""
     running, tests = view.running, view.running.pairing.tests
@@ -269,17 +302,14 @@ def _without_past(view: _View, metric: int) -> str | None:
     if not len(lacking):
         return None
     colos = sorted({running.pairing.colos[tests.place[test]] for test in lacking})
-    where = ", ".join(colos[:COLOS_NAMED]) + (
-        f" and {len(colos) - COLOS_NAMED} more" if len(colos) > COLOS_NAMED else ""
-    )
-    return f"no past of {least} ticks to learn its noise from in {where}: not judged there"
+    return f"no past of {least} ticks to learn its noise from in {_listed(colos)}: not judged there"
 
 
 def _why_not(running: Running, tick: Tick, metric: int, is_compared: bool, threshold: float) -> str | None:
     if not is_compared:
         return "no canary stands against a control for it"
     if not tick.has_data[metric]:
-        return f"no data on canary or control for {int(running.silent[metric])} ticks"
+        return _no_data(running, metric)
     if tick.is_sick[metric]:
         return "the control got worse than its own past while the canary did not: not comparable"
     if tick.age < running.stage.bake:

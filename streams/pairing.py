@@ -43,10 +43,14 @@ class Pairing:
     canary: csr_array
     control: csr_array
     is_ratio: NDArray[np.bool_]
+    is_reporting: NDArray[np.bool_]
 
     def sides(self, values: Array) -> Sides:
         """Pair cohort ticks [3, row, tick] up into sides [comparison, tick]."""
         sums = [side @ values[plane] for side in (self.canary, self.control) for plane in (0, 1, 2)]
+        # A scrape that fails for everybody says nothing about who reports.
+        heard = ~self.is_reporting[:, None] | (sums[0] + sums[3] > 0)
+        sums = [array * heard for array in sums]
         ratio = self.is_ratio[:, None]
         return Sides(sums[1], np.where(ratio, sums[2], sums[0]), sums[4], np.where(ratio, sums[5], sums[3]))
 
@@ -107,6 +111,7 @@ def pair(
         _selecting([cell[4] for cell in cells], len(keys)),
         _selecting([cell[5] for cell in cells], len(keys)),
         np.array([strands[cell[0]].is_ratio for cell in cells], np.bool_),
+        np.array([strands[cell[0]].metric == len(policy.metrics) for cell in cells], np.bool_),
     )
 
 

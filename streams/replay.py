@@ -56,7 +56,8 @@ Observer = Callable[[Progress], None]
 class Setting:
     """What is replayed: a rollout and the policy that judges it, as resolved from their documents.
 
-    `stages` are in ticks of `tick_ms`; `place` names the rollout's file in error messages.
+    `stages` are in ticks of `tick_ms`; `place` and `policy_place` name the
+    files of rollout and policy in error messages.
     """
 
     rollout: str
@@ -67,6 +68,7 @@ class Setting:
     binding: bool
     tick_ms: int
     place: str
+    policy_place: str
 
 
 @dataclass(slots=True)
@@ -107,7 +109,7 @@ def replay(
     """
     file = MetricsFile(metrics)
     found = scan(file, setting.policy.lateness_ticks * setting.tick_ms)
-    aggregate, plan = _prepare(setting, found)
+    aggregate, plan = _prepare(setting, found, str(metrics))
     journal = Journal(sink, plan) if sink else None
     judge = Judge(plan, journal)
     result = Result()
@@ -134,13 +136,13 @@ def replay(
     return result
 
 
-def _prepare(setting: Setting, found: Scan) -> tuple[Aggregate, Plan]:
+def _prepare(setting: Setting, found: Scan, metrics: str) -> tuple[Aggregate, Plan]:
     """Resolve who is canary and control, and lay the series out accordingly."""
     _check_times(setting, found)
     policy, tick_ms = setting.policy, setting.tick_ms
     units = find_units(found.catalogue, policy.unit, policy.region)
     membership = resolve(found.catalogue, units, setting.stages, found.seen, tick_ms, setting.place)
-    layout = build(found.catalogue, units, membership, policy, _moving(setting))
+    layout = build(found.catalogue, units, membership, policy, _moving(setting), (setting.policy_place, metrics))
     lateness_ms, ahead_ms = policy.lateness_ticks * tick_ms, policy.ahead_ticks_max * tick_ms
     aggregate = Aggregate(layout, units.of_series, tick_ms, lateness_ms, ahead_ms, policy.gap_ticks_max)
     plan = Plan(

@@ -38,7 +38,7 @@ class Running:
         weight = np.bincount(self.metric, share).astype(np.float64)
         self.within_metric = share / weight[self.metric]
         breaches = [metric.breach for metric in policy.metrics] + ["halt"]
-        required = np.array([metric.required for metric in policy.metrics] + [True])
+        required = np.array([metric.required for metric in policy.metrics] + [False])
         rules = Rules(policy.alpha, stage.bake, stage.deadline, breaches, weight, policy.advance, required)
         self.decision = Decision(rules)
         self.reporting = np.array([strand.metric == len(policy.metrics) for strand in self.pairing.strands])
@@ -46,6 +46,9 @@ class Running:
         self.ticks_past = int((past[0] > 0).any(axis=0).sum())
         self.silent = np.zeros(len(weight), np.int64)  # ticks since there was data, [metric]
         self.covered = np.zeros(len(weight), np.int64)
+        self.required = np.array([metric.required for metric in policy.metrics] + [False])
+        self.quiet = np.zeros(self.pairing.tests.comparisons, np.int64)  # the same for each comparison
+        self.missing = np.zeros(self.pairing.tests.comparisons, np.bool_)
         self.hurt: set[int] = set()  # colos that a stop holds for, by position
 
     def step(self, sides: Sides, age: int, gap: int) -> tuple[Tick, Array]:
@@ -59,6 +62,7 @@ class Running:
         both = (sides.canary_of > 0) & (sides.control_of > 0)
         had[self.metric[tests.strand[: tests.comparisons][both]]] = True
         self.silent = np.where(had, 0, self.silent + 1)
+        self._find_missing(sides, both, gap)
         self.covered += had
         within, doubling = (np.full(len(strand_e), -np.inf) for _ in range(2))
         sick = np.zeros(metrics, np.bool_)
@@ -73,7 +77,7 @@ class Running:
             self._by_metric(within),
             self._by_metric(doubling),
             self.covered / age,
-            self.silent <= gap,
+            (self.silent <= gap) & ~self._missing_metrics(),
             sick,
             *self._missed(sides),
         )
@@ -96,6 +100,21 @@ class Running:
             value[self.metric[tests.strand[some]]] = total[some] / count[some]
             result.append(np.append(objectives.missed(value[:-1]), False))
         return result
+
+    def _find_missing(self, sides: Sides, both: NDArray[np.bool_], gap: int) -> None:
+        """Find required metrics that are missing from a colo whose canaries do report."""
+        tests = self.pairing.tests
+        own = slice(tests.comparisons)
+        self.quiet = np.where(both, 0, self.quiet + 1)
+        reports = self.pairing.is_reporting & (sides.canary_of > sides.canary)
+        alive = np.zeros(len(self.pairing.colos), np.bool_)
+        alive[tests.place[own][reports]] = True
+        self.missing = self.required[self.metric[tests.strand[own]]] & (self.quiet > gap) & alive[tests.place[own]]
+
+    def _missing_metrics(self) -> NDArray[np.bool_]:
+        """Tell for each metric [metric] whether it is missing somewhere."""
+        own = self.metric[self.pairing.tests.strand[: self.pairing.tests.comparisons]]
+        return np.bincount(own, self.missing, len(self.required)) > 0
 
     def _find_hurt(self, log_e: Array) -> None:
         """Find the colos that the blamed metrics are worse in. More may follow; none is taken back.

@@ -64,7 +64,9 @@ def scan(metrics: MetricsFile, lateness_ms: int) -> Scan:
         np.maximum.at(last, series, time)
         if len(time):
             starts = np.arange(0, len(time), STEP_ROWS)
-            tops = np.maximum.accumulate(np.concatenate([[newest], np.maximum.reduceat(time, starts)]))
+            # The median of a step, as the clock has it: one clock that runs ahead puts nothing out of order.
+            middles = [int(np.median(part)) for part in np.split(time, starts[1:])]
+            tops = np.maximum.accumulate(np.array([newest, *middles], np.int64))
             newest = int(tops[-1])
             floor = np.where(tops[:-1] == NO_TIME, NO_TIME, tops[:-1] - lateness_ms)
             late += int(np.count_nonzero(time < np.repeat(floor, STEP_ROWS)[: len(time)]))

@@ -54,7 +54,7 @@ POLICY = Policy(
     lateness_ticks=LATENESS_TICKS,
     pre_period=PrePeriod(ticks_min=8),
 )
-SETTING = Setting("r", STAGES, POLICY, "sha256:0", "engine", True, TICK_MS, "rollout.yaml")
+SETTING = Setting("r", STAGES, POLICY, "sha256:0", "engine", True, TICK_MS, "rollout.yaml", "policy.yaml")
 SCENARIOS = st.sampled_from([None, "errors", "latency", "cpu", "silent"])
 SEEDS = st.integers(0, 3)
 EXAMPLES = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -173,7 +173,7 @@ def by_colo(metrics: Path) -> list[CohortTicks]:
     file = MetricsFile(metrics)
     found = scan(file, LATENESS_TICKS * TICK_MS)
     units = find_units(found.catalogue, "host", "region")
-    membership = resolve(found.catalogue, units, STAGES, found.seen, TICK_MS, "rollout.yaml")
+    membership = resolve(found.catalogue, units, STAGES, found.seen, TICK_MS, "rollout.yaml", "policy.yaml")
     layout = build(found.catalogue, units, membership, POLICY, ["cohort", "host"])
     colo = np.array(units.colo)[units.of_series]
     columns = [np.concatenate(column) for column in zip(*in_steps(file, found.catalogue), strict=True)]
@@ -199,7 +199,7 @@ def cut(ticks: CohortTicks, cuts: list[int]) -> list[CohortTicks]:
 def judged(metrics: Path, blocks: list[CohortTicks]) -> list[bytes]:
     found = scan(MetricsFile(metrics), LATENESS_TICKS * TICK_MS)
     units = find_units(found.catalogue, "host", "region")
-    membership = resolve(found.catalogue, units, STAGES, found.seen, TICK_MS, "rollout.yaml")
+    membership = resolve(found.catalogue, units, STAGES, found.seen, TICK_MS, "rollout.yaml", "policy.yaml")
     judge = Judge(Plan("r", STAGES, membership, POLICY, "sha256:0", "engine", True, TICK_MS))
     ticks = [tick for block in blocks for tick in judge.push(block)]
     verdicts = [(tick.tick * TICK_MS, tick.verdict) for tick in ticks if tick.verdict]

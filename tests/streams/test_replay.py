@@ -51,7 +51,7 @@ def fleet(metric: str = "cpu", ticks: int = TICKS, first: int = 1, *, cohort_of_
 
 
 def replayed(folder: Path, rows: list[Row], *metrics: Metric, stages: tuple[Stage, ...] = (COHORTS,)) -> Result:
-    setting = Setting("r", stages, policy(*metrics), "sha256:0", "engine", True, TICK_MS, "rollout.yaml")
+    setting = Setting("r", stages, policy(*metrics), "sha256:0", "engine", True, TICK_MS, "rollout.yaml", "policy.yaml")
     return replay(write(folder, rows), setting)
 
 
