@@ -50,7 +50,7 @@ def scoremix(drawn: Array) -> tuple[float, int]:
     """Follow all comparisons [tick, comparison], looking at each tick; return the largest look and how many count."""
     comparisons = drawn.shape[1]
     ones = np.ones(comparisons)
-    mix = ScoreMix(360 * ones, DEVIATION**2 * ones, 200 * ones, 3 * DEVIATION * ones)
+    mix = ScoreMix(360 * ones, DEVIATION**2 * ones, 200 * ones, 0.02 * ones, 5 * DEVIATION * ones)
     tolerance = 0.02 * ones
     top, evaluated = -np.inf, 0
     for effect in drawn:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from detectors.evidence import Sides
+from detectors.sides import Sides
 
 Array = NDArray[np.float64]
 

@@ -17,8 +17,7 @@ _BATCHES: Final = (15, 30)
 _BATCHES_LEAST: Final = 4
 _PEERS_LEAST: Final = 5
 _OUTLIER_MADS: Final = 6.0
-_CLIP_DEVIATIONS: Final = 3.0
-_CLIP_TOLERANCES: Final = 3.0
+_CLIP_DEVIATIONS: Final = 5.0
 _NORMAL_90: Final = 1.2816
 _FREEDOM_MIN: Final = 3.0
 _TICKS_LEAST: Final = 1e-6
@@ -65,16 +64,16 @@ class Baseline:
     phi: Array
     innovation: Array
 
-    def clip(self, tolerance: Array) -> Array:
-        """Return the largest deviation that one tick may show; beyond it an outlier would decide alone.
+    def reach(self) -> Array:
+        """Return how far beyond the tolerance a tick may lie, at one average tick's information.
 
-        To alarm at the third tick a single one would have to exceed three tolerances and about eight
-        deviations; this is well below, and still lets a clear effect count for what it is.
+        A tick of information w has the variance of an average one over w, and its reach shrinks with the root.
+        So one tick alone, of at most a third of all information, comes to 5 / sqrt(3) deviations at most.
         """
-        return _CLIP_TOLERANCES * tolerance + _CLIP_DEVIATIONS * np.sqrt(self.variance)
+        return _CLIP_DEVIATIONS * np.sqrt(self.variance)
 
 
-def fit(effect: Array, information: Array, variance_floor: Array) -> Baseline:
+def fit(effect: Array, information: Array, variance_floor: Array, bounded: NDArray[np.bool_]) -> Baseline:
     """Learn the baseline of each comparison from its pre-period.
 
     The long-run variance is the largest of three estimates (first-order autoregression with the
@@ -87,6 +86,9 @@ def fit(effect: Array, information: Array, variance_floor: Array) -> Baseline:
         [comparison, tick] Scores of the pre-period.
     variance_floor
         [comparison] Smallest believable variance per unit of information.
+    bounded
+        [comparison] Whether effects are bounded by themselves, as scores of ratios are; others have their outliers
+        pulled in.
 
     References
     ----------
@@ -100,8 +102,9 @@ def fit(effect: Array, information: Array, variance_floor: Array) -> Baseline:
     unit = np.where(mean > 0, mean, 1.0)
     weight = np.minimum(information / unit[:, None], INFORMATION_MAX)
     total = np.maximum(weight.sum(axis=1), _TICKS_LEAST)
-    rough = _weighted_mean(effect, weight, total)
-    effect = _winsorised(effect, weight, rough, seen)
+    some = ~bounded & seen.any(axis=1)
+    effect = effect.copy()
+    effect[some] = _winsorised(effect[some], weight[some], seen[some])
     offset = _weighted_mean(effect, weight, total)
     residual = np.sqrt(weight) * (effect - offset[:, None])
     spread = (residual**2).sum(axis=1) / total
@@ -137,19 +140,19 @@ def _weighted_mean(effect: Array, weight: Array, total: Array) -> Array:
     return mean
 
 
-def _winsorised(effect: Array, weight: Array, centre: Array, seen: NDArray[np.bool_]) -> Array:
-    """Pull outliers in to six median absolute deviations of the weighted residual."""
-    residual = np.sqrt(weight) * (effect - centre[:, None])
-    deviation = np.where(seen, np.abs(residual), np.nan)
-    mad = np.full(len(effect), np.nan)
-    some = seen.any(axis=1)
-    mad[some] = np.nanmedian(deviation[some], axis=1)
-    # Sparse counts are zero most of the time and have no useful median; a third of their deviation serves.
-    typical = np.sqrt(np.nansum(deviation**2, axis=1) / np.maximum(seen.sum(axis=1), 1))
-    limit = _OUTLIER_MADS * np.maximum(1.4826 * np.nan_to_num(mad), typical / 3)
-    bounded = np.clip(residual, -limit[:, None], limit[:, None])
+def _winsorised(effect: Array, weight: Array, seen: NDArray[np.bool_]) -> Array:
+    """Pull outliers in to six median absolute deviations of the weighted residual, measured from the median."""
+    centre = np.nanmedian(np.where(seen, effect, np.nan), axis=1)
     root = np.sqrt(weight)
-    return centre[:, None] + np.divide(bounded, root, out=np.zeros_like(bounded), where=root > 0)
+    residual = root * (effect - centre[:, None])
+    deviation = np.where(seen, np.abs(residual), np.nan)
+    mad = 1.4826 * np.nanmedian(deviation, axis=1)
+    # A level that is constant most of the time has no useful median; a third of its deviation serves.
+    typical = np.sqrt(np.nansum(deviation**2, axis=1) / seen.sum(axis=1))
+    limit = _OUTLIER_MADS * np.where(mad > 0, mad, typical / 3)
+    bounded = np.clip(residual, -limit[:, None], limit[:, None])
+    pulled: Array = centre[:, None] + np.divide(bounded, root, out=np.zeros_like(bounded), where=root > 0)
+    return pulled
 
 
 def _autocorrelation(residual: Array, seen: NDArray[np.bool_]) -> tuple[Array, Array]:

@@ -16,13 +16,17 @@ EVENTS_MAX: Final = 4.0
 minute), so a burst counts as this many."""
 
 
+_TICK_MAX: Final = 4.0
+"""Most evidence that one tick may bring, as a logarithm: less than any threshold, so that no tick decides alone."""
+
+
 def rate_bound(bad: Array, total: Array) -> Array:
     """Bound the control's rate of bad events from above, by all it has shown so far: a Poisson count's 99.9 % bound.
 
     Examples
     --------
     >>> import numpy as np
-    >>> float((rate_bound(np.array([0.0]), np.array([1000.0])) * 1000).round(1))
+    >>> float((1000 * rate_bound(np.zeros(1), np.full(1, 1000.0)))[0].round(1))
     6.9
     """
     upper = np.asarray(gammaincinv(bad + 1.0, 0.999), np.float64)
@@ -74,7 +78,7 @@ class CountMix:
         if self._ticks < self._horizon:
             self.worse = np.logaddexp(self.worse, np.log(0.5 / self._horizon))
         self._ticks += 1
-        self.worse += power * step
+        self.worse += np.minimum(power * step, _TICK_MAX)
         inverse = 1 / MULTIPLES
         self.within += seen[:, None] * np.log(inverse) + allowed[:, None] * (1 - inverse)
         self.ticks_worse += seen > allowed

@@ -1,12 +1,10 @@
 """The evidence of one stage: baselines and e-processes of all comparisons, at all levels, tick by tick."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from detectors import baseline
 from detectors.comparisons import Strand, Tests
@@ -14,6 +12,7 @@ from detectors.countmix import CountMix, rate_bound
 from detectors.onset import Onset
 from detectors.scoremix import ScoreMix
 from detectors.scores import level_score, ratio_score
+from detectors.sides import Sides, means, row_mean
 
 Array = NDArray[np.float64]
 
@@ -31,35 +30,6 @@ _RECENT_DECAY: Final = 0.8
 _PRIOR_TICKS: Final = 30.0
 _LEVEL_FLOOR: Final = 0.1
 """A level is compared on the log scale if its past never fell below this part of its mean."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sides:
-    """Both sides of each comparison: numerators and denominators, [comparison, tick] or [comparison].
-
-    For ratios bad and all events; for levels the sum over units and the number of units.
-    """
-
-    canary: Array
-    canary_of: Array
-    control: Array
-    control_of: Array
-
-    def at(self, tick: int) -> "Sides":
-        """Return one tick [comparison]."""
-        return Sides(*(np.ascontiguousarray(array[:, tick]) for array in self.arrays()))
-
-    def arrays(self) -> tuple[Array, Array, Array, Array]:
-        """Return the four arrays."""
-        return self.canary, self.canary_of, self.control, self.control_of
-
-    def pooled(self, pool: csr_array) -> "Sides":
-        """Add comparisons to tests."""
-        return Sides(*(pool @ array for array in self.arrays()))
-
-    def total(self) -> "Sides":
-        """Add the ticks: [comparison, tick] to [comparison]."""
-        return Sides(*(array.sum(axis=1) for array in self.arrays()))
 
 
 class Evidence:
@@ -114,10 +84,10 @@ class Evidence:
             rows = np.flatnonzero(of == index)
             if strand.is_ratio or not len(rows):
                 continue
-            canary, control = _means(past, rows)
+            canary, control = means(past, rows)
             with np.errstate(invalid="ignore"):
-                mean = np.abs(np.nan_to_num(_row_mean(canary)))
-                other = np.abs(np.nan_to_num(_row_mean(control)))
+                mean = np.abs(np.nan_to_num(row_mean(canary)))
+                other = np.abs(np.nan_to_num(row_mean(control)))
                 low = min(
                     float(np.nanmin(canary / mean[:, None], initial=np.inf)),
                     float(np.nanmin(control / other[:, None], initial=np.inf)),
@@ -136,7 +106,7 @@ class Evidence:
         rows = self._ratio
         effect[rows], information[rows] = ratio_score(*(array[rows] for array in sides.arrays()))
         rows = self._level
-        canary, control = _means(sides, rows)
+        canary, control = means(sides, rows)
         effect[rows], information[rows] = level_score(canary, control, self.is_log[rows], self.scale[rows])
         return effect, information
 
@@ -149,22 +119,24 @@ class Evidence:
         nothing = np.zeros(len(tests))
         self.live = Sides(nothing, nothing, nothing, nothing)
         up, down = self.tolerance()
-        tolerated = np.minimum(np.maximum(np.where(self._up, up, 0.0), np.where(self._down, down, 0.0)), 1.0)
-        self._clip = own.clip(tolerated[:count])
+        tolerated = np.maximum(np.where(self._up, up, 0.0), np.where(self._down, down, 0.0))
+        tolerated = np.where(np.isfinite(tolerated), tolerated, 1.0)
+        self._tolerated, self._reach = tolerated[:count], own.reach()
         pooled, weight = self._pool(*self._residuals(effect, information))
-        whole = baseline.fit(pooled[count:], weight[count:], np.zeros(len(tests) - count))
+        is_ratio = self._is_ratio[tests.strand]
+        whole = baseline.fit(pooled[count:], weight[count:], np.zeros(len(tests) - count), is_ratio[count:])
         whole = baseline.raised(whole, own, tests.strand[count:], tests.strand[:count], len(self.strands))
         self._pool_unit, self._pool_offset = whole.unit, whole.offset
         self.mix = ScoreMix(
             np.concatenate([own.ticks, whole.ticks]),
             np.concatenate([own.variance, whole.variance]),
             np.concatenate([own.freedom, whole.freedom]),
-            np.concatenate([self._clip, whole.clip(tolerated[count:])]),
+            tolerated,
+            np.concatenate([self._reach, whole.reach()]),
         )
         error = np.sqrt(whole.variance / whole.ticks)
         self.onset = Onset(whole.phi, whole.innovation, error, self._horizon)
         self.counts = CountMix(len(tests), self._horizon)
-        is_ratio = self._is_ratio[tests.strand]
         raw = tests.pool @ np.where(is_ratio[:count, None], information, 0.0)
         few = (raw.sum(axis=1) < _EVENTS_MIN) | ((raw > 0).sum(axis=1) < _TICKS_WITH_EVENTS_MIN)
         self.is_sparse = is_ratio & (few | (self.past.control < _EVENTS_MIN))
@@ -174,11 +146,17 @@ class Evidence:
         floor = np.zeros(count)
         floor[rows] = _ratio_floor(information[rows])
         strand = self.tests.strand[:count]
-        own = baseline.shrink(baseline.fit(effect, information, floor), strand, len(self.strands))
+        fitted = baseline.fit(effect, information, floor, self._is_ratio[strand])
+        own = baseline.shrink(fitted, strand, len(self.strands))
         seen = (information > 0).sum(axis=1)
         self.usable = np.where(self._is_ratio[strand], seen > 0, seen >= ticks_min)
         self.usable[rows] |= (past.control_of[rows] > 0).any(axis=1)
-        self._precision = np.where(self.usable, 1.0 / own.variance, 0.0)
+        # Where there are few events a colo's own variance depends on how they happened to fall, as its offset does.
+        # Weighted by it, colos whose canaries were spared in the past would count most, and then seem to get worse.
+        members = np.maximum(np.bincount(strand, minlength=len(self.strands)), 1)
+        excess = np.bincount(strand, own.variance - own.floor, len(self.strands)) / members
+        variance = np.where(self._is_ratio[strand], own.floor + excess[strand], own.variance)
+        self._precision = np.where(self.usable, 1.0 / variance, 0.0)
         self.offset, self.unit = own.offset, own.unit
         self._shrink(information)
         return own
@@ -204,7 +182,9 @@ class Evidence:
     def _pool(self, residual: Array, weight: Array) -> tuple[Array, Array]:
         """Pool residuals after each has been measured against its own past: precision-weighted means."""
         shape = (slice(None), None) if residual.ndim == 2 else (slice(None),)
-        precision, clip = self._precision[shape], self._clip[shape]
+        precision = self._precision[shape]
+        root = np.sqrt(np.maximum(weight, np.finfo(np.float64).tiny))
+        clip = self._tolerated[shape] + self._reach[shape] / root
         residual = np.clip(residual, -clip, clip)
         total = self.tests.pool @ (weight * precision)
         score = self.tests.pool @ (residual * weight * precision)
@@ -280,7 +260,8 @@ class Evidence:
         rate = np.maximum(np.maximum(bound, recent), before)
         with np.errstate(invalid="ignore"):
             allowed = (rate + np.maximum(self.relative * rate, self.absolute)) * tick.canary_of
-        self.counts.update(tick.canary, np.where(tick.canary_of > 0, allowed, 0.0))
+        both = (tick.canary_of > 0) & (tick.control_of > 0)
+        self.counts.update(tick.canary, np.where(both, allowed, 0.0))
 
     def log_e(self) -> Array:
         """Return the logarithms of the e-values [test] against "no worse than tolerated"."""
@@ -289,7 +270,9 @@ class Evidence:
         rise = np.where(self._up, self._with_onset(self.mix.log_e(up, ones), up=True), -np.inf)
         fall = np.where(self._down, self._with_onset(self.mix.log_e(down, -ones), up=False), -np.inf)
         value: Array = np.logaddexp(rise, fall) - np.log(np.maximum(1, self._up.astype(int) + self._down))
-        value[self.mix.observed < TICKS_MIN] = -np.inf
+        # One tick may be at most a third of what is known, or it would decide alone.
+        too_few = (self.mix.observed < TICKS_MIN) | (self.mix.information < TICKS_MIN * self.mix.largest)
+        value[too_few] = -np.inf
         counts = self.counts.log_e()
         counts[(self.counts.ticks_worse < TICKS_MIN) | ~self._up] = -np.inf
         # A score says little of an explosion (it cannot exceed what the shares of traffic allow); a count does.
@@ -375,23 +358,6 @@ def _log_weighted(log_e: Array, weight: Array, group: NDArray[np.intp], groups: 
     total = np.bincount(group, weight * np.exp(log_e - safe[group]), groups)
     with np.errstate(divide="ignore"):
         return safe + np.log(total)
-
-
-def _means(sides: Sides, rows: NDArray[np.intp]) -> tuple[Array, Array]:
-    """Return the mean over units on both sides, NaN where a side has none."""
-    means = []
-    for total, count in ((sides.canary, sides.canary_of), (sides.control, sides.control_of)):
-        top, bottom = total[rows], count[rows]
-        means.append(np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0))
-    return means[0], means[1]
-
-
-def _row_mean(values: Array) -> Array:
-    known = ~np.isnan(values)
-    count = known.sum(axis=1)
-    total = np.where(known, values, 0.0).sum(axis=1)
-    mean: Array = np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
-    return mean
 
 
 def _ratio_floor(information: Array) -> Array:

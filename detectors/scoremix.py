@@ -97,7 +97,7 @@ def log_e_within(
     >>> import numpy as np
     >>> value = log_e_within(np.zeros(1), np.full(1, 0.1), np.full(1, 0.0009), np.full(1, 1e6))
     >>> float(value[0].round(2))
-    5.01
+    5.1
     """
     deviation = np.sqrt(variance)
     tolerance = np.minimum(tolerance, 1e6)  # an unbounded one has no infinities to subtract then
@@ -128,8 +128,10 @@ class ScoreMix:
     ----------
     baseline_ticks
         [comparison] Information of the pre-period, in average ticks: `Baseline.ticks`.
-    variance, freedom, clip
+    variance, freedom
         [comparison] See `detectors.baseline.Baseline`.
+    tolerated, reach
+        [comparison] How far a tick may lie from nothing: the tolerance, and beyond it what `Baseline.reach` says.
 
     Notes
     -----
@@ -137,7 +139,7 @@ class ScoreMix:
     snapshot continues bit for bit.
     """
 
-    def __init__(self, baseline_ticks: Array, variance: Array, freedom: Array, clip: Array) -> None:
+    def __init__(self, baseline_ticks: Array, variance: Array, freedom: Array, tolerated: Array, reach: Array) -> None:
         self.score = np.zeros(len(variance))
         self.information = np.zeros(len(variance))
         self.observed = np.zeros(len(variance), np.int64)
@@ -145,7 +147,11 @@ class ScoreMix:
         self._inverse_baseline = 1.0 / baseline_ticks
         self._variance = variance
         self._freedom = freedom
-        self._clip = clip
+        self.largest = np.zeros(len(variance))
+        self._tolerated = tolerated
+        self._reach = reach
+        self._buffers = tuple(np.empty(len(variance)) for _ in range(3))
+        self._flags = np.empty(len(variance), np.bool_)
         self._typical = np.maximum(EFFECT_TYPICAL, np.sqrt(variance / _TICKS_TYPICAL))
 
     def update(self, residual: Array, information: Array) -> None:
@@ -158,19 +164,37 @@ class ScoreMix:
         information
             [comparison] In average ticks; 0 where the tick says nothing.
         """
-        step = np.clip(residual, -self._clip, self._clip)
-        self.clipped |= (step != residual) & (information > 0)
-        step *= information
+        step, limit, part = self._buffers
+        np.sqrt(information, out=limit)
+        limit *= self._reach
+        np.multiply(self._tolerated, information, out=part)
+        limit += part
+        np.multiply(residual, information, out=step)
+        np.abs(step, out=part)
+        self.clipped |= np.greater(part, limit, out=self._flags)
+        np.minimum(step, limit, out=step)
+        np.negative(limit, out=limit)
+        np.maximum(step, limit, out=step)
         self.score += step
         self.information += information
-        self.observed += information > 0
+        np.maximum(self.largest, information, out=self.largest)
+        self.observed += np.greater(information, 0, out=self._flags)
+
+    def _estimate(self) -> tuple[Array, Array]:
+        """Return what `estimate` does, in buffers that the next call overwrites."""
+        effect, variance, _ = self._buffers
+        np.maximum(self.information, np.finfo(np.float64).tiny, out=effect)
+        np.divide(self.score, effect, out=effect)
+        with np.errstate(divide="ignore"):
+            np.reciprocal(self.information, out=variance)
+        variance += self._inverse_baseline
+        variance *= self._variance
+        return effect, variance
 
     def estimate(self) -> tuple[Array, Array]:
         """Return effect and variance of the estimates [comparison]; before any information it is infinite."""
-        effect = np.divide(self.score, self.information, out=np.zeros_like(self.score), where=self.information > 0)
-        with np.errstate(divide="ignore"):
-            variance = self._variance * (1.0 / self.information + self._inverse_baseline)
-        return effect, variance
+        effect, variance = self._estimate()
+        return effect.copy(), variance.copy()
 
     def log_e(self, tolerance: Array, sign: Array) -> Array:
         """Return the logarithms [comparison] of the e-values against "at most `tolerance` worse".
@@ -178,10 +202,14 @@ class ScoreMix:
         `sign` is the direction that is worse. Where the estimate lies within `GATE` deviations of the tolerance,
         -inf stands for "no evidence": an e-value may always be replaced by a smaller one.
         """
-        effect, variance = self.estimate()
-        deviation = sign * effect - tolerance
-        result = np.full(len(effect), -np.inf)
-        far = np.flatnonzero((deviation > 0) & (deviation * deviation > GATE * GATE * variance))
+        deviation, variance = self._estimate()
+        deviation *= sign
+        deviation -= tolerance
+        signed_square = np.abs(deviation, out=self._buffers[2])
+        signed_square *= deviation
+        signed_square *= 1 / GATE**2
+        far = np.flatnonzero(np.greater(signed_square, variance, out=self._flags))
+        result = np.full(len(deviation), -np.inf)
         if len(far):
             result[far] = log_e(deviation[far], variance[far], self._freedom[far], self._typical[far])
         return result

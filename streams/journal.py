@@ -7,7 +7,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from detectors.comparisons import COLO, FLEET, REGION
-from detectors.evidence import Evidence, Sides
+from detectors.evidence import Evidence
+from detectors.sides import Sides
 from streams.pairing import Pairing
 from streams.plan import Plan
 from streams.records import COHORT_TICKS, EVIDENCE, Sink

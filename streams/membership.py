@@ -143,8 +143,6 @@ def resolve(
             )
         stage_of[canary & (stage_of == NOT_REACHED)] = index
         if stage.control is None:
-            if stage.started is not None and (stage_of != NOT_REACHED).all():
-                problems.append(f"{where}.canary: with it every unit has the change; none is left as a control")
             continue
         by_control = catalogue.matches(stage.control) & current
         control[:, index] = _any(units, by_control) & ~canary

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from detectors.comparisons import Strand, Tests, arrange
-from detectors.evidence import Sides
 from detectors.policy import Metric, Policy, Tolerance
+from detectors.sides import Sides
 from streams.cohorts import RowKey
 from streams.membership import Membership
 

@@ -1,6 +1,6 @@
 """Reading a recording's metrics: Parquet, in bounded memory, as numpy columns."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -68,10 +68,10 @@ class MetricsFile:
             msg = f"{path}: no samples in it"
             raise BadInput(msg)
 
-    def read(self, rows: int = ROWS_PER_READ) -> Iterator[Samples]:
-        """Yield the samples in file order, at most `rows` at a time."""
+    def read(self, rows: int = ROWS_PER_READ, columns: Sequence[str] | None = None) -> Iterator[Samples]:
+        """Yield the samples in file order, at most `rows` at a time; of `columns` alone, if given."""
         try:
-            for batch in self._file.iter_batches(batch_size=rows, use_threads=True):
+            for batch in self._file.iter_batches(batch_size=rows, columns=columns, use_threads=True):
                 yield self._samples(batch)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             msg = f"{self.path}: cannot be read to its end: {_first_line(error)}"
@@ -83,8 +83,9 @@ class MetricsFile:
         milliseconds = time.cast(pa.timestamp("ms", tz="UTC")).cast(pa.int64())
         if missing:
             milliseconds = milliseconds.fill_null(NO_TIME)
-        value = batch.column("value").to_numpy(zero_copy_only=False)
-        labels = {name: _label_column(batch.column(name)) for name in self.labels}
+        there = set(batch.schema.names)
+        value = batch.column("value").to_numpy(zero_copy_only=False) if "value" in there else np.empty(0)
+        labels = {name: _label_column(batch.column(name)) for name in self.labels if name in there}
         return Samples(milliseconds.to_numpy(zero_copy_only=False), value, labels)
 
 

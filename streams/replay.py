@@ -116,7 +116,7 @@ def replay(
     first_live = next(stage.started for stage in setting.stages if stage.started is not None)
     total = -(-found.last_ms // setting.tick_ms) - first_live + 1
     blocks = chain(
-        chain.from_iterable(aggregate.push(*samples) for samples in in_steps(file, found.catalogue, rows)),
+        chain.from_iterable(aggregate.push(*samples) for samples in in_steps(file, found.catalogue, rows, found.kept)),
         aggregate.finish(),
     )
     for judged in chain.from_iterable(judge.push(block) for block in blocks):
@@ -142,6 +142,10 @@ def _prepare(setting: Setting, found: Scan, metrics: str) -> tuple[Aggregate, Pl
     policy, tick_ms = setting.policy, setting.tick_ms
     units = find_units(found.catalogue, policy.unit, policy.region)
     membership = resolve(found.catalogue, units, setting.stages, found.seen, tick_ms, setting.place)
+    for index, stage in enumerate(setting.stages):
+        if stage.started is not None and not membership.controls(index).any():
+            msg = f"{setting.place}: stages[{index}]: every unit is a canary by then; none is left as a control"
+            raise BadInput(msg)
     layout = build(found.catalogue, units, membership, policy, _moving(setting), (setting.policy_place, metrics))
     lateness_ms, ahead_ms = policy.lateness_ticks * tick_ms, policy.ahead_ticks_max * tick_ms
     aggregate = Aggregate(layout, units.of_series, tick_ms, lateness_ms, ahead_ms, policy.gap_ticks_max)

@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from detectors.comparisons import COLO
 from detectors.decision import Decision, Rules, Tick, benjamini_hochberg
-from detectors.evidence import Evidence, Sides
+from detectors.evidence import Evidence
 from detectors.objective import Objectives
+from detectors.sides import Sides
 from streams.cohorts import RowKey
 from streams.pairing import Pairing, pair
 from streams.plan import Plan

@@ -13,18 +13,25 @@ from streams.clock import STEP_ROWS
 from streams.membership import Sightings
 from streams.recording import NO_TIME, ROWS_PER_READ, MetricsFile, Samples
 
+SERIES_KEPT_MAX: Final = 1 << 24
+"""Samples whose series are kept (64 MB) for the second reading; of more samples they are looked up again."""
+
 _DISORDER_MAX: Final = 0.1
 """Share of samples that may come late before a recording is refused as being out of order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What the first reading found. `first_ms` and `last_ms` bound the times of usable samples."""
+    """What the first reading found.
+
+    `first_ms` and `last_ms` bound the times of usable samples; `kept` are the series of all samples, if few enough.
+    """
 
     catalogue: Catalogue
     seen: Sightings
     first_ms: int
     last_ms: int
+    kept: list[NDArray[np.int32]] | None
 
 
 def encode(catalogue: Catalogue, samples: Samples) -> NDArray[np.int32]:
@@ -52,8 +59,11 @@ def scan(metrics: MetricsFile, lateness_ms: int) -> Scan:
     first = np.empty(0, np.int64)
     last = np.empty(0, np.int64)
     newest, late, rows = NO_TIME, 0, 0
-    for samples in metrics.read():
+    kept: list[NDArray[np.int32]] | None = [] if metrics.rows <= SERIES_KEPT_MAX else None
+    for samples in metrics.read(columns=["time", *metrics.labels]):
         series = encode(catalogue, samples)
+        if kept is not None:
+            kept.append(series)
         usable = (series >= 0) & (samples.time != NO_TIME)
         time = samples.time
         if not usable.all():
@@ -81,7 +91,7 @@ def scan(metrics: MetricsFile, lateness_ms: int) -> Scan:
         )
         raise BadInput(msg)
     seen = first <= last
-    return Scan(catalogue, Sightings(first, last), int(first[seen].min()), int(last[seen].max()))
+    return Scan(catalogue, Sightings(first, last), int(first[seen].min()), int(last[seen].max()), kept)
 
 
 def _extended(array: NDArray[np.int64], size: int, fill: int) -> NDArray[np.int64]:
@@ -89,7 +99,7 @@ def _extended(array: NDArray[np.int64], size: int, fill: int) -> NDArray[np.int6
 
 
 def in_steps(
-    metrics: MetricsFile, catalogue: Catalogue, rows: int = ROWS_PER_READ
+    metrics: MetricsFile, catalogue: Catalogue, rows: int = ROWS_PER_READ, kept: list[NDArray[np.int32]] | None = None
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64]]]:
     """Yield series, time and value [row] in pieces that start on multiples of `STEP_ROWS` of the whole file.
 
@@ -97,17 +107,21 @@ def in_steps(
     """
     waiting: list[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64]]] = []
     held = 0
-    for samples in metrics.read(rows):
-        waiting.append((encode(catalogue, samples), samples.time, samples.value))
+    whole = None if kept is None else np.concatenate(kept)
+    at = 0
+    for samples in metrics.read(rows, None if whole is None else ["time", "value"]):
+        series = encode(catalogue, samples) if whole is None else whole[at : at + len(samples.time)]
+        at += len(samples.time)
+        waiting.append((series, samples.time, samples.value))
         held += len(samples.time)
-        whole = held - held % STEP_ROWS
-        if whole:
+        full = held - held % STEP_ROWS
+        if full:
             series, time, value = (
                 np.concatenate(column) if len(waiting) > 1 else column[0] for column in zip(*waiting, strict=True)
             )
-            yield series[:whole], time[:whole], value[:whole]
-            waiting = [(series[whole:], time[whole:], value[whole:])]
-            held -= whole
+            yield series[:full], time[:full], value[:full]
+            waiting = [(series[full:], time[full:], value[full:])]
+            held -= full
     if held:
         series, time, value = (np.concatenate(column) for column in zip(*waiting, strict=True))
         yield series, time, value

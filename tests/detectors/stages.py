@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.comparisons import Strand, Tests, arrange
-from detectors.evidence import Evidence, Sides
+from detectors.evidence import Evidence
+from detectors.sides import Sides
 
 Array = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from detectors.comparisons import FLEET
-from detectors.evidence import Sides
+from detectors.sides import Sides
 from tests.detectors.stages import (
     ALARM,
     HORIZON,

@@ -17,7 +17,7 @@ def noise(comparisons: int = 20, ticks: int = TICKS, phi: float = 0.0, seed: int
 
 def fitted(effect, information=None, floor: float = 0.0) -> Baseline:
     weight = np.ones_like(effect) if information is None else information
-    return fit(effect, weight, np.full(len(effect), floor))
+    return fit(effect, weight, np.full(len(effect), floor), np.zeros(len(effect), np.bool_))
 
 
 def arrays(baseline: Baseline):

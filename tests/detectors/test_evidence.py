@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from detectors.comparisons import COLO, FLEET, REGION, arrange
-from detectors.evidence import Evidence, Sides
+from detectors.evidence import Evidence
+from detectors.sides import Sides
 from tests.detectors.stages import (
     LEVEL,
     PAST,

@@ -26,7 +26,7 @@ def drawn(size: int = 100_000, seed: int = 1):
 
 def mix(size: int = 50, freedom: float = 100.0) -> ScoreMix:
     ones = np.ones(size)
-    return ScoreMix(120 * ones, 0.0025 * ones, freedom * ones, 0.2 * ones)
+    return ScoreMix(120 * ones, 0.0025 * ones, freedom * ones, 0.02 * ones, 0.2 * ones)
 
 
 def ticks(size: int = 50, count: int = 80, seed: int = 2):

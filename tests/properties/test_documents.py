@@ -41,6 +41,7 @@ KINDS: st.SearchStrategy[dict[str, Any]] = st.one_of(
 @st.composite
 def metrics(draw: st.DrawFn) -> list[Metric]:
     names = draw(st.lists(METRIC_NAMES, min_size=1, max_size=4, unique=True))
+    kinds = [draw(KINDS) for _ in names]
     return [
         Metric(
             name=name,
@@ -50,10 +51,10 @@ def metrics(draw: st.DrawFn) -> list[Metric]:
             select=draw(SELECTOR),
             required=draw(st.booleans()),
             weight=draw(st.floats(1e-6, 1e6)),
-            objective=draw(st.none() | OBJECTIVE),
-            **draw(KINDS),
+            objective=None if "histogram" in kind else draw(st.none() | OBJECTIVE),
+            **kind,
         )
-        for name in names
+        for name, kind in zip(names, kinds, strict=True)
     ]
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from detectors.comparisons import arrange
-from detectors.evidence import Evidence, Sides
+from detectors.evidence import Evidence
+from detectors.sides import Sides
 from tests.detectors.stages import LEVEL, RATIO, stacked
 
 Array = NDArray[np.float64]

@@ -126,7 +126,7 @@ def written(folder: Path, metrics: pa.Table, rows_per_group: int = 1 << 20) -> P
 def test_recordings_differ_so_that_equal_bytes_say_something(recording: Recording) -> None:
     stopped = [recording(scenario, 0).verdicts for scenario in (None, "errors", "latency", "cpu", "silent")]
     assert len({tuple(verdicts) for verdicts in stopped}) == 5
-    assert all(len(verdicts) > 3 for verdicts in stopped)
+    assert all(len(verdicts) >= 2 for verdicts in stopped)
 
 
 @settings(EXAMPLES, max_examples=4)
@@ -173,7 +173,7 @@ def by_colo(metrics: Path) -> list[CohortTicks]:
     file = MetricsFile(metrics)
     found = scan(file, LATENESS_TICKS * TICK_MS)
     units = find_units(found.catalogue, "host", "region")
-    membership = resolve(found.catalogue, units, STAGES, found.seen, TICK_MS, "rollout.yaml", "policy.yaml")
+    membership = resolve(found.catalogue, units, STAGES, found.seen, TICK_MS, "rollout.yaml")
     layout = build(found.catalogue, units, membership, POLICY, ["cohort", "host"])
     colo = np.array(units.colo)[units.of_series]
     columns = [np.concatenate(column) for column in zip(*in_steps(file, found.catalogue), strict=True)]
@@ -199,7 +199,7 @@ def cut(ticks: CohortTicks, cuts: list[int]) -> list[CohortTicks]:
 def judged(metrics: Path, blocks: list[CohortTicks]) -> list[bytes]:
     found = scan(MetricsFile(metrics), LATENESS_TICKS * TICK_MS)
     units = find_units(found.catalogue, "host", "region")
-    membership = resolve(found.catalogue, units, STAGES, found.seen, TICK_MS, "rollout.yaml", "policy.yaml")
+    membership = resolve(found.catalogue, units, STAGES, found.seen, TICK_MS, "rollout.yaml")
     judge = Judge(Plan("r", STAGES, membership, POLICY, "sha256:0", "engine", True, TICK_MS))
     ticks = [tick for block in blocks for tick in judge.push(block)]
     verdicts = [(tick.tick * TICK_MS, tick.verdict) for tick in ticks if tick.verdict]

@@ -55,7 +55,7 @@ def test_recording_without_a_usable_sample_is_refused(tmp_path: Path) -> None:
 def test_recording_out_of_order_is_refused(tmp_path: Path) -> None:
     rows = [row for host in range(5) for row in steady(100, hosts=1)]
     assert refusal(write(tmp_path, rows)) == (
-        "FILE: 77% of the samples come more than 30 s after newer ones; "
+        "FILE: 70% of the samples come more than 30 s after newer ones; "
         "a recording is in order of time: sort its rows by `time`"
     )
 
