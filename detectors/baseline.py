@@ -93,7 +93,7 @@ def fit(effect: Array, information: Array, variance_floor: Array, bounded: NDArr
     References
     ----------
     J. Kiefer, T. Vogelsang, "A new asymptotic theory for heteroskedasticity-autocorrelation robust tests",
-    Econometric Theory 2005, on long-run variances; P. Marriott, J. Pope, "Bias in the estimation of
+    Econometric Theory 2005, on long-run variances; F. Marriott, J. Pope, "Bias in the estimation of
     autocorrelations", Biometrika 1954, on the correction of the autocorrelation.
     """
     seen = information > 0

@@ -23,6 +23,7 @@ _EVENTS_MIN: Final = 10.0
 _TICKS_WITH_EVENTS_MIN: Final = 20
 """A ratio with fewer bad events, or bad ticks, in its past has no usable past; it is judged as counts."""
 
+_CUT_MAX: Final = 0.1
 _SICK_ALPHA: Final = 0.01
 _MIX_SHARE, _ONSET_SHARE = np.log(0.7), np.log(0.3)
 _SCORE_SHARE, _COUNT_SHARE = np.log(0.9), np.log(0.1)
@@ -72,7 +73,6 @@ class Evidence:
         self._scales(past, deviation)
         self._fit(past, ticks_min)
         self.ticks_live = 0
-        self._recent = (np.zeros(len(tests)), np.zeros(len(tests)))
 
     def _scales(self, past: Sides, deviation: Array) -> None:
         """Choose for each level between log ratio and difference, and what a difference refers to."""
@@ -136,10 +136,14 @@ class Evidence:
         )
         error = np.sqrt(whole.variance / whole.ticks)
         self.onset = Onset(whole.phi, whole.innovation, error, self._horizon)
-        self.counts = CountMix(len(tests), self._horizon)
         raw = tests.pool @ np.where(is_ratio[:count, None], information, 0.0)
         few = (raw.sum(axis=1) < _EVENTS_MIN) | ((raw > 0).sum(axis=1) < _TICKS_WITH_EVENTS_MIN)
         self.is_sparse = is_ratio & (few | (self.past.control < _EVENTS_MIN))
+        self._counted = rows = np.flatnonzero(is_ratio)
+        self.counts = CountMix(len(rows), self._horizon)
+        self._recent = (np.zeros(len(rows)), np.zeros(len(rows)))
+        before = rate_bound(self.past.canary[rows], self.past.canary_of[rows])
+        self._rate_before = np.where(self.past.canary_of[rows] > 0, before, 0.0)
 
     def _fit_comparisons(self, past: Sides, effect: Array, information: Array, ticks_min: int) -> baseline.Baseline:
         count, rows = self.tests.comparisons, self._ratio
@@ -237,7 +241,6 @@ class Evidence:
         pooled[count:] -= self._pool_offset
         pooled_weight[count:] = np.minimum(pooled_weight[count:] / self._pool_unit, baseline.INFORMATION_MAX)
         self.mix.update(pooled, pooled_weight)
-        self.mix.clipped |= (tests.pool @ self.mix.clipped[:count].astype(np.float64)) > 0
         up, down = self.tolerance()
         self.onset.update(pooled[count:], pooled_weight[count:], up[count:], down[count:])
         total = sides.pooled(tests.pool)
@@ -246,22 +249,25 @@ class Evidence:
 
     def _count(self, tick: Sides) -> None:
         """Follow the ratios as counts, against what the control and the canary's own past allow."""
-        bad, total = self._recent
-        bad = _RECENT_DECAY * bad + tick.control
-        total = _RECENT_DECAY * total + tick.control_of
+        rows = self._counted
+        if not len(rows):
+            return
+        canary, canary_of, control, control_of = (array[rows] for array in tick.arrays())
+        bad = _RECENT_DECAY * self._recent[0] + control
+        total = _RECENT_DECAY * self._recent[1] + control_of
         self._recent = bad, total
+        past, live = self.past, self.live
         bound = rate_bound(
-            self.past.control + self.live.control + tick.control,
-            self.past.control_of + self.live.control_of + tick.control_of,
+            past.control[rows] + live.control[rows] + control,
+            past.control_of[rows] + live.control_of[rows] + control_of,
         )
         # A shock that hits the control too raises what is allowed at once, not only on average.
         recent = np.divide(2 * bad, total, out=np.zeros_like(bad), where=total > 0)
-        before = np.where(self.past.canary_of > 0, rate_bound(self.past.canary, self.past.canary_of), 0.0)
-        rate = np.maximum(np.maximum(bound, recent), before)
+        rate = np.maximum(np.maximum(bound, recent), self._rate_before)
         with np.errstate(invalid="ignore"):
-            allowed = (rate + np.maximum(self.relative * rate, self.absolute)) * tick.canary_of
-        both = (tick.canary_of > 0) & (tick.control_of > 0)
-        self.counts.update(tick.canary, np.where(both, allowed, 0.0))
+            allowed = (rate + np.maximum(self.relative[rows] * rate, self.absolute[rows])) * canary_of
+        both = (canary_of > 0) & (control_of > 0)
+        self.counts.update(canary, np.where(both, allowed, 0.0))
 
     def log_e(self) -> Array:
         """Return the logarithms of the e-values [test] against "no worse than tolerated"."""
@@ -273,12 +279,14 @@ class Evidence:
         # One tick may be at most a third of what is known, or it would decide alone.
         too_few = (self.mix.observed < TICKS_MIN) | (self.mix.information < TICKS_MIN * self.mix.largest)
         value[too_few] = -np.inf
+        rows = self._counted
         counts = self.counts.log_e()
-        counts[(self.counts.ticks_worse < TICKS_MIN) | ~self._up] = -np.inf
+        counts[(self.counts.ticks_worse < TICKS_MIN) | ~self._up[rows]] = -np.inf
         # A score says little of an explosion (it cannot exceed what the shares of traffic allow); a count does.
-        both = np.logaddexp(value + _SCORE_SHARE, counts + _COUNT_SHARE)
-        is_counted = self._is_ratio[self.tests.strand] & self._up
-        return np.where(self.is_sparse, counts, np.where(is_counted, both, value))
+        both = np.logaddexp(value[rows] + _SCORE_SHARE, counts + _COUNT_SHARE)
+        both = np.where(self._up[rows], both, value[rows])
+        value[rows] = np.where(self.is_sparse[rows], counts, both)
+        return value
 
     def _with_onset(self, log_e: Array, *, up: bool) -> Array:
         """Average the mixture with the detectors of late onsets, which the pools have [test]."""
@@ -287,7 +295,9 @@ class Evidence:
         return log_e
 
     def log_e_within(self, least: float = 0.0) -> Array:
-        """Return the mirrored logarithms [test]: evidence that degradation beyond the tolerance is excluded.
+        """Return the mirrored logarithms [strand]: evidence that degradation beyond the tolerance is excluded.
+
+        They are those over the fleet, in order of strand; a strand without a comparison has -inf.
 
         Parameters
         ----------
@@ -295,13 +305,23 @@ class Evidence:
             Smallest tolerance that is asked about, on the scale of the effects.
         """
         up, down = (np.maximum(side, least) for side in self.tolerance())
-        ones = np.ones(len(self.tests))
-        rise = np.where(self._up, self.mix.log_e_within(up, ones), np.inf)
-        fall = np.where(self._down, self.mix.log_e_within(down, -ones), np.inf)
+        fleet = self.tests.fleet()
+        rise = np.where(self._up[fleet], self.mix.log_e_within(up, 1.0, fleet), np.inf)
+        fall = np.where(self._down[fleet], self.mix.log_e_within(down, -1.0, fleet), np.inf)
         value = np.minimum(rise, fall)
-        if self.is_sparse.any():
-            value = np.where(self.is_sparse, self.counts.log_e_within(), value)
-        return value
+        counts = np.full(len(self.tests), np.inf)
+        counts[self._counted] = self.counts.log_e_within()
+        result = np.full(len(self.strands), -np.inf)
+        result[self.tests.strand[fleet]] = np.where(self.is_sparse[fleet], counts[fleet], value)
+        return result
+
+    def is_cut(self) -> NDArray[np.bool_]:
+        """Tell for each test [test] whether so many ticks were cut that its effect is more than it seems."""
+        effect, _ = self.mix.estimate()
+        cut = np.where(effect > 0, self.mix.cut[0], self.mix.cut[1]) > _CUT_MAX * self.mix.observed
+        members: Array = self.tests.pool @ cut[: self.tests.comparisons].astype(np.float64)
+        result: NDArray[np.bool_] = cut | (members > 0)
+        return result
 
     def smallest_visible(self, alpha: float) -> Array:
         """Return the smallest degradation [test] that would have been called by now, on the scale of the effects."""

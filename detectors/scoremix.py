@@ -143,7 +143,7 @@ class ScoreMix:
         self.score = np.zeros(len(variance))
         self.information = np.zeros(len(variance))
         self.observed = np.zeros(len(variance), np.int64)
-        self.clipped = np.zeros(len(variance), np.bool_)
+        self.cut = np.zeros((2, len(variance)), np.int64)  # ticks cut from above and from below
         self._inverse_baseline = 1.0 / baseline_ticks
         self._variance = variance
         self._freedom = freedom
@@ -170,10 +170,10 @@ class ScoreMix:
         np.multiply(self._tolerated, information, out=part)
         limit += part
         np.multiply(residual, information, out=step)
-        np.abs(step, out=part)
-        self.clipped |= np.greater(part, limit, out=self._flags)
+        self.cut[0] += np.greater(step, limit, out=self._flags)
         np.minimum(step, limit, out=step)
         np.negative(limit, out=limit)
+        self.cut[1] += np.less(step, limit, out=self._flags)
         np.maximum(step, limit, out=step)
         self.score += step
         self.information += information
@@ -214,13 +214,15 @@ class ScoreMix:
             result[far] = log_e(deviation[far], variance[far], self._freedom[far], self._typical[far])
         return result
 
-    def log_e_within(self, tolerance: Array, sign: Array) -> Array:
-        """Return the mirrored logarithm [comparison]: evidence against "at least `tolerance` worse"."""
-        effect, variance = self.estimate()
-        result = np.full(len(effect), -np.inf)
-        some = np.flatnonzero(self.information > 0)
-        known = variance[some], self._freedom[some], self._typical[some]
-        result[some] = log_e_within(sign[some] * effect[some], tolerance[some], *known)
+    def log_e_within(self, tolerance: Array, sign: float, chosen: NDArray[np.intp]) -> Array:
+        """Return the mirrored logarithms [chosen] of some comparisons: against "at least `tolerance` worse"."""
+        effect, variance = (array[chosen] for array in self.estimate())
+        result = np.full(len(chosen), -np.inf)
+        some = np.flatnonzero(self.information[chosen] > 0)
+        rows = chosen[some]
+        result[some] = log_e_within(
+            sign * effect[some], tolerance[rows], variance[some], self._freedom[rows], self._typical[rows]
+        )
         return result
 
     def radius(self, alpha: float | Array) -> Array:

@@ -1,5 +1,6 @@
 """Replaying a recording folder: its documents, its metrics, and what came of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import version
@@ -119,7 +120,10 @@ def _documents(path: Path, policy_path: Path | None, check: bool) -> tuple[Rollo
     """Load the documents, and report the errors of all of them at once."""
     problems = []
     loaded: list[Any] = []
-    wanted = [(load_rollout, path / "rollout.yaml"), (load_policy, policy_path or path / "policy.yaml")]
+    wanted: list[tuple[Callable[[Path], Any], Path]] = [
+        (load_rollout, path / "rollout.yaml"),
+        (load_policy, policy_path or path / "policy.yaml"),
+    ]
     if check:
         wanted.append((load_truth, path / "truth.yaml"))
     for load, file in wanted:

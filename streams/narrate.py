@@ -29,6 +29,7 @@ class _View:
     radius: Array
     tolerance: tuple[Array, Array]
     visible: Array
+    cut: NDArray[np.bool_]
 
     @property
     def evidence(self) -> Evidence:
@@ -57,6 +58,7 @@ def narrate(running: Running, tick: Tick, log_e: Array, sequence: int) -> Verdic
         evidence.mix.radius(alpha),
         evidence.tolerance(),
         evidence.smallest_visible(alpha),
+        evidence.is_cut(),
     )
     stopped = decision.action in ("halt", "revert") and decision.cause in ("evidence", "objective")
     colos = [running.pairing.colos[i] for i in sorted(running.hurt)] if stopped else running.pairing.colos
@@ -138,7 +140,7 @@ def _reason(view: _View, test: int, conclusion: str) -> Reason:
     is_counted = bool(evidence.is_sparse[test])
     effect, radius = float(view.effect[test]), float(view.radius[test])
     interval = (None, None) if is_counted else (_shown(effect - radius, is_log), _shown(effect + radius, is_log))
-    if evidence.mix.clipped[test] and not is_counted:  # the effect is cut: its bound away from zero is not one
+    if view.cut[test] and not is_counted:  # the effect is cut: its bound away from zero is not one
         interval = (interval[0], None) if effect > 0 else (None, interval[1])
     colo = place = pairing.colos[tests.place[test]] if tests.level[test] == COLO else None
     live = evidence.live
@@ -169,7 +171,7 @@ def _sentence(view: _View, test: int, place: str | None) -> str:
     predicted = _predicted(view, test, canary, control)
     low, high = _change(effect - radius, is_log), _change(effect + radius, is_log)
     sure = f"between {low} and {high} at every look" if math.isfinite(radius) else "with no bound yet"
-    if view.evidence.mix.clipped[test]:
+    if view.cut[test]:
         sure = "ticks beyond what one alone may show being cut to that, so that more is likely"
     return (
         f"{_subject(view, test)} {_where(place)}: {_number(canary, strand.is_ratio)} on the canary, where "
@@ -182,7 +184,7 @@ def _predicted(view: _View, test: int, canary: float, control: float) -> float:
     """Return what was to be expected of the canary: as the effect says, or by the plain sums where that was cut."""
     evidence = view.evidence
     effect, is_log = float(view.effect[test]), bool(evidence.test_is_log[test])
-    if not evidence.mix.clipped[test]:
+    if not view.cut[test]:
         return canary / math.exp(effect) if is_log else canary - effect * float(evidence.test_scale[test])
     then = _level(evidence.past.canary, evidence.past.canary_of, test)
     other = _level(evidence.past.control, evidence.past.control_of, test)

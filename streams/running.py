@@ -68,9 +68,7 @@ class Running:
         within, doubling = (np.full(len(strand_e), -np.inf) for _ in range(2))
         sick = np.zeros(metrics, np.bool_)
         if age >= self.stage.bake:
-            fleet = tests.fleet()
-            within[tests.strand[fleet]] = evidence.log_e_within()[fleet]
-            doubling[tests.strand[fleet]] = evidence.log_e_within(np.log(2.0))[fleet]
+            within, doubling = evidence.log_e_within(), evidence.log_e_within(np.log(2.0))
             np.logical_or.at(sick, self.metric, evidence.is_control_sick())
         tick = Tick(
             age,

@@ -175,5 +175,6 @@ def test_the_recording_that_the_docs_make_is_judged_as_they_say(tmp_path: Path) 
     outcome = replay_recording(tmp_path / "my-recording", check=True)
     assert outcome.contradictions == []
     shown = "".join(blocks(page, ""))
-    assert f"my-recording: {outcome.rollout}: {outcome.action} at {outcome.time}" in shown
-    assert all(reason["sentence"] in shown for reason in outcome.reasons)
+    assert f"my-recording: {outcome.rollout}: {outcome.action} at " in shown
+    # The figures move whenever a detector is tuned; what is blamed, and where, does not.
+    assert all(f"- {reason['sentence'].partition(':')[0]}: " in shown for reason in outcome.reasons)

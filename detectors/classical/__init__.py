@@ -1,8 +1,8 @@
 """The classical judge: one Mann-Whitney test per metric and a score over all of them, as Kayenta judges.
 
-It is here as a detector that a policy may choose, and as what holdfast is measured against. It looks once, at
-the end: looked at after every tick, or given autocorrelated samples, it stops far more harmless rollouts than
-its confidence says (docs/statistics.md has the figures).
+It is here as what holdfast is to be measured against; no policy can choose it yet. It looks once, at the end:
+looked at after every tick, or given autocorrelated samples, it stops far more harmless rollouts than its
+confidence says.
 
 First `classify` labels each comparison, then `score` weighs the labels by group into one outcome. Both are pure
 and deterministic, and take many comparisons at once.

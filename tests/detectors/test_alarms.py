@@ -188,14 +188,14 @@ def test_a_harmless_stage_is_shown_to_be_healthy(strand):
     wider = replace(strand, relative=0.1)
     evidence = begin([wider], drawn)
     follow(evidence, cut(drawn, PAST, TICKS))
-    assert evidence.log_e_within()[evidence.tests.fleet()][0] > np.log(20)
+    assert evidence.log_e_within()[0] > np.log(20)
 
 
 def test_counts_without_errors_are_shown_to_be_healthy_where_an_absolute_rate_is_tolerated():
     drawn = counts(1, 4, TICKS, share=0.0)
     evidence = begin([ERRORS], drawn)
     follow(evidence, cut(drawn, PAST, TICKS))
-    assert evidence.log_e_within()[evidence.tests.fleet()][0] > np.log(20)
+    assert evidence.log_e_within()[0] > np.log(20)
 
 
 @pytest.mark.parametrize("strand", [LEVEL, RATIO], ids=["level", "ratio"])

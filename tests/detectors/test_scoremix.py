@@ -45,7 +45,7 @@ def fed(to: ScoreMix, effect, information) -> ScoreMix:
 def looked(at: ScoreMix, tolerance: float = 0.02):
     size = len(at.score)
     up = at.log_e(np.full(size, tolerance), np.ones(size))
-    return np.stack([up, at.log_e_within(np.full(size, tolerance), np.ones(size)), at.radius(0.01)])
+    return np.stack([up, at.log_e_within(np.full(size, tolerance), 1.0, np.arange(size)), at.radius(0.01)])
 
 
 def assert_same_bits(one_, other):
