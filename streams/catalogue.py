@@ -31,7 +31,8 @@ class _Values:
             table[index] = known
         if len(column.values) == 1 and column.codes.min(initial=0) == 0:
             return np.full(rows, table[0], np.int32)
-        return table[column.codes]
+        codes: NDArray[np.int32] = table.take(column.codes, mode="wrap")  # -1 wraps to the last cell
+        return codes
 
 
 class _Pairs:
@@ -51,13 +52,13 @@ class _Pairs:
         flat = self._table.reshape(-1)
         key = left.astype(np.int64) * width
         key += right
-        found = flat[key]
+        found: NDArray[np.int32] = flat.take(key, mode="clip")  # every key is inside: this mode is the quick one
         unknown = found < 0
         if unknown.any():
             new = _by_first_appearance(key[unknown])
             flat[new] = np.arange(len(self.left), len(self.left) + len(new), dtype=np.int32)
             self._append(new // width, new % width)
-            found = flat[key]
+            found = flat.take(key, mode="clip")
         return found
 
     def _grow(self, sizes: tuple[int, int]) -> None:
