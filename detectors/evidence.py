@@ -136,9 +136,15 @@ class Evidence:
         )
         error = np.sqrt(whole.variance / whole.ticks)
         self.onset = Onset(whole.phi, whole.innovation, error, self._horizon)
-        raw = tests.pool @ np.where(is_ratio[:count, None], information, 0.0)
+        self._start_counts(is_ratio, tests.pool @ np.where(is_ratio[:count, None], information, 0.0))
+
+    def _start_counts(self, is_ratio: NDArray[np.bool_], raw: Array) -> None:
+        """Start following ratios as counts, and tell which have no past that a score could be measured against.
+
+        `raw` [test, tick] is the information of the pre-period, in events.
+        """
         few = (raw.sum(axis=1) < _EVENTS_MIN) | ((raw > 0).sum(axis=1) < _TICKS_WITH_EVENTS_MIN)
-        self.is_sparse = is_ratio & (few | (self.past.control < _EVENTS_MIN))
+        self.is_sparse: NDArray[np.bool_] = is_ratio & (few | (self.past.control < _EVENTS_MIN))
         self._counted = rows = np.flatnonzero(is_ratio)
         self.counts = CountMix(len(rows), self._horizon)
         self._recent = (np.zeros(len(rows)), np.zeros(len(rows)))
@@ -195,9 +201,8 @@ class Evidence:
         return np.divide(score, total, out=np.zeros_like(score), where=total > 0), total
 
     def _tolerances(self) -> None:
-        """Relative tolerances and what absolute ones are relative to, [test]."""
-        count, tests = self.tests.comparisons, self.tests
-        strand = tests.strand
+        """Note relative and absolute tolerances [test], and what absolute ones of levels are relative to."""
+        tests, strand = self.tests, self.tests.strand
         self.relative = np.array([s.relative for s in self.strands])[strand]
         self.absolute = np.array([s.absolute for s in self.strands])[strand]
         base = tests.pool @ (self.scale * self._precision)
@@ -207,7 +212,6 @@ class Evidence:
         self.test_is_log = logs > 0
         self._up = np.array([s.up for s in self.strands])[strand]
         self._down = np.array([s.down for s in self.strands])[strand]
-        assert count <= len(tests)
 
     def tolerance(self) -> tuple[Array, Array]:
         """Return what is tolerated upwards and downwards [test], on the scale of the effects.
@@ -326,10 +330,8 @@ class Evidence:
     def smallest_visible(self, alpha: float) -> Array:
         """Return the smallest degradation [test] that would have been called by now, on the scale of the effects."""
         weight = np.array([strand.weight for strand in self.strands])[self.tests.strand]
-        _, variance = self.mix.estimate()
         needed = self.mix.radius(np.maximum(alpha * weight * self.tests.share, 1e-12))
         up, down = self.tolerance()
-        assert len(variance) == len(needed)
         visible: Array = np.where(self._up, up, down) + needed
         return visible
 

@@ -2,6 +2,8 @@
 
 import math
 import shlex
+import shutil
+import sys
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -263,11 +265,13 @@ def _reasons(judged: Judged) -> list[Line]:
 def _next_steps(folder: Path) -> list[Line]:
     recording = shlex.quote(str(folder / "recordings" / BAD))
     data = "" if folder == DEFAULT_FOLDER else f" --data {shlex.quote(str(folder))}"
+    # As it was called: a newcomer's command may lie in a folder that is not on the PATH.
+    command = "holdfast" if shutil.which("holdfast") else shlex.quote(sys.argv[0])
     query = "SELECT time, action, cause, colos FROM verdicts ORDER BY rollout, sequence"
     return [
         Line("Next:", 0, "bold"),
-        Line(f"holdfast replay {recording} --json{data}", 2, "cyan", is_command=True),
-        Line(f'holdfast query{data} "{query}"', 2, "cyan", is_command=True),
+        Line(f"{command} replay {recording} --json{data}", 2, "cyan", is_command=True),
+        Line(f'{command} query{data} "{query}"', 2, "cyan", is_command=True),
         Line(
             "A recording of your own is a folder like these: metrics.parquet with the columns time, metric, "
             "colo, value and one for every other label; rollout.yaml and policy.yaml, copied and adapted.",

@@ -15,6 +15,8 @@ from streams.running import Running
 
 Array = NDArray[np.float64]
 
+_WHOLE_FROM: Final = 10_000
+
 COLOS_NAMED: Final = 3
 """Colos that get a reason of their own in a verdict; the scope names all."""
 
@@ -259,7 +261,9 @@ def _allowed(view: _View, test: int) -> str:
 
 
 def _number(value: float, is_ratio: bool) -> str:
-    return f"{value:.3g}" if not is_ratio else f"{100 * value:.3g} %"
+    if is_ratio:
+        return f"{100 * value:.3g} %"
+    return f"{value:,.0f}" if abs(value) >= _WHOLE_FROM else f"{value:.3g}"
 
 
 def _abstained(view: _View, tick: Tick, *, is_open: bool) -> list[Abstained]:

@@ -256,7 +256,7 @@ def test_the_demo_says_how_it_went(
     assert demo.run(tmp_path, console=console) == status
     text = text_of(console)
     assert words in text
-    assert f"holdfast replay {tmp_path / 'recordings' / demo.BAD} --json" in text
+    assert f" replay {tmp_path / 'recordings' / demo.BAD} --json" in text
     assert "\x1b" not in text
 
 
