@@ -24,6 +24,8 @@ _TICKS_WITH_EVENTS_MIN: Final = 20
 """A ratio with fewer bad events, or bad ticks, in its past has no usable past; it is judged as counts."""
 
 _CUT_MAX: Final = 0.1
+"""Share of ticks that may be cut before an effect is said to be more than it seems."""
+
 _SICK_ALPHA: Final = 0.01
 _MIX_SHARE, _ONSET_SHARE = np.log(0.7), np.log(0.3)
 _SCORE_SHARE, _COUNT_SHARE = np.log(0.9), np.log(0.1)
@@ -365,9 +367,8 @@ class Evidence:
 
 def _shift(now: Array, now_of: Array, then: Array, then_of: Array, is_log: NDArray[np.bool_], scale: Array) -> Array:
     """How far a side has moved from its own past [test], on the scale of the effects."""
-    ones = np.zeros_like(now)
-    level = np.divide(now, now_of, out=ones.copy(), where=now_of > 0)
-    before = np.divide(then, then_of, out=ones.copy(), where=then_of > 0)
+    level = np.divide(now, now_of, out=np.zeros_like(now), where=now_of > 0)
+    before = np.divide(then, then_of, out=np.zeros_like(now), where=then_of > 0)
     both = is_log & (level > 0) & (before > 0)
     ratio = np.divide(level, before, out=np.ones_like(now), where=both)
     return np.where(is_log, np.log(ratio), (level - before) / scale)

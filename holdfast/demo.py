@@ -16,9 +16,10 @@ from rich.text import Text
 
 from detectors.policy import Policy, duration_ms
 from holdfast.documents import load_policy, load_rollout, load_truth
-from holdfast.replaying import Outcome, epoch_ms, replay_recording
+from holdfast.replaying import Outcome, replay_recording
 from holdfast.terminal import STYLES, Scale, View, named, watch
 from rollouts.truth import Truth
+from sinks.cloudevents import epoch_ms
 from sinks.store import DEFAULT_FOLDER, Store
 from streams.fleet import Fleet, write
 from streams.replay import Progress, moment

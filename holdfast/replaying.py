@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from detectors.verdict import Verdict
 from holdfast.documents import digest, load_policy, load_rollout, load_truth
 from rollouts.document import Rollout
 from rollouts.truth import Truth
-from sinks.cloudevents import verdict_event
+from sinks.cloudevents import epoch_ms, verdict_event
 from sinks.store import Store
 from streams.membership import Stage
 from streams.recording import ROWS_PER_READ
@@ -157,11 +156,6 @@ def _setting(place: Path, rollout: Rollout, policy_place: Path, policy: Policy) 
     return Setting(
         rollout.rollout, tuple(stages), policy, digest(policy), ENGINE, binding, tick_ms, str(place), str(policy_place)
     )
-
-
-def epoch_ms(time: datetime) -> int:
-    """Return epoch milliseconds, exactly."""
-    return (time - datetime.fromtimestamp(0, tz=time.tzinfo)) // timedelta(milliseconds=1)
 
 
 def _outcome(path: Path, rollout: Rollout, policy: Policy, result: Result, truth: Truth | None) -> Outcome:

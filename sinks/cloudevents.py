@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
 import msgspec
@@ -98,3 +98,14 @@ def rfc3339(time_ms: int) -> str:
     second, rest = divmod(time_ms, 1_000)
     text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{text}.{rest:03d}Z" if rest else f"{text}Z"
+
+
+def epoch_ms(time: datetime) -> int:
+    """Return the epoch milliseconds of a time with a zone, exactly.
+
+    Examples
+    --------
+    >>> epoch_ms(datetime.fromisoformat("2026-03-12T11:20:00Z"))
+    1773314400000
+    """
+    return (time - datetime.fromtimestamp(0, tz=UTC)) // timedelta(milliseconds=1)

@@ -9,7 +9,7 @@ harmless since putting in replaces all rows of the source. A folder still `.open
 import os
 import shutil
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
@@ -19,7 +19,7 @@ import pyarrow as pa
 from msgspec import Struct
 
 from detectors.verdict import Verdict
-from sinks.cloudevents import encode, verdict_event
+from sinks.cloudevents import encode, epoch_ms, verdict_event
 from sinks.engine import StoreError
 from sinks.schema import ROWS
 
@@ -85,7 +85,7 @@ class ReplaySink:
         self._files = 0
         self._closed = False
         rollout = msgspec.json.decode(document, type=_Rollout)
-        self._latest_ms = _epoch_ms(rollout.started)
+        self._latest_ms = epoch_ms(rollout.started)
         self._rollout: _Row = {
             "rollout": rollout.rollout,
             "started": self._latest_ms,
@@ -229,11 +229,6 @@ def _complete(name: str, table: pa.Table, source: str) -> pa.Table:
 
 def _without_added(schema: pa.Schema) -> pa.Schema:
     return pa.schema([field for field in schema if field.name not in {"source", "version"}])
-
-
-def _epoch_ms(time: datetime) -> int:
-    aware = time if time.tzinfo else time.replace(tzinfo=UTC)
-    return round(aware.timestamp() * 1_000)
 
 
 def _sync(folder: Path) -> None:

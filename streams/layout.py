@@ -48,14 +48,10 @@ class Layout:
     ----------
     row_of_series
         [series] Matrix row, or -1 if the policy does not judge the series.
-    series
-        [matrix row] The series behind each row.
     bounds
         Where gauges end, where cumulative counters end, and the number of rows.
     rate_rows
         Matrix rows whose sample times are needed, because a rate is increase over elapsed time.
-    unit
-        [matrix row] The unit that sends it.
     family
         [matrix row] Counters of one unit that live and die together: the buckets of a histogram, the codes of
         a counter, the bad and the total of a ratio.
@@ -67,10 +63,8 @@ class Layout:
     """
 
     row_of_series: NDArray[np.int32]
-    series: Rows
     bounds: tuple[int, int, int]
     rate_rows: Rows
-    unit: NDArray[np.int32]
     family: NDArray[np.int64]
     twin: NDArray[np.int64]
     bundle: NDArray[np.int64]
@@ -119,10 +113,8 @@ def build(
     rate_rows = np.unique(np.concatenate(rates)) if rates else np.empty(0, np.intp)
     return Layout(
         row_of_series,
-        series,
         bounds,
         rate_rows[rate_rows < bounds[1]],
-        unit,
         family_name[series] * len(units) + unit,
         _identify([catalogue.ranks(name)[series] for name in fixed], unit),
         np.where(is_bucket, _identify(apart, unit), -1),

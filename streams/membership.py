@@ -84,13 +84,11 @@ def _texts(catalogue: Catalogue, label: str, series: NDArray[np.intp]) -> list[s
 class Membership:
     """The signature of each unit under one rollout.
 
-    `stage` [unit]: the first stage whose canary selector matches, or `NOT_REACHED`. `control` [unit, stage]:
-    whether the unit may serve as a control of the stage, as long as the change has not reached it.
-    `signature` [unit]: dense ids of the distinct combinations, which `signatures` spells out.
+    A signature is the first stage whose canary selector matches the unit, or `NOT_REACHED`, and for each stage whether
+    the unit may serve as its control as long as the change has not reached it. `signature` [unit]: dense ids of the
+    distinct ones, which `signatures` spells out.
     """
 
-    stage: NDArray[np.int32]
-    control: NDArray[np.bool_]
     signature: NDArray[np.int32]
     signatures: tuple[tuple[int, tuple[bool, ...]], ...]
 
@@ -162,7 +160,7 @@ def resolve(
     rows = np.concatenate([stage_of[:, None], control.astype(np.int32)], axis=1)
     distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
     spelled = tuple((int(row[0]), tuple(bool(flag) for flag in row[1:])) for row in distinct)
-    return Membership(stage_of, control, inverse.reshape(-1).astype(np.int32), spelled)
+    return Membership(inverse.reshape(-1).astype(np.int32), spelled)
 
 
 def _any(units: Units, series: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.comparisons import COLO, FLEET
+from detectors.comparisons import COLO, FLEET, Strand
 from detectors.decision import ADVANCE_ALPHA, COVERAGE_MIN, Tick
 from detectors.evidence import Evidence
 from detectors.verdict import Abstained, Reason, Samples, Scope, Verdict
@@ -16,6 +16,7 @@ from streams.running import Running
 Array = NDArray[np.float64]
 
 _WHOLE_FROM: Final = 10_000
+"""Levels from here on are written out, without a fraction or a power of ten."""
 
 COLOS_NAMED: Final = 3
 """Colos that get a reason of their own in a verdict; the scope names all."""
@@ -131,7 +132,12 @@ def _objective(view: _View, test: int) -> str:
 
 
 def _metric_of(view: _View, test: int) -> int:
-    return int(view.running.metric[view.running.pairing.tests.strand[test]])
+    return _strand_of(view, test).metric
+
+
+def _strand_of(view: _View, test: int) -> Strand:
+    pairing = view.running.pairing
+    return pairing.strands[int(pairing.tests.strand[test])]
 
 
 def _reason(view: _View, test: int, conclusion: str) -> Reason:
@@ -150,7 +156,7 @@ def _reason(view: _View, test: int, conclusion: str) -> Reason:
         place += " (against other colos, as it has no control of its own)"
     words = _counted_sentence(view, test, place) if is_counted else _sentence(view, test, place)
     return Reason(
-        metric=view.running.plan.metrics[pairing.strands[tests.strand[test]].metric],
+        metric=view.running.plan.metrics[_metric_of(view, test)],
         colo=colo,
         effect=None if is_counted else _shown(effect, is_log),
         interval=interval,
@@ -163,7 +169,7 @@ def _reason(view: _View, test: int, conclusion: str) -> Reason:
 
 def _sentence(view: _View, test: int, place: str | None) -> str:
     evidence = view.evidence
-    strand = view.running.pairing.strands[view.running.pairing.tests.strand[test]]
+    strand = _strand_of(view, test)
     is_log = bool(evidence.test_is_log[test])
     effect, radius = float(view.effect[test]), float(view.radius[test])
     canary, control = (
@@ -209,7 +215,7 @@ def _counted_sentence(view: _View, test: int, place: str | None) -> str:
 
 
 def _subject(view: _View, test: int) -> str:
-    plan, strand = view.running.plan, view.running.pairing.strands[view.running.pairing.tests.strand[test]]
+    plan, strand = view.running.plan, _strand_of(view, test)
     name = plan.metrics[strand.metric]
     if strand.metric == len(plan.policy.metrics):
         return f"{name} ({plan.policy.unit}s that do not report)"
@@ -223,7 +229,7 @@ def _where(place: str | None) -> str:
 def _amount(view: _View, test: int) -> str:
     """Say on how much data a reason stands."""
     evidence = view.evidence
-    strand = view.running.pairing.strands[view.running.pairing.tests.strand[test]]
+    strand = _strand_of(view, test)
     unit = "events" if strand.is_ratio else "values"
     if strand.metric == len(view.running.plan.policy.metrics):
         unit = "expected reports"
@@ -254,7 +260,7 @@ def _allowed(view: _View, test: int) -> str:
     if not math.isfinite(up):
         return f"{float(view.evidence.absolute[test]):g} in absolute terms"
     is_log = bool(view.evidence.test_is_log[test])
-    strand = view.running.pairing.strands[view.running.pairing.tests.strand[test]]
+    strand = _strand_of(view, test)
     if strand.up and strand.down:
         return f"{_change(-down, is_log)} to {_change(up, is_log)}"
     return _change(up, is_log) if strand.up else _change(-down, is_log)

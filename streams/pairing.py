@@ -63,8 +63,8 @@ class Pairing:
         """Return the standard deviation of the canary's unit values [comparison] over [3, row, tick]."""
         count, total, squares = ((self.canary @ values[plane]).sum(axis=1) for plane in (0, 1, 2))
         known = np.maximum(count, 1.0)
-        variance: Array = np.sqrt(np.maximum(squares / known - (total / known) ** 2, 0.0))
-        return variance
+        deviation: Array = np.sqrt(np.maximum(squares / known - (total / known) ** 2, 0.0))
+        return deviation
 
 
 def pair(

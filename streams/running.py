@@ -47,7 +47,6 @@ class Running:
         self.ticks_past = int((past[0] > 0).any(axis=0).sum())
         self.silent = np.zeros(len(weight), np.int64)  # ticks since there was data, [metric]
         self.covered = np.zeros(len(weight), np.int64)
-        self.required = np.array([metric.required for metric in policy.metrics] + [False])
         self.quiet = np.zeros(self.pairing.tests.comparisons, np.int64)  # the same for each comparison
         self.missing = np.zeros(self.pairing.tests.comparisons, np.bool_)
         self.hurt: set[int] = set()  # colos that a stop holds for, by position
@@ -108,12 +107,14 @@ class Running:
         reports = self.pairing.is_reporting & (sides.canary_of > sides.canary)
         alive = np.zeros(len(self.pairing.colos), np.bool_)
         alive[tests.place[own][reports]] = True
-        self.missing = self.required[self.metric[tests.strand[own]]] & (self.quiet > gap) & alive[tests.place[own]]
+        self.missing = (
+            self.decision.rules.required[self.metric[tests.strand[own]]] & (self.quiet > gap) & alive[tests.place[own]]
+        )
 
     def _missing_metrics(self) -> NDArray[np.bool_]:
         """Tell for each metric [metric] whether it is missing somewhere."""
         own = self.metric[self.pairing.tests.strand[: self.pairing.tests.comparisons]]
-        return np.bincount(own, self.missing, len(self.required)) > 0
+        return np.bincount(own, self.missing, len(self.decision.rules.required)) > 0
 
     def _find_hurt(self, log_e: Array) -> None:
         """Find the colos that the blamed metrics are worse in. More may follow; none is taken back.

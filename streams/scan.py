@@ -31,7 +31,7 @@ class Scan:
     seen: Sightings
     first_ms: int
     last_ms: int
-    kept: list[NDArray[np.int32]] | None
+    kept: NDArray[np.int32] | None
 
 
 def encode(catalogue: Catalogue, samples: Samples) -> NDArray[np.int32]:
@@ -91,7 +91,13 @@ def scan(metrics: MetricsFile, lateness_ms: int) -> Scan:
         )
         raise BadInput(msg)
     seen = first <= last
-    return Scan(catalogue, Sightings(first, last), int(first[seen].min()), int(last[seen].max()), kept)
+    return Scan(
+        catalogue,
+        Sightings(first, last),
+        int(first[seen].min()),
+        int(last[seen].max()),
+        None if kept is None else np.concatenate(kept),
+    )
 
 
 def _extended(array: NDArray[np.int64], size: int, fill: int) -> NDArray[np.int64]:
@@ -99,7 +105,7 @@ def _extended(array: NDArray[np.int64], size: int, fill: int) -> NDArray[np.int6
 
 
 def in_steps(
-    metrics: MetricsFile, catalogue: Catalogue, rows: int = ROWS_PER_READ, kept: list[NDArray[np.int32]] | None = None
+    metrics: MetricsFile, catalogue: Catalogue, rows: int = ROWS_PER_READ, kept: NDArray[np.int32] | None = None
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64]]]:
     """Yield series, time and value [row] in pieces that start on multiples of `STEP_ROWS` of the whole file.
 
@@ -107,10 +113,9 @@ def in_steps(
     """
     waiting: list[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64]]] = []
     held = 0
-    whole = None if kept is None else np.concatenate(kept)
     at = 0
-    for samples in metrics.read(rows, None if whole is None else ["time", "value"]):
-        series = encode(catalogue, samples) if whole is None else whole[at : at + len(samples.time)]
+    for samples in metrics.read(rows, None if kept is None else ["time", "value"]):
+        series = encode(catalogue, samples) if kept is None else kept[at : at + len(samples.time)]
         at += len(samples.time)
         waiting.append((series, samples.time, samples.value))
         held += len(samples.time)

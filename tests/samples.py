@@ -144,8 +144,9 @@ class Fleet:
 
     def stage_of(self, *stages: Stage) -> dict[str, int]:
         """Return the stage of each unit by name, -1 where it is never reached."""
-        found = self.membership(*stages).stage.tolist()
-        return dict(zip(self.units.name, found, strict=True))
+        found = self.membership(*stages)
+        reached = [found.signatures[signature][0] for signature in found.signature]
+        return dict(zip(self.units.name, reached, strict=True))
 
 
 def find(rows: Sequence[Row]) -> Fleet:
