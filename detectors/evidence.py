@@ -10,9 +10,10 @@ from detectors import baseline
 from detectors.comparisons import Strand, Tests
 from detectors.countmix import CountMix, rate_bound
 from detectors.onset import Onset
+from detectors.scales import scales
 from detectors.scoremix import ScoreMix
 from detectors.scores import level_score, ratio_score
-from detectors.sides import Sides, means, row_mean
+from detectors.sides import Sides, means
 
 Array = NDArray[np.float64]
 
@@ -31,8 +32,6 @@ _MIX_SHARE, _ONSET_SHARE = np.log(0.7), np.log(0.3)
 _SCORE_SHARE, _COUNT_SHARE = np.log(0.9), np.log(0.1)
 _RECENT_DECAY: Final = 0.8
 _PRIOR_TICKS: Final = 30.0
-_LEVEL_FLOOR: Final = 0.1
-"""A level is compared on the log scale if its past never fell below this part of its mean."""
 
 
 class Evidence:
@@ -72,35 +71,9 @@ class Evidence:
         self._level = np.flatnonzero(~self._is_ratio[of])
         self.past = past.pooled(tests.pool).total()
         self.ticks_past = past.canary.shape[1]
-        self._scales(past, deviation)
+        self.is_log, self.scale = scales(strands, of, past, deviation)
         self._fit(past, ticks_min)
         self.ticks_live = 0
-
-    def _scales(self, past: Sides, deviation: Array) -> None:
-        """Choose for each level between log ratio and difference, and what a difference refers to."""
-        count = len(past.canary)
-        self.is_log = np.ones(count, np.bool_)
-        self.scale = np.ones(count)
-        of = self.tests.strand[:count]
-        for index, strand in enumerate(self.strands):
-            rows = np.flatnonzero(of == index)
-            if strand.is_ratio or not len(rows):
-                continue
-            canary, control = means(past, rows)
-            with np.errstate(invalid="ignore"):
-                mean = np.abs(np.nan_to_num(row_mean(canary)))
-                other = np.abs(np.nan_to_num(row_mean(control)))
-                low = min(
-                    float(np.nanmin(canary / mean[:, None], initial=np.inf)),
-                    float(np.nanmin(control / other[:, None], initial=np.inf)),
-                )
-            spread = deviation[rows]
-            is_log = strand.scale in ("auto", "mean") and low > _LEVEL_FLOOR and bool((spread <= mean).all())
-            chosen = {"auto": np.maximum(mean, spread), "mean": mean, "sd": spread}
-            scale = chosen[strand.scale] if isinstance(strand.scale, str) else np.full(len(rows), strand.scale)
-            self.is_log[rows] = is_log
-            own = np.where(is_log, mean, scale)
-            self.scale[rows] = np.where(own > 0, own, 1e-12)
 
     def scores(self, sides: Sides) -> tuple[Array, Array]:
         """Return effect and information of each comparison [comparison, tick]."""
@@ -329,13 +302,25 @@ class Evidence:
         result: NDArray[np.bool_] = cut | (members > 0)
         return result
 
-    def smallest_visible(self, alpha: float) -> Array:
-        """Return the smallest degradation [test] that would have been called by now, on the scale of the effects."""
+    def smallest_visible(self, alpha: float, ticks: float | None = None) -> Array:
+        """Return the smallest degradation [test] that is called by now, or after so many average live `ticks`.
+
+        It is on the scale of the effects.
+        """
         weight = np.array([strand.weight for strand in self.strands])[self.tests.strand]
-        needed = self.mix.radius(np.maximum(alpha * weight * self.tests.share, 1e-12))
+        needed = self.mix.radius(np.maximum(alpha * weight * self.tests.share, 1e-12), ticks)
         up, down = self.tolerance()
         visible: Array = np.where(self._up, up, down) + needed
         return visible
+
+    def log_e_within_after(self, ticks: float, least: float = 0.0) -> Array:
+        """Return what `log_e_within` [strand] would be after so many average live ticks without any effect."""
+        up, down = (np.maximum(side, least) for side in self.tolerance())
+        tolerance = np.minimum(np.where(self._up, up, np.inf), np.where(self._down, down, np.inf))
+        fleet = self.tests.fleet()
+        result = np.full(len(self.strands), -np.inf)
+        result[self.tests.strand[fleet]] = self.mix.log_e_within_after(ticks, tolerance, fleet)
+        return result
 
     def is_control_sick(self) -> NDArray[np.bool_]:
         """Tell for each strand [strand] whether it is the control that got worse, and not the canary better.

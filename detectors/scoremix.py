@@ -225,11 +225,25 @@ class ScoreMix:
         )
         return result
 
-    def radius(self, alpha: float | Array) -> Array:
-        """Return the half-widths of the anytime-valid intervals [comparison], each at its `alpha`."""
-        _, variance = self.estimate()
-        result = np.full(len(variance), np.inf)
-        some = np.flatnonzero(self.information > 0)
+    def log_e_within_after(self, ticks: float, tolerance: Array, chosen: NDArray[np.intp]) -> Array:
+        """Return what `log_e_within` [chosen] would be after so many average ticks without any effect."""
+        variance = self._variance_after(np.full(len(chosen), ticks), chosen)
+        nothing = np.zeros(len(chosen))
+        return log_e_within(nothing, tolerance[chosen], variance, self._freedom[chosen], self._typical[chosen])
+
+    def radius(self, alpha: float | Array, ticks: float | None = None) -> Array:
+        """Return the half-widths of the anytime-valid intervals [comparison], each at its `alpha`.
+
+        They are those of now, or those after so many average `ticks`.
+        """
+        information = self.information if ticks is None else np.full_like(self.information, ticks)
+        result = np.full(len(information), np.inf)
+        some = np.flatnonzero(information > 0)
+        variance = self._variance_after(information[some], some)
         level = np.broadcast_to(alpha, result.shape)[some]
-        result[some] = radius(variance[some], self._freedom[some], level, self._typical[some])
+        result[some] = radius(variance, self._freedom[some], level, self._typical[some])
         return result
+
+    def _variance_after(self, information: Array, chosen: NDArray[np.intp]) -> Array:
+        variance: Array = (1 / information + self._inverse_baseline[chosen]) * self._variance[chosen]
+        return variance
