@@ -9,16 +9,12 @@ from numpy.typing import NDArray
 from detectors import baseline
 from detectors.comparisons import Strand, Tests
 from detectors.countmix import CountMix, rate_bound
-from detectors.onset import Onset
+from detectors.portfolio import TICKS_MIN, Portfolio
 from detectors.scales import scales
-from detectors.scoremix import ScoreMix
 from detectors.scores import level_score, ratio_score
 from detectors.sides import Sides, means
 
 Array = NDArray[np.float64]
-
-TICKS_MIN: Final = 3
-"""No comparison alarms on fewer live ticks."""
 
 _EVENTS_MIN: Final = 10.0
 _TICKS_WITH_EVENTS_MIN: Final = 20
@@ -28,7 +24,6 @@ _CUT_MAX: Final = 0.1
 """Share of ticks that may be cut before an effect is said to be more than it seems."""
 
 _SICK_ALPHA: Final = 0.01
-_MIX_SHARE, _ONSET_SHARE = np.log(0.7), np.log(0.3)
 _SCORE_SHARE, _COUNT_SHARE = np.log(0.9), np.log(0.1)
 _RECENT_DECAY: Final = 0.8
 _PRIOR_TICKS: Final = 30.0
@@ -97,21 +92,26 @@ class Evidence:
         tolerated = np.maximum(np.where(self._up, up, 0.0), np.where(self._down, down, 0.0))
         tolerated = np.where(np.isfinite(tolerated), tolerated, 1.0)
         self._tolerated, self._reach = tolerated[:count], own.reach()
-        pooled, weight = self._pool(*self._residuals(effect, information))
+        residual = self._residuals(effect, information)
+        pooled, weight = self._pool(*residual)
         is_ratio = self._is_ratio[tests.strand]
         whole = baseline.fit(pooled[count:], weight[count:], np.zeros(len(tests) - count), is_ratio[count:])
         whole = baseline.raised(whole, own, tests.strand[count:], tests.strand[:count], len(self.strands))
         self._pool_unit, self._pool_offset = whole.unit, whole.offset
-        self.mix = ScoreMix(
-            np.concatenate([own.ticks, whole.ticks]),
-            np.concatenate([own.variance, whole.variance]),
-            np.concatenate([own.freedom, whole.freedom]),
-            tolerated,
-            np.concatenate([self._reach, whole.reach()]),
+        self.portfolio = Portfolio(
+            *self._assembled((pooled, weight), residual), tests.strand, own, whole, tolerated, self._horizon
         )
-        error = np.sqrt(whole.variance / whole.ticks)
-        self.onset = Onset(whole.phi, whole.innovation, error, self._horizon)
         self._start_counts(is_ratio, tests.pool @ np.where(is_ratio[:count, None], information, 0.0))
+
+    def _assembled(self, pooled: tuple[Array, Array], own: tuple[Array, Array]) -> tuple[Array, Array]:
+        """Put residuals and weights of comparisons and pools together: [comparison, …] and [test, …] to [test, …]."""
+        count = self.tests.comparisons
+        shape = (slice(None), None) if pooled[0].ndim == 2 else (slice(None),)
+        residual, weight = pooled
+        residual[:count], weight[:count] = own
+        residual[count:] -= self._pool_offset[shape]
+        weight[count:] = np.minimum(weight[count:] / self._pool_unit[shape], baseline.INFORMATION_MAX)
+        return residual, weight
 
     def _start_counts(self, is_ratio: NDArray[np.bool_], raw: Array) -> None:
         """Start following ratios as counts, and tell which have no past that a score could be measured against.
@@ -214,14 +214,9 @@ class Evidence:
             keep = exempt[tests.strand[:count]].astype(np.float64)
             sides = Sides(*(array * keep for array in sides.arrays()))
         effect, information = self.scores(Sides(*(array[:, None] for array in sides.arrays())))
-        residual, weight = self._residuals(effect[:, 0], information[:, 0])
-        pooled, pooled_weight = self._pool(residual, weight)
-        pooled[:count], pooled_weight[:count] = residual, weight
-        pooled[count:] -= self._pool_offset
-        pooled_weight[count:] = np.minimum(pooled_weight[count:] / self._pool_unit, baseline.INFORMATION_MAX)
-        self.mix.update(pooled, pooled_weight)
-        up, down = self.tolerance()
-        self.onset.update(pooled[count:], pooled_weight[count:], up[count:], down[count:])
+        own = self._residuals(effect[:, 0], information[:, 0])
+        residual, weight = self._assembled(self._pool(*own), own)
+        self.portfolio.update(residual, weight, *self.tolerance())
         total = sides.pooled(tests.pool)
         self._count(total)
         self.live = Sides(*(a + b for a, b in zip(self.live.arrays(), total.arrays(), strict=True)))
@@ -251,13 +246,10 @@ class Evidence:
     def log_e(self) -> Array:
         """Return the logarithms of the e-values [test] against "no worse than tolerated"."""
         up, down = self.tolerance()
-        ones = np.ones(len(self.tests))
-        rise = np.where(self._up, self._with_onset(self.mix.log_e(up, ones), up=True), -np.inf)
-        fall = np.where(self._down, self._with_onset(self.mix.log_e(down, -ones), up=False), -np.inf)
+        rise = np.where(self._up, self.portfolio.log_e(up, 1.0), -np.inf)
+        fall = np.where(self._down, self.portfolio.log_e(down, -1.0), -np.inf)
         value: Array = np.logaddexp(rise, fall) - np.log(np.maximum(1, self._up.astype(int) + self._down))
-        # One tick may be at most a third of what is known, or it would decide alone.
-        too_few = (self.mix.observed < TICKS_MIN) | (self.mix.information < TICKS_MIN * self.mix.largest)
-        value[too_few] = -np.inf
+        value[self.portfolio.is_early()] = -np.inf
         rows = self._counted
         counts = self.counts.log_e()
         counts[(self.counts.ticks_worse < TICKS_MIN) | ~self._up[rows]] = -np.inf
@@ -266,12 +258,6 @@ class Evidence:
         both = np.where(self._up[rows], both, value[rows])
         value[rows] = np.where(self.is_sparse[rows], counts, both)
         return value
-
-    def _with_onset(self, log_e: Array, *, up: bool) -> Array:
-        """Average the mixture with the detectors of late onsets, which the pools have [test]."""
-        pools = slice(self.tests.comparisons, None)
-        log_e[pools] = np.logaddexp(log_e[pools] + _MIX_SHARE, self.onset.log_e(up=up) + _ONSET_SHARE)
-        return log_e
 
     def log_e_within(self, least: float = 0.0) -> Array:
         """Return the mirrored logarithms [strand]: evidence that degradation beyond the tolerance is excluded.
@@ -285,8 +271,8 @@ class Evidence:
         """
         up, down = (np.maximum(side, least) for side in self.tolerance())
         fleet = self.tests.fleet()
-        rise = np.where(self._up[fleet], self.mix.log_e_within(up, 1.0, fleet), np.inf)
-        fall = np.where(self._down[fleet], self.mix.log_e_within(down, -1.0, fleet), np.inf)
+        rise = np.where(self._up[fleet], self.portfolio.log_e_within(up, 1.0, fleet), np.inf)
+        fall = np.where(self._down[fleet], self.portfolio.log_e_within(down, -1.0, fleet), np.inf)
         value = np.minimum(rise, fall)
         counts = np.full(len(self.tests), np.inf)
         counts[self._counted] = self.counts.log_e_within()
@@ -296,8 +282,9 @@ class Evidence:
 
     def is_cut(self) -> NDArray[np.bool_]:
         """Tell for each test [test] whether so many ticks were cut that its effect is more than it seems."""
-        effect, _ = self.mix.estimate()
-        cut = np.where(effect > 0, self.mix.cut[0], self.mix.cut[1]) > _CUT_MAX * self.mix.observed
+        effect, _ = self.portfolio.estimate()
+        above, below = self.portfolio.cut()
+        cut = np.where(effect > 0, above, below) > _CUT_MAX * self.portfolio.mix.observed
         members: Array = self.tests.pool @ cut[: self.tests.comparisons].astype(np.float64)
         result: NDArray[np.bool_] = cut | (members > 0)
         return result
@@ -308,7 +295,7 @@ class Evidence:
         It is on the scale of the effects.
         """
         weight = np.array([strand.weight for strand in self.strands])[self.tests.strand]
-        needed = self.mix.radius(np.maximum(alpha * weight * self.tests.share, 1e-12), ticks)
+        needed = self.portfolio.radius(np.maximum(alpha * weight * self.tests.share, 1e-12), ticks)
         up, down = self.tolerance()
         visible: Array = np.where(self._up, up, down) + needed
         return visible
@@ -319,7 +306,14 @@ class Evidence:
         tolerance = np.minimum(np.where(self._up, up, np.inf), np.where(self._down, down, np.inf))
         fleet = self.tests.fleet()
         result = np.full(len(self.strands), -np.inf)
-        result[self.tests.strand[fleet]] = self.mix.log_e_within_after(ticks, tolerance, fleet)
+        result[self.tests.strand[fleet]] = self.portfolio.log_e_within(tolerance, 1.0, fleet, ticks)
+        return result
+
+    def is_erratic(self) -> NDArray[np.bool_]:
+        """Tell for each strand [strand] whether the long past says that its cohorts cannot be compared."""
+        fleet = self.tests.fleet()
+        result = np.zeros(len(self.strands), np.bool_)
+        result[self.tests.strand[fleet]] = (self.portfolio.is_erratic() & ~self.is_sparse)[fleet]
         return result
 
     def is_control_sick(self) -> NDArray[np.bool_]:
@@ -330,8 +324,8 @@ class Evidence:
         """
         tests = self.tests.fleet()
         sick = np.zeros(len(self.strands), np.bool_)
-        effect, _ = self.mix.estimate()
-        radius = self.mix.radius(_SICK_ALPHA)
+        effect, _ = self.portfolio.estimate()
+        radius = self.portfolio.radius(_SICK_ALPHA)
         up, down = self.tolerance()
         for sign, worse, limit in ((1.0, self._up, up), (-1.0, self._down, down)):
             is_better = worse & ~self.is_sparse & (sign * effect + radius < -limit)

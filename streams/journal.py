@@ -47,15 +47,15 @@ class Journal:
 
     def tick(self, number: int, evidence: Evidence, log_e: Array) -> None:
         """Add the evidence of one tick, all tests of it."""
-        effect, _ = evidence.mix.estimate()
-        radius = evidence.mix.radius(self._plan.policy.alpha)
+        effect, _ = evidence.portfolio.estimate()
+        radius = evidence.portfolio.radius(self._plan.policy.alpha)
         values = {
-            "effect": np.where(evidence.mix.information > 0, effect, np.nan),
+            "effect": np.where(evidence.portfolio.mix.information > 0, effect, np.nan),
             "lower": effect - radius,
             "upper": effect + radius,
             "log_e": log_e,
             "mde": evidence.smallest_visible(self._plan.policy.alpha),
-            "information": evidence.mix.information.copy(),
+            "information": evidence.portfolio.mix.information.copy(),
         }
         self._ticks.append(number)
         for name, value in values.items():

@@ -57,8 +57,8 @@ def narrate(running: Running, tick: Tick, log_e: Array, sequence: int) -> Verdic
     view = _View(
         running,
         log_e,
-        evidence.mix.estimate()[0],
-        evidence.mix.radius(alpha),
+        evidence.portfolio.estimate()[0],
+        evidence.portfolio.radius(alpha),
         evidence.tolerance(),
         evidence.smallest_visible(alpha),
         evidence.is_cut(),

@@ -150,7 +150,7 @@ def test_rare_errors_in_many_colos_are_no_breach_of_the_fleet():
     evidence = begin(each, drawn, past=TICKS)
     log_e = follow(evidence, cut(drawn, TICKS, 2 * TICKS))
     fleet = evidence.tests.fleet()
-    assert abs(float(evidence.mix.estimate()[0][fleet].mean())) < 0.15
+    assert abs(float(evidence.portfolio.estimate()[0][fleet].mean())) < 0.15
     ever: NDArray[np.bool_] = np.any(log_e[:, fleet] >= ALARM, axis=0)
     assert ever.mean() <= 0.01 + 3 * np.sqrt(0.01 * 0.99 / strands)
 
@@ -213,7 +213,7 @@ def test_a_canary_that_falls_silent_is_no_evidence_of_health():
     live.canary[:, 2:] = live.canary_of[:, 2:] = 0.0
     evidence = begin([LEVEL], drawn)
     follow(evidence, live)
-    assert (evidence.mix.observed == 2).all()
+    assert (evidence.portfolio.mix.observed == 2).all()
     # What little was seen before may speak for it; coverage is what holds it back, see the decision.
     assert evidence.log_e_within().max() < np.log(20)
 

@@ -199,8 +199,8 @@ def test_the_interval_holds_the_effect_that_is_there():
     outside = np.zeros(200, np.bool_)
     for tick in range(PAST, PAST + 60):
         step(evidence, drawn.at(tick))
-        effect = evidence.mix.estimate()[0][:200]
-        outside |= np.abs(effect - np.log(1.1)) > evidence.mix.radius(0.05)[:200]
+        effect = evidence.portfolio.estimate()[0][:200]
+        outside |= np.abs(effect - np.log(1.1)) > evidence.portfolio.radius(0.05)[:200]
     assert outside.mean() <= 0.05
 
 
@@ -255,7 +255,7 @@ def test_settling_ticks_count_for_exempt_strands_alone():
     evidence = begin(STRANDS, drawn)
     exempt = np.array([False, True])
     evidence.update(drawn.at(PAST), True, exempt)
-    seen = evidence.mix.observed[: 2 * COLOS]
+    seen = evidence.portfolio.mix.observed[: 2 * COLOS]
     assert seen.tolist() == [0] * COLOS + [1] * COLOS
 
 
