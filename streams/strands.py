@@ -66,9 +66,9 @@ def _strand(
 ) -> Strand:
     is_ratio = metric.ratio is not None or metric.histogram is not None
     up, down = metric.worse in ("increase", "either"), metric.worse in ("decrease", "either")
-    return Strand(
-        number, edge, is_ratio, up, down, tolerance.relative, tolerance.absolute, metric.scale, weight, quantile
-    )
+    # "Half as much again" of a rate is about the rate: that of rare events spreads many times its mean.
+    scale = "mean" if metric.counter else metric.scale
+    return Strand(number, edge, is_ratio, up, down, tolerance.relative, tolerance.absolute, scale, weight, quantile)
 
 
 @dataclass(frozen=True, slots=True)
