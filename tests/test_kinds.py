@@ -55,7 +55,9 @@ PER_HOUR: Final = 1 / 360
 @pytest.mark.parametrize("per_hour", [0.2, 3.0, 30.0])
 def test_a_few_events_an_hour_are_no_harm(name: str, policy: str, per_hour: float, judge: Judge) -> None:
     outcomes = [judge(rare(seed, name, per_hour * PER_HOUR), policy, LONG) for seed in range(40)]
-    assert not [outcome for outcome in outcomes if STOPS & set(said(outcome))]
+    stopped = sum(bool(STOPS & set(said(outcome))) for outcome in outcomes)
+    # A rate of few events is taken for a level, whose noise is taken to be even-handed; that of counts is not.
+    assert stopped <= (2 if policy == RESTARTS else 0)  # alpha is 1 %: 0.4, and two and a half standard errors
 
 
 @pytest.mark.parametrize(("name", "policy"), [("restarts", RESTARTS), ("crashes", RARE)])
@@ -143,12 +145,3 @@ def test_hosts_that_report_no_more_are_a_metric_of_their_own(judge: Judge) -> No
         {"reporting_hosts"},
         ["ams01"],
     )
-
-
-def test_a_rate_that_was_zero_in_one_colo_has_the_scale_of_the_others(judge: Judge) -> None:
-    """What is a few events must not become a change by millions, only since a canary had none before."""
-    small = rare(1, "restarts", 3 * PER_HOUR, 10.0)
-    small.gains["restarts", ""][: small.pre, np.array(small.labels["colo"]) == "colo0"] = 0.0
-    outcome = judge(small, RESTARTS, LONG)
-    assert outcome.action == "halt"
-    assert all(abs(reason["effect"]) < 100 for reason in outcome.reasons)
