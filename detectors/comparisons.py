@@ -23,7 +23,8 @@ class Strand:
 
     `is_ratio` tells events over events from a mean over units. `up` and `down` say which directions are
     worse; the tolerances are fractions, and absolute values on the metric's own scale. `scale`: auto, mean,
-    sd, or the number that a relative tolerance refers to. `weight` is the strand's share of alpha.
+    sd, or the number that a relative tolerance refers to. `weight` is the strand's share of alpha. `quantile`
+    is what a bucket edge stands for, and 0 for every other kind.
     """
 
     metric: int
@@ -35,6 +36,7 @@ class Strand:
     absolute: float
     scale: str | float
     weight: float
+    quantile: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,5 +55,8 @@ def scales(
         divisor = chosen[strand.scale] if isinstance(strand.scale, str) else np.full(len(rows), strand.scale)
         is_log[rows] = logs
         own = np.where(logs, mean, divisor)
-        scale[rows] = np.where(own > 0, own, 1e-12)
+        # A canary that was at zero all along has no scale of its own: then the control's serves, or the other colos'.
+        own = np.where(own > 0, own, other)
+        typical = own[own > 0].mean() if (own > 0).any() else 1e-12
+        scale[rows] = np.where(own > 0, own, typical)
     return is_log, scale

@@ -34,7 +34,8 @@ class CohortTicks:
         [row] In sorted order.
     values
         [3, row, tick] Units with a value; then, for gauges and rates, the sum and the sum of squares over
-        units; for ratios and histograms the bad events (slower than the edge) and all events.
+        units; for ratios and histograms the bad events (slower than the edge) and all events. As nothing lies
+        beyond the edge +Inf, its row has in that place the histograms that were set aside as incomplete.
     """
 
     first: int

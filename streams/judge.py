@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.decision import Tick
 from detectors.verdict import Verdict
 from streams.cohorts import CohortTicks, RowKey
 from streams.journal import Journal
@@ -102,26 +101,33 @@ class Judge:
         assert running is not None
         assert running.stage.started is not None
         sides = running.pairing.sides(part.values)
+        # Histograms are added up when somebody is to read them; what settles does not count.
+        counted = max(0, running.stage.started + running.stage.settle - part.first)
         for column in range(part.ticks):
             number = part.first + column
             age = number - running.stage.started + 1
             tick, log_e = running.step(sides.at(column), age, self.plan.policy.gap_ticks_max)
             if self._journal:
                 self._journal.tick(number, running.evidence, log_e)
-            verdict = self._verdict(running, tick, log_e)
+            verdict = None
+            if self._is_news(running):
+                running.histograms.add(part.values[:, :, counted : column + 1])
+                counted = max(counted, column + 1)
+                verdict = narrate(running, tick, log_e, self._sequence)
             yield Judged(number, dict(zip(self.metrics, tick.log_e.tolist(), strict=True)), verdict)
+        running.histograms.add(part.values[:, :, counted:])
         if self._journal:
             self._journal.cohorts(part.first, sides, running.pairing.squares(part.values))
 
-    def _verdict(self, running: Running, tick: Tick, log_e: Array) -> Verdict | None:
-        """Return a verdict if what it says has changed."""
+    def _is_news(self, running: Running) -> bool:
+        """Tell whether what a verdict would say has changed, and note that it is said."""
         decision = running.decision
         said = (running.stage.name, decision.action, decision.cause, tuple(decision.blamed), frozenset(running.hurt))
         if said == self._said:
-            return None
+            return False
         self._said = said
         self._sequence += 1
-        return narrate(running, tick, log_e, self._sequence)
+        return True
 
 
 def _slice(ticks: CohortTicks, start: int, stop: int) -> CohortTicks:

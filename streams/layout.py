@@ -27,7 +27,9 @@ class Part:
     """How one metric of the policy is summed.
 
     `fold` [unit-row, series-row] adds the series of a unit; None where each unit has a single series.
-    `group` [row, unit-row] adds the units of a cohort. Its rows stand for `keys`.
+    `group` [row, unit-row] adds the units of a cohort. Its rows stand for `keys`. `total_rows` and `total_group`
+    do the same for what ratios and histograms are shares of; at a bucket edge that is all events of the histograms
+    that have this edge.
     """
 
     metric: int
@@ -256,13 +258,19 @@ def _histogram(plan: _Plan, index: int, metric: Metric) -> Part:
     if not (np.isfinite(edges) & (edges > 0)).any():
         msg = f"{plan.places[1]}: `{name}` has no bucket with an edge above 0 but le=+Inf; one is needed to compare"
         raise BadInput(msg)
-    without = set(plan.unit[rows].tolist()) - set(plan.unit[rows[np.isinf(edges)]].tolist())
-    if without:
-        unit = min(without)
+    apart = [plan.catalogue.ranks(label)[plan.series[rows]] for label in plan.catalogue.labels if label != "le"]
+    bundle = _identify(apart, plan.unit[rows])
+    last = np.flatnonzero(np.isinf(edges))
+    without = ~np.isin(bundle, bundle[last])
+    if without.any():
+        unit = plan.unit[rows[without]].min()
         msg = f"{plan.places[1]}: `{name}` of {plan.units.name[unit]} has no bucket le=+Inf, which holds all events"
         raise BadInput(msg)
     keys, group = plan.groups(index, plan.unit[rows], edges)
-    return Part(index, "histogram", keys, rows, None, group)
+    whole = np.zeros(len(rows), np.intp)
+    whole[bundle[last]] = np.arange(len(last))
+    total = csr_array((group.data, whole[bundle[group.indices]], group.indptr), shape=(len(keys), len(last)))
+    return Part(index, "histogram", keys, rows, None, group, rows[last], total)
 
 
 def _edge(text: str) -> float:

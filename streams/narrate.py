@@ -11,12 +11,16 @@ from detectors.comparisons import COLO, FLEET, Strand
 from detectors.decision import ADVANCE_ALPHA, COVERAGE_MIN, Tick
 from detectors.evidence import Evidence
 from detectors.verdict import Abstained, Reason, Samples, Scope, Verdict
+from streams.quantiles import Change, quantile_change, unit_of, visible_change
 from streams.running import Running
 
 Array = NDArray[np.float64]
 
 _WHOLE_FROM: Final = 10_000
 """Levels from here on are written out, without a fraction or a power of ten."""
+
+_SET_ASIDE_TOLD: Final = 0.01
+"""Share of a cohort's histograms set aside from which on a verdict says so."""
 
 COLOS_NAMED: Final = 3
 """Colos that get a reason of their own in a verdict; the scope names all."""
@@ -90,7 +94,14 @@ def narrate(running: Running, tick: Tick, log_e: Array, sequence: int) -> Verdic
 
 
 def _fleet_tests(view: _View) -> list[int]:
-    return [int(test) for test in view.running.pairing.tests.fleet()]
+    """List the fleet's tests, one a metric: of a histogram the edge at its own quantile that is known best."""
+    best: dict[int, int] = {}
+    for test in view.running.pairing.tests.fleet().tolist():
+        metric = _metric_of(view, test)
+        is_named = view.running.named[view.running.pairing.tests.strand[test]]
+        if is_named and (metric not in best or view.radius[test] < view.radius[best[metric]]):
+            best[metric] = test
+    return list(best.values())
 
 
 def _tests_of(view: _View, metric: int, level: int) -> NDArray[np.intp]:
@@ -121,7 +132,8 @@ def _cleared(view: _View, test: int, tick: Tick) -> str:
     if tick.log_e_within[metric] >= threshold:
         return f"More than the tolerated {allowed} is excluded"
     if tick.log_e_doubling[metric] >= threshold:
-        return f"A doubling is excluded; more than the tolerated {allowed} could not be"
+        doubling = "Twice as many events beyond it are" if _strand_of(view, test).quantile else "A doubling is"
+        return f"{doubling} excluded; more than the tolerated {allowed} could not be"
     return f"More than the tolerated {allowed} is not excluded; the policy asks for exposure alone"
 
 
@@ -144,48 +156,64 @@ def _reason(view: _View, test: int, conclusion: str) -> Reason:
     """Put one test into words."""
     evidence, pairing = view.evidence, view.running.pairing
     tests = pairing.tests
-    is_log = bool(evidence.test_is_log[test])
     is_counted = bool(evidence.is_sparse[test])
-    effect, radius = float(view.effect[test]), float(view.radius[test])
-    interval = (None, None) if is_counted else (_shown(effect - radius, is_log), _shown(effect + radius, is_log))
-    if view.cut[test] and not is_counted:  # the effect is cut: its bound away from zero is not one
-        interval = (interval[0], None) if effect > 0 else (None, interval[1])
+    change = _quantile_change(view, test) if _strand_of(view, test).quantile else _level_change(view, test)
     colo = place = pairing.colos[tests.place[test]] if tests.level[test] == COLO else None
     live = evidence.live
     if place is not None and pairing.matched[test]:
         place += " (against other colos, as it has no control of its own)"
-    words = _counted_sentence(view, test, place) if is_counted else _sentence(view, test, place)
+    words = _counted_sentence(view, test, place) if is_counted else _sentence(view, test, place, change)
     return Reason(
         metric=view.running.plan.metrics[_metric_of(view, test)],
         colo=colo,
-        effect=None if is_counted else _shown(effect, is_log),
-        interval=interval,
+        effect=None if is_counted else change.effect,
+        interval=(None, None) if is_counted else change.interval,
         e_value=math.exp(min(float(view.log_e[test]), 690.0)),
         samples=Samples(canary=float(live.canary_of[test]), control=float(live.control_of[test])),
         sentence=f"{words} {conclusion}. {_amount(view, test)}.",
-        scale="relative" if is_log else "past",
+        scale="relative" if evidence.test_is_log[test] else "past",
     )
 
 
-def _sentence(view: _View, test: int, place: str | None) -> str:
+def _level_change(view: _View, test: int) -> Change:
+    """Return the change of a ratio, gauge or rate."""
     evidence = view.evidence
-    strand = _strand_of(view, test)
-    is_log = bool(evidence.test_is_log[test])
+    is_ratio, is_log = _strand_of(view, test).is_ratio, bool(evidence.test_is_log[test])
     effect, radius = float(view.effect[test]), float(view.radius[test])
-    canary, control = (
-        _level(evidence.live.canary, evidence.live.canary_of, test),
-        _level(evidence.live.control, evidence.live.control_of, test),
-    )
-    predicted = _predicted(view, test, canary, control)
-    low, high = _change(effect - radius, is_log), _change(effect + radius, is_log)
-    sure = f"between {low} and {high} at every look" if math.isfinite(radius) else "with no bound yet"
-    if view.cut[test]:
+    canary = _level(evidence.live.canary, evidence.live.canary_of, test)
+    control = _level(evidence.live.control, evidence.live.control_of, test)
+    levels = canary, _predicted(view, test, canary, control), control
+    interval = _shown(effect - radius, is_log), _shown(effect + radius, is_log)
+    if view.cut[test]:  # the effect is cut: its bound away from zero is not one
+        interval = (interval[0], None) if effect > 0 else (None, interval[1])
+    one, two, three = (_number(level, is_ratio) for level in levels)
+    return Change((one, two, three), _shown(effect, is_log), interval)
+
+
+def _quantile_change(view: _View, test: int) -> Change:
+    """Return the change of the quantile that the test's edge stands for."""
+    strand, running = _strand_of(view, test), view.running
+    tails = running.histograms.of(test)
+    name = running.plan.policy.metrics[strand.metric].histogram or ""
+    effect, radius, is_cut = float(view.effect[test]), float(view.radius[test]), bool(view.cut[test])
+    return quantile_change(tails, strand.edge, strand.quantile, (effect, radius), is_cut=is_cut, unit=unit_of(name))
+
+
+def _sentence(view: _View, test: int, place: str | None, change: Change) -> str:
+    canary, predicted, control = change.levels
+    quantile = _strand_of(view, test).quantile
+    name = f"p{100 * quantile:g} " if quantile else ""
+    low, high = (_as_change(end) for end in change.interval)
+    sure = f"between {low} and {high} at every look" if math.isfinite(view.radius[test]) else "with no bound yet"
+    if view.cut[test] and quantile:  # only the bound is made of what was cut
+        sure = f"beyond {low if change.interval[1] is None else high} at every look"
+    elif view.cut[test]:
         sure = "ticks beyond what one alone may show being cut to that, so that more is likely"
+    moved = f"That is {_as_change(change.effect)}, {sure}." if change.effect is not None or not quantile else ""
     return (
-        f"{_subject(view, test)} {_where(place)}: {_number(canary, strand.is_ratio)} on the canary, where "
-        f"{_number(predicted, strand.is_ratio)} was to be expected from its past and the control "
-        f"(now {_number(control, strand.is_ratio)}). That is {_change(effect, is_log)}, {sure}."
-    )
+        f"{_subject(view, test)} {_where(place)}: {name}{canary} on the canary, where "
+        f"{predicted} was to be expected from its past and the control (now {control}). {moved}"
+    ).rstrip()
 
 
 def _predicted(view: _View, test: int, canary: float, control: float) -> float:
@@ -219,7 +247,7 @@ def _subject(view: _View, test: int) -> str:
     name = plan.metrics[strand.metric]
     if strand.metric == len(plan.policy.metrics):
         return f"{name} ({plan.policy.unit}s that do not report)"
-    return f"{name} (events beyond {strand.edge:g})" if strand.edge else name
+    return f"{name} (events beyond {strand.edge:g})" if view.evidence.is_sparse[test] and strand.edge else name
 
 
 def _where(place: str | None) -> str:
@@ -249,7 +277,10 @@ def _shown(effect: float, is_log: bool) -> float | None:
 
 
 def _change(effect: float, is_log: bool) -> str:
-    value = _shown(effect, is_log)
+    return _as_change(_shown(effect, is_log))
+
+
+def _as_change(value: float | None) -> str:
     if value is None:
         return "an unbounded change"
     return f"{value:+.1%}" if abs(value) < 10 else f"x{1 + value:,.0f}"
@@ -257,10 +288,14 @@ def _change(effect: float, is_log: bool) -> str:
 
 def _allowed(view: _View, test: int) -> str:
     up, down = (float(side[test]) for side in view.tolerance)
+    strand = _strand_of(view, test)
+    is_log = bool(view.evidence.test_is_log[test])
+    if strand.quantile:  # the policy's own words are about time, and what the test holds is about events
+        allowed = view.running.plan.policy.metrics[strand.metric].tolerate
+        fraction = max(allowed.relative, allowed.absolute / strand.edge)
+        up, down, is_log = fraction, fraction, False
     if not math.isfinite(up):
         return f"{float(view.evidence.absolute[test]):g} in absolute terms"
-    is_log = bool(view.evidence.test_is_log[test])
-    strand = _strand_of(view, test)
     if strand.up and strand.down:
         return f"{_change(-down, is_log)} to {_change(up, is_log)}"
     return _change(up, is_log) if strand.up else _change(-down, is_log)
@@ -281,12 +316,31 @@ def _abstained(view: _View, tick: Tick, *, is_open: bool) -> list[Abstained]:
         why = _without_past(view, metric)
         if why is None and is_open:
             why = _why_not(running, tick, metric, bool(len(tests)), -math.log(ADVANCE_ALPHA))
-        if why is None:
+        why = "; ".join(part for part in (why, _set_aside(running, metric)) if part)
+        if not why:
             continue
-        visible = min((float(view.visible[t]) for t in tests), default=math.inf)
-        is_log = bool(len(tests)) and bool(view.evidence.test_is_log[tests[0]])
-        result.append(Abstained(metric=name, colo=None, minimum_detectable_effect=_shown(visible, is_log), why=why))
+        visible = min((v for v in (_visible(view, int(t)) for t in tests) if v is not None), default=None)
+        result.append(Abstained(metric=name, colo=None, minimum_detectable_effect=visible, why=why))
     return result
+
+
+def _visible(view: _View, test: int) -> float | None:
+    """Return the smallest degradation that would have been called by now, of a histogram that of the quantile."""
+    strand, visible = _strand_of(view, test), float(view.visible[test])
+    if not strand.quantile:
+        return _shown(visible, bool(view.evidence.test_is_log[test]))
+    if not view.running.named[view.running.pairing.tests.strand[test]] or not math.isfinite(visible):
+        return None
+    return visible_change(view.running.histograms.of(test), strand.quantile, visible)
+
+
+def _set_aside(running: Running, metric: int) -> str | None:
+    """Say whose histograms could not be read, so that nobody takes the rest for all."""
+    shares = running.histograms.set_aside(metric)
+    told = [f"{share:.0%} of the {name}'s" for name, share in shares.items() if share >= _SET_ASIDE_TOLD]
+    if not told:
+        return None
+    return f"{' and '.join(told)} histograms were set aside, as some of their buckets were missing or changed midway"
 
 
 def _no_data(running: Running, metric: int) -> str:

@@ -81,7 +81,7 @@ def pair(
     reached = {key.colo for key in keys if membership.signatures[key.signature][0] in range(stage + 1)}
     colos = sorted({key.colo for key in keys if is_canary[key.signature]})
     regions = sorted({key.region for key in keys if key.region})
-    strands = strands_of(keys, past, policy, is_control, stages)
+    strands = strands_of(keys, past, policy, (is_canary, is_control), stages)
     index: dict[tuple[int, float], dict[str, tuple[list[int], list[int]]]] = {}
     for row, key in enumerate(keys):
         sides = index.setdefault((key.metric, key.edge), {}).setdefault(key.colo, ([], []))

@@ -95,6 +95,8 @@ class Reducer:
         buckets = np.flatnonzero(layout.bundle >= 0)
         _, member, count = np.unique(layout.bundle[buckets], return_inverse=True, return_counts=True)
         self._buckets, self._bundle_of, self._bundle_size = buckets, member, count
+        self._bundle_at = np.full(rows, -1, np.intp)  # the bundle of each matrix row
+        self._bundle_at[buckets] = member
 
     def reduce(self, first: int, ticks: int, cells: Cells) -> CohortTicks:
         """Reduce ticks `first` to `first + ticks - 1`, whose samples are all in `cells`."""
@@ -108,24 +110,24 @@ class Reducer:
         flat += (cells.row + 1).astype(np.int64) * gap
         values.reshape(-1)[flat] = cells.value
         present = ~np.isnan(values)
-        self._set_aside_incomplete(values, present)
+        reporting = self._reporting(present[:, gap:])  # who sends an incomplete histogram does report
+        partial = self._set_aside_incomplete(values, present)
         increase, before = self._increases(values, present)
         rates = self._hold_rates(cells, increase, before, ticks)
-        planes = [self._plane(part, values, present, increase, rates) for part in layout.parts]
-        planes.append(self._reporting(present[:, gap:]))
+        planes = [self._plane(part, values, present, increase, rates, partial) for part in layout.parts]
+        planes.append(reporting)
         self._values = values[:, -gap:].copy()
         self._row_seen |= present[:, gap:].any(axis=1)
         keys: list[RowKey] = [key for part in (*layout.parts, layout.reporting) for key in part.keys]
         return CohortTicks(first, tuple(keys), np.concatenate(planes, axis=1))
 
-    def _set_aside_incomplete(self, values: Matrix, present: NDArray[np.bool_]) -> None:
+    def _set_aside_incomplete(self, values: Matrix, present: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Take out histograms of which a bucket is missing: between unlike buckets there is nothing to subtract.
 
-        What they counted is not lost; it comes with the next complete one.
+        What they counted is not lost; it comes with the next complete one. Returns which were taken out,
+        [bundle, tick].
         """
         rows, gap = self._buckets, self._gap
-        if not len(rows):
-            return
         here = present[rows, gap:]
         count = adding(self._bundle_of, len(self._bundle_size)) @ here.astype(np.float64)
         is_partial = (count > 0) & (count < self._bundle_size[:, None])
@@ -135,6 +137,7 @@ class Reducer:
             row, tick = np.nonzero(aside)
             values[rows[row], tick + gap] = np.nan
             present[rows[row], tick + gap] = False
+        return is_partial
 
     def _increases(self, values: Matrix, present: NDArray[np.bool_]) -> tuple[Matrix, NDArray[np.int16]]:
         """Return how much each counter grew [counter, tick], NaN where unknown, and since how many ticks."""
@@ -264,7 +267,15 @@ class Reducer:
         np.maximum.at(latest, member, last)
         return (last < latest[member])[:, self._gap :]
 
-    def _plane(self, part: Part, values: Matrix, present: NDArray[np.bool_], increase: Matrix, rates: Matrix) -> Matrix:
+    def _plane(
+        self,
+        part: Part,
+        values: Matrix,
+        present: NDArray[np.bool_],
+        increase: Matrix,
+        rates: Matrix,
+        partial: NDArray[np.bool_],
+    ) -> Matrix:
         """Sum one metric over its cohorts: [3, row, tick]."""
         layout, gap = self._layout, self._gap
         if part.kind in ("gauge", "counter"):
@@ -274,13 +285,16 @@ class Reducer:
                 member = self._rates_of(part, rates, increase)
             return _level_plane(part, member)
         grown = np.nan_to_num(increase[part.rows - layout.bounds[0]], nan=0.0)
-        if part.kind == "histogram":
-            return _histogram_plane(part, grown, present[part.rows, gap:])
         assert part.total_rows is not None
         assert part.total_group is not None
         whole = increase[part.total_rows - layout.bounds[0]]
         known = ~np.isnan(whole)
         total = part.total_group @ np.where(known, whole, 0.0)
+        if part.kind == "histogram":
+            plane = _histogram_plane(part, grown, present[part.rows, gap:], total)
+            last = np.flatnonzero([np.isinf(key.edge) for key in part.keys])
+            plane[1, last] = part.total_group[last] @ partial[self._bundle_at[part.total_rows]].astype(np.float64)
+            return plane
         return np.stack([part.total_group @ known.astype(np.float64), part.group @ grown, total])
 
     def _rates_of(self, part: Part, rates: Matrix, increase: Matrix) -> Matrix:
@@ -313,13 +327,10 @@ def _level_plane(part: Part, member: Matrix) -> Matrix:
     return np.stack([part.group @ known.astype(np.float64), part.group @ level, part.group @ (level * level)])
 
 
-def _histogram_plane(part: Part, grown: Matrix, present: NDArray[np.bool_]) -> Matrix:
+def _histogram_plane(part: Part, grown: Matrix, present: NDArray[np.bool_], total: Matrix) -> Matrix:
     """Turn cumulative buckets (at most `edge`) into events beyond the edge, of all events."""
     within = part.group @ grown
     units = part.group @ present.astype(np.float64)
-    place = {key: index for index, key in enumerate(part.keys)}
-    whole = np.array([place[key._replace(edge=np.inf)] for key in part.keys])
-    total = within[whole]
     return np.stack([units, np.maximum(total - within, 0.0), total])
 
 

@@ -11,6 +11,7 @@ from detectors.evidence import Evidence
 from detectors.objective import Objectives
 from detectors.sides import Sides
 from streams.cohorts import RowKey
+from streams.histograms import Histograms
 from streams.pairing import Pairing, pair
 from streams.plan import Plan
 
@@ -38,10 +39,16 @@ class Running:
         share = np.array([strand.weight for strand in self.pairing.strands])
         weight = np.bincount(self.metric, share).astype(np.float64)
         self.within_metric = share / weight[self.metric]
+        # A metric is shown harmless, or its control sick, by what its policy names: of a histogram its own quantile.
+        wanted = np.array([metric.quantile or 0.0 for metric in policy.metrics] + [0.0])
+        self.named = np.array([strand.quantile for strand in self.pairing.strands]) == wanted[self.metric]
+        self.within_named = self.named * share / np.bincount(self.metric, self.named * share)[self.metric]
         breaches = [metric.breach for metric in policy.metrics] + ["halt"]
         required = np.array([metric.required for metric in policy.metrics] + [False])
         rules = Rules(policy.alpha, stage.bake, stage.deadline, breaches, weight, policy.advance, required)
         self.decision = Decision(rules)
+        cohorts = {"canary": plan.membership.canary(index), "control": plan.membership.controls(index)}
+        self.histograms = Histograms(keys, policy, self.pairing, past, cohorts)
         self.reporting = np.array([strand.metric == len(policy.metrics) for strand in self.pairing.strands])
         self.objectives = [Objectives(policy.metrics) for _ in range(2)]  # canary's, control's
         self.ticks_past = int((past[0] > 0).any(axis=0).sum())
@@ -68,12 +75,12 @@ class Running:
         sick = np.zeros(metrics, np.bool_)
         if age >= self.stage.bake:
             within, doubling = evidence.log_e_within(), evidence.log_e_within(np.log(2.0))
-            np.logical_or.at(sick, self.metric, evidence.is_control_sick())
+            np.logical_or.at(sick, self.metric, evidence.is_control_sick() & self.named)
         tick = Tick(
             age,
-            self._by_metric(strand_e),
-            self._by_metric(within),
-            self._by_metric(doubling),
+            self._by_metric(strand_e, self.within_metric),
+            self._by_metric(within, self.within_named),
+            self._by_metric(doubling, self.within_named),
             self.covered / age,
             (self.silent <= gap) & ~self._missing_metrics(),
             sick,
@@ -132,9 +139,9 @@ class Running:
             leaning.update(np.flatnonzero(best > 0).tolist())
         self.hurt |= found or (set() if self.hurt else leaning or set(places))
 
-    def _by_metric(self, log_e: Array) -> Array:
-        """Average the e-values of a metric's edges: [strand] to [metric]."""
+    def _by_metric(self, log_e: Array, share: Array) -> Array:
+        """Average the e-values of a metric's edges by their shares: [strand] to [metric]."""
         result = np.full(len(self.decision.rules.weight), -np.inf)
         with np.errstate(divide="ignore"):
-            np.logaddexp.at(result, self.metric, log_e + np.log(self.within_metric))
+            np.logaddexp.at(result, self.metric, log_e + np.log(share))
         return result

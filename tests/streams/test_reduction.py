@@ -91,10 +91,25 @@ def test_what_an_incomplete_histogram_counted_comes_with_the_next_complete_one()
     complete = buckets(("0.1", [5, 8, 9, 14]), ("1", [7, 17, 18, 24]), ("+Inf", [10, 30, 34, 60]))
     holed = [row for row in complete if (row.time // 10_000, row.labels["le"]) not in {(1, "0.1"), (2, "+Inf")}]
     assert len(holed) == len(complete) - 2
-    for edge in (0.1, 1.0, math.inf):
+    for edge in (0.1, 1.0):
         found, expected = (np.array(reduce(rows, LATENCY).of(edge=edge)[1:]) for rows in (holed, complete))
         np.testing.assert_array_equal(found.sum(axis=1), expected.sum(axis=1))
         assert (found[:, 1:3] == 0).all()
+    assert reduce(holed, LATENCY).of(edge=math.inf)[1] == [0, 1, 1, 0]  # set aside, once a tick
+
+
+def test_host_that_sends_incomplete_histograms_alone_does_report() -> None:
+    assert reduce(buckets(("1", [1, NONE, 3]), ("+Inf", [1, 2, 4])), LATENCY).of(1)[:2] == ([1, 1, 1], [0, 0, 0])
+
+
+def test_at_an_edge_that_some_hosts_lack_only_those_that_have_it_count() -> None:
+    rows = in_order(
+        buckets(("1", [0, 6]), ("+Inf", [0, 10])),
+        buckets(("1", [0, 20]), ("2", [0, 25]), ("+Inf", [0, 40]), host="h2"),
+    )
+    sums = reduce(rows, LATENCY)
+    assert sums.of(edge=1.0)[1:] == ([0, 24], [0, 50])
+    assert sums.of(edge=2.0)[1:] == ([0, 15], [0, 40])
 
 
 def test_every_bucket_of_a_process_that_began_anew_is_reset() -> None:
