@@ -116,7 +116,13 @@ class Judge:
     def _verdict(self, running: Running, tick: Tick, log_e: Array) -> Verdict | None:
         """Return a verdict if what it says has changed."""
         decision = running.decision
-        said = (running.stage.name, decision.action, decision.cause, tuple(decision.blamed), frozenset(running.hurt))
+        confounders = frozenset(
+            name for metric in range(len(self.metrics)) for name in running.confounders(metric, tick.age)
+        )
+        said = (
+            *(running.stage.name, decision.action, decision.cause),
+            *(tuple(decision.blamed), frozenset(running.hurt), confounders),
+        )
         if said == self._said:
             return None
         self._said = said

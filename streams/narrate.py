@@ -33,10 +33,14 @@ class _View:
     tolerance: tuple[Array, Array]
     visible: Array
     cut: NDArray[np.bool_]
+    age: int
 
     @property
     def evidence(self) -> Evidence:
         return self.running.evidence
+
+    def confounders(self, metric: int) -> list[str]:
+        return self.running.confounders(metric, self.age)
 
 
 def narrate(running: Running, tick: Tick, log_e: Array, sequence: int) -> Verdict:
@@ -62,6 +66,7 @@ def narrate(running: Running, tick: Tick, log_e: Array, sequence: int) -> Verdic
         evidence.tolerance(),
         evidence.smallest_visible(alpha),
         evidence.is_cut(),
+        tick.age,
     )
     stopped = decision.action in ("halt", "revert") and decision.cause in ("evidence", "objective")
     colos = [running.pairing.colos[i] for i in sorted(running.hurt)] if stopped else running.pairing.colos
@@ -152,6 +157,8 @@ def _reason(view: _View, test: int, conclusion: str) -> Reason:
         interval = (interval[0], None) if effect > 0 else (None, interval[1])
     colo = place = pairing.colos[tests.place[test]] if tests.level[test] == COLO else None
     live = evidence.live
+    if place is not None and pairing.stratum[test]:
+        place += f" (among {view.running.plan.policy.unit}s {pairing.stratum[test]})"
     if place is not None and pairing.matched[test]:
         place += " (against other colos, as it has no control of its own)"
     words = _counted_sentence(view, test, place) if is_counted else _sentence(view, test, place)
@@ -162,9 +169,20 @@ def _reason(view: _View, test: int, conclusion: str) -> Reason:
         interval=interval,
         e_value=math.exp(min(float(view.log_e[test]), 690.0)),
         samples=Samples(canary=float(live.canary_of[test]), control=float(live.control_of[test])),
-        sentence=f"{words} {conclusion}. {_amount(view, test)}.",
+        sentence=f"{words} {conclusion}. {_amount(view, test)}.{_either(view, test)}",
         scale="relative" if is_log else "past",
     )
+
+
+def _either(view: _View, test: int) -> str:
+    """Name the rollouts that may as well be behind it."""
+    names = view.confounders(_metric_of(view, test))
+    return f" {_inseparable(view, names)}: either may be behind it." if names else ""
+
+
+def _inseparable(view: _View, names: list[str]) -> str:
+    unit = view.running.plan.policy.unit
+    return f"No {unit}s differ in this rollout without differing in {_listed(names)} too"
 
 
 def _sentence(view: _View, test: int, place: str | None) -> str:
@@ -281,12 +299,25 @@ def _abstained(view: _View, tick: Tick, *, is_open: bool) -> list[Abstained]:
         why = _without_past(view, metric)
         if why is None and is_open:
             why = _why_not(running, tick, metric, bool(len(tests)), -math.log(ADVANCE_ALPHA))
-        if why is None:
+        why = "; ".join(part for part in (why, *_beside(view, metric)) if part)
+        if not why:
             continue
         visible = min((float(view.visible[t]) for t in tests), default=math.inf)
         is_log = bool(len(tests)) and bool(view.evidence.test_is_log[tests[0]])
         result.append(Abstained(metric=name, colo=None, minimum_detectable_effect=_shown(visible, is_log), why=why))
     return result
+
+
+def _beside(view: _View, metric: int) -> list[str]:
+    """Say what other rollouts keep from being judged: all of a metric, or some colos."""
+    names = view.confounders(metric)
+    said = [f"{_inseparable(view, names)}: they are judged as one"] if names else []
+    unpaired = view.running.pairing.entangled.unpaired.get(metric, {})
+    if unpaired:
+        blocking = sorted({name for named in unpaired.values() for name in named})
+        colos = _listed(sorted(unpaired))
+        said.append(f"no control in {colos} differs in this rollout alone ({_listed(blocking)}): not judged there")
+    return said
 
 
 def _no_data(running: Running, metric: int) -> str:

@@ -18,7 +18,7 @@ from streams.catalogue import Catalogue
 from streams.clock import STEP_ROWS
 from streams.cohorts import CohortTicks
 from streams.layout import Layout, build
-from streams.membership import Membership, Sightings, Stage, Units, find_units, resolve
+from streams.membership import Announced, Membership, Sightings, Stage, Units, find_units, resolve
 from streams.recording import LabelColumn, Samples
 
 TICK_MS = 10_000
@@ -140,7 +140,14 @@ class Fleet:
     series: NDArray[np.int32]
 
     def membership(self, *stages: Stage) -> Membership:
-        return resolve(self.catalogue, self.units, stages, self.seen, TICK_MS, "rollout.yaml")
+        return self.memberships(stages)[0]
+
+    def memberships(self, *rollouts: Sequence[Stage]) -> list[Membership]:
+        """Resolve several rollouts, named r, r1, r2 and so on."""
+        announced = [
+            Announced(f"r{index or ''}", stages, f"rollout{index or ''}.yaml") for index, stages in enumerate(rollouts)
+        ]
+        return resolve(self.catalogue, self.units, announced, self.seen, TICK_MS)
 
     def stage_of(self, *stages: Stage) -> dict[str, int]:
         """Return the stage of each unit by name, -1 where it is never reached."""
