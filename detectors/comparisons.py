@@ -119,6 +119,10 @@ def balanced(tests: Tests, canary: Array, control: Array) -> Tests:
     canary, control
         [comparison] Events or unit-ticks of the pre-period. A comparison that lacks either keeps its weight.
 
+    References
+    ----------
+    L. Kish, "Survey sampling", Wiley 1965.
+
     Examples
     --------
     >>> tests = arrange(np.array([0, 0]), np.array([0, 1]), np.array([-1, -1]))

@@ -175,8 +175,9 @@ def _reason(view: _View, test: int, conclusion: str) -> Reason:
 
 
 def _either(view: _View, test: int) -> str:
-    """Name the rollouts that may as well be behind it."""
-    names = view.confounders(_metric_of(view, test))
+    """Name the rollouts that may as well be behind a stop."""
+    is_stop = view.running.decision.action in ("halt", "revert")
+    names = view.confounders(_metric_of(view, test)) if is_stop else []
     return f" {_inseparable(view, names)}: either may be behind it." if names else ""
 
 

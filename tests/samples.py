@@ -194,6 +194,7 @@ def reduce(
     rows: Sequence[Row],
     *metrics: Metric,
     stages: Sequence[Stage] = (),
+    rollouts: Sequence[Sequence[Stage]] = (),
     gap: int = 5,
     lateness: int = 3,
     ahead: int = 60,
@@ -202,8 +203,10 @@ def reduce(
     """Send samples through an aggregate, `steps` steps of the clock at a time, to the end of the input."""
     fleet, samples = find(rows), columns(rows)
     wanted = policy(*metrics, gap=gap, lateness=lateness, ahead=ahead)
-    moving = sorted({label for stage in stages for label in (*stage.canary, *(stage.control or {}))})
-    layout = build(fleet.catalogue, fleet.units, fleet.membership(*stages), wanted, moving)
+    moving = sorted(
+        {label for plan in rollouts or [stages] for stage in plan for label in (*stage.canary, *(stage.control or {}))}
+    )
+    layout = build(fleet.catalogue, fleet.units, fleet.memberships(*(rollouts or [stages]))[0], wanted, moving)
     of_series = fleet.units.of_series
     aggregate = Aggregate(layout, of_series, TICK_MS, lateness * TICK_MS, ahead * TICK_MS, gap)
     size = len(rows) if steps is None else steps * STEP_ROWS
