@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detectors.comparisons import COLO, FLEET, REGION, Tests, arrange, balanced
+from detectors import comparisons
+from detectors.comparisons import COLO, FLEET, REGION, arrange, balanced
 from tests.detectors.stages import arranged
 
 
@@ -74,7 +75,7 @@ def test_nothing_to_compare_can_be_arranged():
     assert len(tests.fleet()) == 0
 
 
-def control_weights(tests: Tests) -> NDArray[np.float64]:
+def control_weights(tests: comparisons.Tests) -> NDArray[np.float64]:
     """Return the weights [test, comparison] of the control's sums."""
     assert tests.pool_control is not None
     return tests.pool_control.toarray()
