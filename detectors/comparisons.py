@@ -1,11 +1,11 @@
 """What is compared: strands (a metric, or one bucket edge of it) x places, and the levels they pool into."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, diags_array
 
 Array = NDArray[np.float64]
 
@@ -53,6 +53,9 @@ class Tests:
         [test, comparison] Adds comparisons to tests.
     share
         [test] Part of the strand's evidence that is this test's; sums to 1 per strand.
+    pool_control
+        [test, comparison] The same for the control's sums, where comparisons of unlike units are balanced; see
+        `balanced`.
     """
 
     comparisons: int
@@ -61,6 +64,7 @@ class Tests:
     place: NDArray[np.intp]
     pool: csr_array
     share: Array
+    pool_control: csr_array | None = None
 
     def __len__(self) -> int:
         """Return the number of tests."""
@@ -102,6 +106,38 @@ def arrange(strand: NDArray[np.intp], colo: NDArray[np.intp], region: NDArray[np
     starts = np.searchsorted(rows[order], np.arange(offset + 1))
     pool = csr_array((np.ones(len(rows)), columns[order], starts), shape=(offset, count))
     return Tests(count, table[0], table[1], table[2], pool, _shares(table))
+
+
+def balanced(tests: Tests, canary: Array, control: Array) -> Tests:
+    """Weight the control's sums in pools so that every comparison has the same part of both sides.
+
+    Sums over unlike units mislead (Simpson's paradox): if another change does harm, and more of the canary than of
+    the control has it, the canary's sum is worse, whatever its own change does. So a comparison's control counts as its
+    canary's share asks for, over all by the factor that leaves weighted counts as certain as counts of their size
+    are (Kish's effective sample size).
+
+    Parameters
+    ----------
+    canary, control
+        [comparison] Events or unit-ticks of the pre-period. A comparison that lacks either keeps its weight.
+
+    References
+    ----------
+    L. Kish, "Survey sampling", Wiley 1965.
+
+    Examples
+    --------
+    >>> tests = arrange(np.array([0, 0]), np.array([0, 1]), np.array([-1, -1]))
+    >>> even = balanced(tests, np.array([10.0, 10.0]), np.array([10.0, 90.0]))
+    >>> (even.pool_control @ np.array([10.0, 90.0]))[even.fleet()].round(6).tolist()
+    [36.0]
+    """
+    known = (canary > 0) & (control > 0)
+    wanted = np.divide(canary, control, out=np.ones_like(canary), where=known)
+    size = np.where(known, control, 0.0)
+    total, squares = tests.pool @ (wanted * size), tests.pool @ (wanted**2 * size)
+    factor = np.divide(total, squares, out=np.ones_like(total), where=squares > 0)
+    return replace(tests, pool_control=csr_array(diags_array(factor) @ tests.pool @ diags_array(wanted)))
 
 
 def _shares(table: NDArray[np.intp]) -> Array:

@@ -64,7 +64,7 @@ class Evidence:
         self._is_ratio = np.array([s.is_ratio for s in strands])
         self._ratio = np.flatnonzero(self._is_ratio[of])
         self._level = np.flatnonzero(~self._is_ratio[of])
-        self.past = past.pooled(tests.pool).total()
+        self.past = self._pooled(past).total()
         self.ticks_past = past.canary.shape[1]
         self.is_log, self.scale = scales(strands, of, past, deviation)
         self._fit(past, ticks_min)
@@ -175,6 +175,10 @@ class Evidence:
         score = self.tests.pool @ (residual * weight * precision)
         return np.divide(score, total, out=np.zeros_like(score), where=total > 0), total
 
+    def _pooled(self, sides: Sides) -> Sides:
+        """Add comparisons to tests, of balanced pools what has both sides."""
+        return (sides if self.tests.pool_control is None else sides.paired()).pooled(self.tests)
+
     def _tolerances(self) -> None:
         """Note relative and absolute tolerances [test], and what absolute ones of levels are relative to."""
         tests, strand = self.tests, self.tests.strand
@@ -217,7 +221,7 @@ class Evidence:
         own = self._residuals(effect[:, 0], information[:, 0])
         residual, weight = self._assembled(self._pool(*own), own)
         self.portfolio.update(residual, weight, *self.tolerance())
-        total = sides.pooled(tests.pool)
+        total = self._pooled(sides)
         self._count(total)
         self.live = Sides(*(a + b for a, b in zip(self.live.arrays(), total.arrays(), strict=True)))
 

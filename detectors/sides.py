@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+
+from detectors.comparisons import Tests
 
 Array = NDArray[np.float64]
 
@@ -29,9 +30,17 @@ class Sides:
         """Return the four arrays."""
         return self.canary, self.canary_of, self.control, self.control_of
 
-    def pooled(self, pool: csr_array) -> "Sides":
+    def pooled(self, tests: Tests) -> "Sides":
         """Add comparisons to tests."""
-        return Sides(*(pool @ array for array in self.arrays()))
+        if tests.pool_control is None:
+            return Sides(*(tests.pool @ array for array in self.arrays()))
+        pool, other = tests.pool, tests.pool_control
+        return Sides(pool @ self.canary, pool @ self.canary_of, other @ self.control, other @ self.control_of)
+
+    def paired(self) -> "Sides":
+        """Return what has both sides; a side that lacks the other would leave a balanced pool out of balance."""
+        both = (self.canary_of > 0) & (self.control_of > 0)
+        return Sides(*(array * both for array in self.arrays()))
 
     def total(self) -> "Sides":
         """Add the ticks: [comparison, tick] to [comparison]."""

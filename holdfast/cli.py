@@ -32,6 +32,7 @@ Folder = Annotated[Path, typer.Option("--data", help="Folder of the embedded sto
 def replay(
     recordings: Annotated[list[Path], typer.Argument(help="Folders with metrics.parquet, rollout.yaml, policy.yaml.")],
     policy: Annotated[Path | None, typer.Option(help="Judge by this policy instead of the recording's own.")] = None,
+    rollout: Annotated[str | None, typer.Option(help="Judge this one of several rollouts under way.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per recording.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Exit with 3 if a verdict contradicts truth.yaml.")] = False,
     no_store: Annotated[bool, typer.Option("--no-store", help="Keep nothing.")] = False,
@@ -44,7 +45,9 @@ def replay(
     with nullcontext() if no_store else Store(store) as kept, Bars(len(recordings)) as bars:
         for recording in recordings:
             observer = bars.begin(recording.name)
-            outcome = replay_recording(recording, policy_path=policy, store=kept, observer=observer, check=check)
+            outcome = replay_recording(
+                recording, policy_path=policy, rollout=rollout, store=kept, observer=observer, check=check
+            )
             sys.stdout.write((outcome.as_json().decode() if as_json else in_words(outcome)) + "\n")
             sys.stdout.flush()
             contradicted |= bool(outcome.contradictions)

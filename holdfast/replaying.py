@@ -16,7 +16,7 @@ from rollouts.document import Rollout
 from rollouts.truth import Truth
 from sinks.cloudevents import epoch_ms, verdict_event
 from sinks.store import Store
-from streams.membership import Stage
+from streams.membership import Announced, Stage
 from streams.recording import ROWS_PER_READ
 from streams.replay import Observer, Result, Setting, moment, replay
 
@@ -53,6 +53,7 @@ def replay_recording(
     path: Path,
     *,
     policy_path: Path | None = None,
+    rollout: str | None = None,
     store: Store | None = None,
     observer: Observer | None = None,
     check: bool = False,
@@ -63,9 +64,11 @@ def replay_recording(
     Parameters
     ----------
     path
-        The folder: metrics.parquet, rollout.yaml, policy.yaml and perhaps truth.yaml.
+        The folder: metrics.parquet, rollout.yaml, policy.yaml and perhaps truth.yaml and rollouts/*.yaml.
     policy_path
         Another policy to judge by.
+    rollout
+        Name of the rollout to judge, of all that were under way; that of rollout.yaml by default.
     store
         Keeps what was seen and decided; nothing of a replay that fails.
     observer
@@ -83,21 +86,23 @@ def replay_recording(
     if not path.is_dir():
         msg = f"{path}: no such folder; a recording is a folder with metrics.parquet, rollout.yaml and policy.yaml"
         raise BadInput(msg)
-    rollout, policy, truth = _documents(path, policy_path, check)
-    setting = _setting(path / "rollout.yaml", rollout, policy_path or path / "policy.yaml", policy)
+    rollouts, policy, truth = _documents(path, policy_path, check)
+    place = _chosen(path, rollouts, rollout, check)
+    judged = rollouts[place]
+    setting = _setting(place, rollouts, policy_path or path / "policy.yaml", policy)
     if store is None:
         result = replay(path / "metrics.parquet", setting, observer=observer, rows=rows)
     else:
         kept = store.sink(
-            source=f"replay:{path.resolve().name}",
-            document=msgspec.json.encode(rollout),
+            source=f"replay:{path.resolve().name}" + (f"/{judged.rollout}" if place.parent != path else ""),
+            document=msgspec.json.encode(judged),
             policy_document=msgspec.json.encode(policy),
             policy_digest=setting.policy_digest,
         )
         with kept as sink:
             result = replay(path / "metrics.parquet", setting, sink=sink, observer=observer, rows=rows)
             sink.commit()
-    return _outcome(path, rollout, policy, result, truth)
+    return _outcome(path, judged, policy, result, truth)
 
 
 def in_words(outcome: Outcome) -> str:
@@ -115,28 +120,72 @@ def in_words(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def _documents(path: Path, policy_path: Path | None, check: bool) -> tuple[Rollout, Policy, Truth | None]:
+def _documents(path: Path, policy_path: Path | None, check: bool) -> tuple[dict[Path, Rollout], Policy, Truth | None]:
     """Load the documents, and report the errors of all of them at once."""
-    problems = []
-    loaded: list[Any] = []
-    wanted: list[tuple[Callable[[Path], Any], Path]] = [
-        (load_rollout, path / "rollout.yaml"),
-        (load_policy, policy_path or path / "policy.yaml"),
-    ]
-    if check:
-        wanted.append((load_truth, path / "truth.yaml"))
-    for load, file in wanted:
+    problems: list[str] = []
+
+    def load(loader: Callable[[Path], Any], file: Path) -> Any:
         try:
-            loaded.append(load(file))
+            return loader(file)
         except BadInput as error:
             problems.append(str(error))
+
+    files = [path / "rollout.yaml", *sorted((path / "rollouts").glob("*.yaml"))]
+    rollouts = {file: load(load_rollout, file) for file in files}
+    policy = load(load_policy, policy_path or path / "policy.yaml")
+    truth = load(load_truth, path / "truth.yaml") if check else None
+    named: dict[str, Path] = {}
+    for file, rollout in rollouts.items():
+        if rollout is not None and (same := named.setdefault(rollout.rollout, file)) != file:
+            problems.append(
+                f"{file}: rollout: found {rollout.rollout!r}, the name of the rollout in {same} too; "
+                "allowed: each name once in a recording"
+            )
     if problems:
         raise BadInput("\n".join(problems))
-    return loaded[0], loaded[1], loaded[2] if check else None
+    return rollouts, policy, truth
 
 
-def _setting(place: Path, rollout: Rollout, policy_place: Path, policy: Policy) -> Setting:
+def _chosen(path: Path, rollouts: dict[Path, Rollout], name: str | None, check: bool) -> Path:
+    """Return the file of the rollout that is to be judged."""
+    first = path / "rollout.yaml"
+    if name is None:
+        return first
+    for file, rollout in rollouts.items():
+        if rollout.rollout == name:
+            if check and file != first:
+                msg = (
+                    f"{path / 'truth.yaml'}: is about the rollout {rollouts[first].rollout!r}; --check judges no other"
+                )
+                raise BadInput(msg)
+            return file
+    names = ", ".join(rollout.rollout for rollout in rollouts.values())
+    msg = f"{path}: --rollout: no rollout {name!r} was under way in this recording; allowed: {names}"
+    raise BadInput(msg)
+
+
+def _setting(place: Path, rollouts: dict[Path, Rollout], policy_place: Path, policy: Policy) -> Setting:
     tick_ms = duration_ms(policy.tick)
+    rollout = rollouts[place]
+    return Setting(
+        rollout.rollout,
+        _stages(rollout, tick_ms),
+        policy,
+        digest(policy),
+        ENGINE,
+        rollout.mode == "enforce",
+        tick_ms,
+        str(place),
+        str(policy_place),
+        tuple(
+            Announced(other.rollout, _stages(other, tick_ms), str(file))
+            for file, other in rollouts.items()
+            if file != place
+        ),
+    )
+
+
+def _stages(rollout: Rollout, tick_ms: int) -> tuple[Stage, ...]:
     stages = []
     for index, stage in enumerate(rollout.stages):
         started = stage.started or (rollout.started if index == 0 else None)
@@ -152,10 +201,7 @@ def _setting(place: Path, rollout: Rollout, policy_place: Path, policy: Policy) 
                 -(-duration_ms(stage.settle) // tick_ms),
             )
         )
-    binding = rollout.mode == "enforce"
-    return Setting(
-        rollout.rollout, tuple(stages), policy, digest(policy), ENGINE, binding, tick_ms, str(place), str(policy_place)
-    )
+    return tuple(stages)
 
 
 def _outcome(path: Path, rollout: Rollout, policy: Policy, result: Result, truth: Truth | None) -> Outcome:

@@ -73,11 +73,15 @@ class Journal:
             ("", *pairing.regions, *pairing.colos)[self._place_code(level, place)]
             for level, place in zip(tests.level, tests.place, strict=True)
         ]
+        levels = [_LEVELS[int(level)] for level in tests.level]
+        for row, stratum in enumerate(pairing.stratum):
+            if stratum:
+                places[row], levels[row] = f"{places[row]} {stratum}", "stratum"
         columns = {
             **self._named(count, len(tests)),
             "metric": _tiled([self._plan.metrics[strands[i].metric] for i in tests.strand], count),
             "edge": pa.array(np.tile([strands[i].edge for i in tests.strand], count)),
-            "level": _tiled([_LEVELS[int(level)] for level in tests.level], count),
+            "level": _tiled(levels, count),
             "place": _tiled(places, count),
             **{name: pa.array(np.concatenate(value)) for name, value in self._columns.items()},
         }
@@ -99,14 +103,17 @@ class Journal:
         }
 
     def cohorts(self, first: int, sides: Sides, squares: tuple[Array, Array]) -> None:
-        """Hand on the sums of a block of ticks, both sides of each comparison."""
+        """Hand on the sums of a block of ticks, both sides of each strand and colo, its strata taken together."""
         pairing = self._pairing
         assert pairing is not None
-        count, ticks = sides.canary.shape
-        own = pairing.tests.strand[:count]
-        strands = [pairing.strands[i] for i in own]
+        colo = pairing.by_colo()
+        count, ticks = colo.shape[0], sides.canary.shape[1]
+        row = np.zeros(count, np.intp)
+        row[colo.nonzero()[0]] = colo.nonzero()[1]  # any of a colo's strata stands for it
+        sides, squares = Sides(*(colo @ array for array in sides.arrays())), (colo @ squares[0], colo @ squares[1])
+        strands = [pairing.strands[i] for i in pairing.tests.strand[row]]
         times = np.tile((first + np.arange(ticks)) * self._plan.tick_ms, count)
-        is_ratio = np.repeat(pairing.is_ratio, ticks)
+        is_ratio = np.repeat(pairing.is_ratio[row], ticks)
         for cohort, top, bottom, square in (
             ("canary", sides.canary, sides.canary_of, squares[0]),
             ("control", sides.control, sides.control_of, squares[1]),
@@ -118,7 +125,7 @@ class Journal:
                 "stage": pa.repeat(pa.scalar(self._stage), len(total)),
                 "metric": _repeated([self._plan.metrics[strand.metric] for strand in strands], ticks),
                 "edge": pa.array(np.repeat([strand.edge for strand in strands], ticks)),
-                "colo": _repeated([pairing.colos[i] for i in pairing.tests.place[:count]], ticks),
+                "colo": _repeated([pairing.colos[i] for i in pairing.tests.place[row]], ticks),
                 "cohort": pa.repeat(pa.scalar(cohort), len(total)),
                 "units": pa.array(np.where(is_ratio, 0.0, of)),
                 "sum": pa.array(np.where(is_ratio, 0.0, total)),

@@ -110,7 +110,7 @@ class Judge:
             if self._journal:
                 self._journal.tick(number, running.evidence, log_e)
             verdict = None
-            if self._is_news(running):
+            if self._is_news(running, age):
                 running.histograms.add(part.values[:, :, counted : column + 1])
                 counted = max(counted, column + 1)
                 verdict = narrate(running, tick, log_e, self._sequence)
@@ -119,10 +119,16 @@ class Judge:
         if self._journal:
             self._journal.cohorts(part.first, sides, running.pairing.squares(part.values))
 
-    def _is_news(self, running: Running) -> bool:
+    def _is_news(self, running: Running, age: int) -> bool:
         """Tell whether what a verdict would say has changed, and note that it is said."""
         decision = running.decision
-        said = (running.stage.name, decision.action, decision.cause, tuple(decision.blamed), frozenset(running.hurt))
+        confounders = frozenset(
+            name for metric in range(len(self.metrics)) for name in running.confounders(metric, age)
+        )
+        said = (
+            *(running.stage.name, decision.action, decision.cause),
+            *(tuple(decision.blamed), frozenset(running.hurt), confounders),
+        )
         if said == self._said:
             return False
         self._said = said

@@ -1,4 +1,4 @@
-"""Who has the change: units, and the stage and control of each, resolved from the labels of their series."""
+"""Who has which change: units, and the stage and control of each, resolved from the labels of their series."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +31,15 @@ class Stage:
     bake: int
     deadline: int | None
     settle: int
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A rollout that was announced: its name, its stages, and the file that says so."""
+
+    rollout: str
+    stages: Sequence[Stage]
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +91,25 @@ def _texts(catalogue: Catalogue, label: str, series: NDArray[np.intp]) -> list[s
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """The signature of each unit under one rollout.
+    """The signature of each unit, as one rollout sees it.
 
-    A signature is the first stage whose canary selector matches the unit, or `NOT_REACHED`, and for each stage whether
-    the unit may serve as its control as long as the change has not reached it. `signature` [unit]: dense ids of the
-    distinct ones, which `signatures` spells out.
+    A signature is a unit's membership under every announced rollout: the first stage whose canary selector matches the
+    unit, or `NOT_REACHED`, and for each stage whether the unit may serve as its control as long as the change has not
+    reached it. So one aggregate serves all rollouts, and costs what distinct signatures there are.
+
+    Attributes
+    ----------
+    signature
+        [unit] Dense ids of the distinct signatures, the same for every rollout.
+    signatures
+        [signature] What each says about this rollout.
+    others
+        [signature, other] The stage of each other rollout, in the order in which they were announced.
     """
 
     signature: NDArray[np.int32]
     signatures: tuple[tuple[int, tuple[bool, ...]], ...]
+    others: NDArray[np.int32]
 
     def canary(self, stage: int) -> NDArray[np.bool_]:
         """Tell for each signature [signature] whether it is the canary of `stage`."""
@@ -112,9 +131,9 @@ class Sightings:
 
 
 def resolve(
-    catalogue: Catalogue, units: Units, stages: Sequence[Stage], seen: Sightings, tick_ms: int, place: str
-) -> Membership:
-    """Resolve the stages' selectors to units.
+    catalogue: Catalogue, units: Units, rollouts: Sequence[Announced], seen: Sightings, tick_ms: int
+) -> list[Membership]:
+    """Resolve the selectors of all announced rollouts to units, and return what each of them sees.
 
     A unit belongs where its labels put it once the stage has begun; this then holds for its past too, since a
     change often changes labels itself. A unit not heard of since belongs where its earlier labels put it.
@@ -124,9 +143,32 @@ def resolve(
     BadInput
         If a selector matches nothing, or one unit is both canary and control at the same time.
     """
+    problems: list[str] = []
+    found = [_resolve(catalogue, units, rollout, seen, tick_ms, problems) for rollout in rollouts]
+    if problems:
+        raise BadInput("\n".join(problems))
+    widths = [columns.shape[1] for columns in found]
+    distinct, inverse = np.unique(np.concatenate(found, axis=1), axis=0, return_inverse=True)
+    parts = np.split(distinct, np.cumsum(widths)[:-1], axis=1)
+    reached = np.stack([part[:, 0] for part in parts], axis=1)
+    signature = inverse.reshape(-1).astype(np.int32)
+    return [
+        Membership(
+            signature,
+            tuple((int(row[0]), tuple(bool(flag) for flag in row[1:])) for row in part),
+            np.delete(reached, index, axis=1),
+        )
+        for index, part in enumerate(parts)
+    ]
+
+
+def _resolve(
+    catalogue: Catalogue, units: Units, rollout: Announced, seen: Sightings, tick_ms: int, problems: list[str]
+) -> NDArray[np.int32]:
+    """Return each unit's stage, and whether it may be control of each: [unit, 1 + stage]. Note what is wrong."""
+    stages = rollout.stages
     stage_of = np.full(len(units), NOT_REACHED, np.int32)
     control = np.ones((len(units), len(stages)), np.bool_)
-    problems: list[str] = []
     for index, stage in enumerate(stages):
         start = (stage.started - 1) * tick_ms if stage.started is not None else np.iinfo(np.int64).min
         current = seen.last > start
@@ -134,7 +176,7 @@ def resolve(
         current |= silent[units.of_series] & (seen.first <= seen.last)  # not what only has unusable samples
         by_canary = catalogue.matches(stage.canary) & current
         canary = _any(units, by_canary)
-        where = f"{place}: stages[{index}]"
+        where = f"{rollout.place}: stages[{index}]"
         if not canary.any():
             problems.append(
                 f"{where}.canary: no series matches {stage.canary}; {_what_is_there(catalogue, stage.canary)}"
@@ -155,12 +197,7 @@ def resolve(
                 f"{where}: {int(both.sum())} unit(s) are canary and control at the same time ({named}); "
                 "the two selectors must not overlap"
             )
-    if problems:
-        raise BadInput("\n".join(problems))
-    rows = np.concatenate([stage_of[:, None], control.astype(np.int32)], axis=1)
-    distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
-    spelled = tuple((int(row[0]), tuple(bool(flag) for flag in row[1:])) for row in distinct)
-    return Membership(inverse.reshape(-1).astype(np.int32), spelled)
+    return np.concatenate([stage_of[:, None], control.astype(np.int32)], axis=1)
 
 
 def _any(units: Units, series: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -37,10 +37,14 @@ class _View:
     tolerance: tuple[Array, Array]
     visible: Array
     cut: NDArray[np.bool_]
+    age: int
 
     @property
     def evidence(self) -> Evidence:
         return self.running.evidence
+
+    def confounders(self, metric: int) -> list[str]:
+        return self.running.confounders(metric, self.age)
 
 
 def narrate(running: Running, tick: Tick, log_e: Array, sequence: int) -> Verdict:
@@ -66,6 +70,7 @@ def narrate(running: Running, tick: Tick, log_e: Array, sequence: int) -> Verdic
         evidence.tolerance(),
         evidence.smallest_visible(alpha),
         evidence.is_cut(),
+        tick.age,
     )
     stopped = decision.action in ("halt", "revert") and decision.cause in ("evidence", "objective")
     colos = [running.pairing.colos[i] for i in sorted(running.hurt)] if stopped else running.pairing.colos
@@ -160,6 +165,8 @@ def _reason(view: _View, test: int, conclusion: str) -> Reason:
     change = _quantile_change(view, test) if _strand_of(view, test).quantile else _level_change(view, test)
     colo = place = pairing.colos[tests.place[test]] if tests.level[test] == COLO else None
     live = evidence.live
+    if place is not None and pairing.stratum[test]:
+        place += f" (among {view.running.plan.policy.unit}s {pairing.stratum[test]})"
     if place is not None and pairing.matched[test]:
         place += " (against other colos, as it has no control of its own)"
     words = _counted_sentence(view, test, place) if is_counted else _sentence(view, test, place, change)
@@ -170,9 +177,21 @@ def _reason(view: _View, test: int, conclusion: str) -> Reason:
         interval=(None, None) if is_counted else change.interval,
         e_value=math.exp(min(float(view.log_e[test]), 690.0)),
         samples=Samples(canary=float(live.canary_of[test]), control=float(live.control_of[test])),
-        sentence=f"{words} {conclusion}. {_amount(view, test)}.",
+        sentence=f"{words} {conclusion}. {_amount(view, test)}.{_either(view, test)}",
         scale="relative" if evidence.test_is_log[test] else "past",
     )
+
+
+def _either(view: _View, test: int) -> str:
+    """Name the rollouts that may as well be behind a stop."""
+    is_stop = view.running.decision.action in ("halt", "revert")
+    names = view.confounders(_metric_of(view, test)) if is_stop else []
+    return f" {_inseparable(view, names)}: either may be behind it." if names else ""
+
+
+def _inseparable(view: _View, names: list[str]) -> str:
+    unit = view.running.plan.policy.unit
+    return f"No {unit}s differ in this rollout without differing in {_listed(names)} too"
 
 
 def _level_change(view: _View, test: int) -> Change:
@@ -316,7 +335,7 @@ def _abstained(view: _View, tick: Tick, *, is_open: bool) -> list[Abstained]:
         why = _without_past(view, metric)
         if why is None and is_open:
             why = _why_not(running, tick, metric, bool(len(tests)), -math.log(ADVANCE_ALPHA))
-        why = "; ".join(part for part in (why, _set_aside(running, metric)) if part)
+        why = "; ".join(part for part in (why, *_beside(view, metric), _set_aside(running, metric)) if part)
         if not why:
             continue
         visible = min((v for v in (_visible(view, int(t)) for t in tests) if v is not None), default=None)
@@ -341,6 +360,18 @@ def _set_aside(running: Running, metric: int) -> str | None:
     if not told:
         return None
     return f"{' and '.join(told)} histograms were set aside, as some of their buckets were missing or changed midway"
+
+
+def _beside(view: _View, metric: int) -> list[str]:
+    """Say what other rollouts keep from being judged: all of a metric, or some colos."""
+    names = view.confounders(metric)
+    said = [f"{_inseparable(view, names)}: they are judged as one"] if names else []
+    unpaired = view.running.pairing.entangled.unpaired.get(metric, {})
+    if unpaired:
+        blocking = sorted({name for named in unpaired.values() for name in named})
+        colos = _listed(sorted(unpaired))
+        said.append(f"no control in {colos} differs in this rollout alone ({_listed(blocking)}): not judged there")
+    return said
 
 
 def _no_data(running: Running, metric: int) -> str:

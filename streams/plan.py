@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from detectors.policy import Policy
-from streams.membership import Membership, Stage
+from streams.membership import Announced, Membership, Stage
 
 REPORTING = "reporting_hosts"
 """The implicit metric: units that should report and do not."""
@@ -12,7 +12,10 @@ REPORTING = "reporting_hosts"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A rollout as the judge needs it. `engine` and `policy_digest` are named in its verdicts."""
+    """A rollout as the judge needs it. `engine` and `policy_digest` are named in its verdicts.
+
+    `others` [other] are the other rollouts that were announced, in the order of `membership.others`.
+    """
 
     rollout: str
     stages: Sequence[Stage]
@@ -22,6 +25,7 @@ class Plan:
     engine: str
     binding: bool
     tick_ms: int
+    others: Sequence[Announced] = ()
 
     @property
     def metrics(self) -> list[str]:

@@ -24,7 +24,7 @@ COHORT_TICKS: Final = pa.schema(
         ("total", pa.float64()),
     ]
 )
-"""One row per comparison side and tick: the mergeable sums that the judge worked on."""
+"""One row per side of each strand and colo, and tick: the mergeable sums that the judge worked on."""
 
 EVIDENCE: Final = pa.schema(
     [
@@ -33,8 +33,8 @@ EVIDENCE: Final = pa.schema(
         ("stage", pa.string()),
         ("metric", pa.string()),
         ("edge", pa.float64()),
-        ("level", pa.string()),  # fleet, region or colo
-        ("place", pa.string()),  # name of the region or colo; empty for the fleet
+        ("level", pa.string()),  # fleet, region, colo, or stratum of a colo that other rollouts divide
+        ("place", pa.string()),  # name of the region, colo or stratum; empty for the fleet
         ("effect", pa.float64()),  # log ratio, or units of the metric's scale; positive is an increase
         ("lower", pa.float64()),  # anytime-valid interval of the effect
         ("upper", pa.float64()),

@@ -1,8 +1,8 @@
 """Replay: a recording through the same aggregate and judge that guard production."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -14,7 +14,7 @@ from streams.aggregate import Aggregate
 from streams.journal import Journal
 from streams.judge import Judge
 from streams.layout import build
-from streams.membership import Stage, find_units, resolve
+from streams.membership import Announced, Stage, find_units, resolve
 from streams.plan import Plan
 from streams.recording import ROWS_PER_READ, MetricsFile
 from streams.records import Sink
@@ -57,7 +57,7 @@ class Setting:
     """What is replayed: a rollout and the policy that judges it, as resolved from their documents.
 
     `stages` are in ticks of `tick_ms`; `place` and `policy_place` name the
-    files of rollout and policy in error messages.
+    files of rollout and policy in error messages. `others` were under way at the same time.
     """
 
     rollout: str
@@ -69,6 +69,7 @@ class Setting:
     tick_ms: int
     place: str
     policy_place: str
+    others: tuple[Announced, ...] = ()
 
 
 @dataclass(slots=True)
@@ -141,12 +142,13 @@ def _prepare(setting: Setting, found: Scan, metrics: str) -> tuple[Aggregate, Pl
     _check_times(setting, found)
     policy, tick_ms = setting.policy, setting.tick_ms
     units = find_units(found.catalogue, policy.unit, policy.region)
-    membership = resolve(found.catalogue, units, setting.stages, found.seen, tick_ms, setting.place)
+    rollouts = (Announced(setting.rollout, setting.stages, setting.place), *setting.others)
+    membership = resolve(found.catalogue, units, rollouts, found.seen, tick_ms)[0]
     for index, stage in enumerate(setting.stages):
         if stage.started is not None and not membership.controls(index).any():
             msg = f"{setting.place}: stages[{index}]: every unit is a canary by then; none is left as a control"
             raise BadInput(msg)
-    layout = build(found.catalogue, units, membership, policy, _moving(setting), (setting.policy_place, metrics))
+    layout = build(found.catalogue, units, membership, policy, _moving(rollouts), (setting.policy_place, metrics))
     lateness_ms, ahead_ms = policy.lateness_ticks * tick_ms, policy.ahead_ticks_max * tick_ms
     aggregate = Aggregate(layout, units.of_series, tick_ms, lateness_ms, ahead_ms, policy.gap_ticks_max)
     plan = Plan(
@@ -158,13 +160,24 @@ def _prepare(setting: Setting, found: Scan, metrics: str) -> tuple[Aggregate, Pl
         setting.engine,
         setting.binding,
         tick_ms,
+        [_within(other, -(-found.last_ms // tick_ms)) for other in setting.others],
     )
     return aggregate, plan
 
 
-def _moving(setting: Setting) -> list[str]:
+def _moving(rollouts: Sequence[Announced]) -> list[str]:
     """Name the labels that selectors look at."""
-    return sorted({label for stage in setting.stages for label in (*stage.canary, *(stage.control or {}))})
+    stages = [stage for rollout in rollouts for stage in rollout.stages]
+    return sorted({label for stage in stages for label in (*stage.canary, *(stage.control or {}))})
+
+
+def _within(rollout: Announced, last: int) -> Announced:
+    """Take a stage that is to begin after the end of the recording for one that does not begin."""
+    stages = [
+        stage if stage.started is not None and stage.started <= last else replace(stage, started=None)
+        for stage in rollout.stages
+    ]
+    return replace(rollout, stages=stages)
 
 
 def _check_times(setting: Setting, found: Scan) -> None:

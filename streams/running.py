@@ -14,6 +14,7 @@ from streams.cohorts import RowKey
 from streams.histograms import Histograms
 from streams.pairing import Pairing, pair
 from streams.plan import Plan
+from streams.strata import others_of
 
 Array = NDArray[np.float64]
 
@@ -25,7 +26,11 @@ class Running:
         policy, stage = plan.policy, plan.stages[index]
         self.plan = plan
         self.stage = stage
-        self.pairing: Pairing = pair(keys, past, policy, plan.membership, index, len(plan.stages))
+        self.ticks_past = int((past[0] > 0).any(axis=0).sum())
+        assert stage.started is not None
+        first = stage.started - past.shape[2] if self.ticks_past else None
+        others = others_of(plan.membership, plan.others, first)
+        self.pairing: Pairing = pair(keys, past, policy, plan.membership, index, len(plan.stages), others)
         deviation = self.pairing.deviation(past)
         self.evidence = Evidence(
             self.pairing.strands,
@@ -51,11 +56,11 @@ class Running:
         self.histograms = Histograms(keys, policy, self.pairing, past, cohorts)
         self.reporting = np.array([strand.metric == len(policy.metrics) for strand in self.pairing.strands])
         self.objectives = [Objectives(policy.metrics) for _ in range(2)]  # canary's, control's
-        self.ticks_past = int((past[0] > 0).any(axis=0).sum())
         self.silent = np.zeros(len(weight), np.int64)  # ticks since there was data, [metric]
         self.covered = np.zeros(len(weight), np.int64)
         self.quiet = np.zeros(self.pairing.tests.comparisons, np.int64)  # the same for each comparison
         self.missing = np.zeros(self.pairing.tests.comparisons, np.bool_)
+        self.colo = self.pairing.by_colo()
         self.hurt: set[int] = set()  # colos that a stop holds for, by position
 
     def step(self, sides: Sides, age: int, gap: int) -> tuple[Tick, Array]:
@@ -91,11 +96,16 @@ class Running:
             self._find_hurt(log_e)
         return tick, log_e
 
+    def confounders(self, metric: int, age: int) -> list[str]:
+        """Name the rollouts that a metric cannot tell apart from this one, and that have begun by now."""
+        assert self.stage.started is not None
+        return self.pairing.entangled.confounders(metric, self.stage.started + age - 1)
+
     def _missed(self, sides: Sides) -> list[NDArray[np.bool_]]:
         """Hold both sides' values over the fleet against the objectives: canary and control, [metric]."""
         tests = self.pairing.tests
         fleet = tests.fleet()
-        whole = sides.pooled(tests.pool)
+        whole = sides.pooled(tests)
         result = []
         for objectives, total, count in zip(
             self.objectives, (whole.canary, whole.control), (whole.canary_of, whole.control_of), strict=True
@@ -110,7 +120,9 @@ class Running:
         """Find required metrics that are missing from a colo whose canaries do report."""
         tests = self.pairing.tests
         own = slice(tests.comparisons)
-        self.quiet = np.where(both, 0, self.quiet + 1)
+        # A colo has a metric as long as one of its strata has it.
+        heard = self.colo.T @ (self.colo @ both.astype(np.float64)) > 0
+        self.quiet = np.where(heard, 0, self.quiet + 1)
         reports = self.pairing.is_reporting & (sides.canary_of > sides.canary)
         alive = np.zeros(len(self.pairing.colos), np.bool_)
         alive[tests.place[own][reports]] = True

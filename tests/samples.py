@@ -18,7 +18,7 @@ from streams.catalogue import Catalogue
 from streams.clock import STEP_ROWS
 from streams.cohorts import CohortTicks
 from streams.layout import Layout, build
-from streams.membership import Membership, Sightings, Stage, Units, find_units, resolve
+from streams.membership import Announced, Membership, Sightings, Stage, Units, find_units, resolve
 from streams.recording import LabelColumn, Samples
 
 TICK_MS = 10_000
@@ -140,7 +140,14 @@ class Fleet:
     series: NDArray[np.int32]
 
     def membership(self, *stages: Stage) -> Membership:
-        return resolve(self.catalogue, self.units, stages, self.seen, TICK_MS, "rollout.yaml")
+        return self.memberships(stages)[0]
+
+    def memberships(self, *rollouts: Sequence[Stage]) -> list[Membership]:
+        """Resolve several rollouts, named r, r1, r2 and so on."""
+        announced = [
+            Announced(f"r{index or ''}", stages, f"rollout{index or ''}.yaml") for index, stages in enumerate(rollouts)
+        ]
+        return resolve(self.catalogue, self.units, announced, self.seen, TICK_MS)
 
     def stage_of(self, *stages: Stage) -> dict[str, int]:
         """Return the stage of each unit by name, -1 where it is never reached."""
@@ -187,6 +194,7 @@ def reduce(
     rows: Sequence[Row],
     *metrics: Metric,
     stages: Sequence[Stage] = (),
+    rollouts: Sequence[Sequence[Stage]] = (),
     gap: int = 5,
     lateness: int = 3,
     ahead: int = 60,
@@ -195,8 +203,10 @@ def reduce(
     """Send samples through an aggregate, `steps` steps of the clock at a time, to the end of the input."""
     fleet, samples = find(rows), columns(rows)
     wanted = policy(*metrics, gap=gap, lateness=lateness, ahead=ahead)
-    moving = sorted({label for stage in stages for label in (*stage.canary, *(stage.control or {}))})
-    layout = build(fleet.catalogue, fleet.units, fleet.membership(*stages), wanted, moving)
+    moving = sorted(
+        {label for plan in rollouts or [stages] for stage in plan for label in (*stage.canary, *(stage.control or {}))}
+    )
+    layout = build(fleet.catalogue, fleet.units, fleet.memberships(*(rollouts or [stages]))[0], wanted, moving)
     of_series = fleet.units.of_series
     aggregate = Aggregate(layout, of_series, TICK_MS, lateness * TICK_MS, ahead * TICK_MS, gap)
     size = len(rows) if steps is None else steps * STEP_ROWS

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from detectors.comparisons import COLO, FLEET, REGION, arrange
+from detectors import comparisons
+from detectors.comparisons import COLO, FLEET, REGION, arrange, balanced
 from tests.detectors.stages import arranged
 
 
@@ -71,3 +73,36 @@ def test_nothing_to_compare_can_be_arranged():
     tests = arrange(none, none, none)
     assert len(tests) == 0
     assert len(tests.fleet()) == 0
+
+
+def control_weights(tests: comparisons.Tests) -> NDArray[np.float64]:
+    """Return the weights [test, comparison] of the control's sums."""
+    assert tests.pool_control is not None
+    return tests.pool_control.toarray()
+
+
+def test_balanced_pools_have_the_same_part_of_each_comparison_on_both_sides():
+    canary, control = np.array([10.0, 30.0, 5.0]), np.array([90.0, 10.0, 40.0])
+    tests = balanced(arrange(np.zeros(3, np.intp), np.arange(3), np.full(3, -1)), canary, control)
+    fleet = tests.fleet()[0]
+    parts = control_weights(tests)[fleet] * control
+    np.testing.assert_allclose(parts / parts.sum(), canary / canary.sum())
+    np.testing.assert_allclose(control_weights(tests)[:3], np.eye(3))
+
+
+def test_balanced_counts_vary_no_more_than_counts_of_their_size():
+    canary, control = np.array([10.0, 30.0, 5.0]), np.array([90.0, 10.0, 40.0])
+    tests = balanced(arrange(np.zeros(3, np.intp), np.arange(3), np.full(3, -1)), canary, control)
+    weights = control_weights(tests)[tests.fleet()[0]]
+    np.testing.assert_allclose((weights**2 * control).sum(), (weights * control).sum())
+
+
+def test_where_both_sides_are_alike_balancing_changes_nothing():
+    tests = arranged(2, 4, 2)
+    even = balanced(tests, np.full(8, 10.0), np.full(8, 40.0))
+    np.testing.assert_allclose(control_weights(even), tests.pool.toarray())
+
+
+def test_comparison_without_a_past_keeps_its_weight():
+    tests = balanced(arrange(np.zeros(2, np.intp), np.arange(2), np.full(2, -1)), np.zeros(2), np.array([0.0, 4.0]))
+    np.testing.assert_array_equal(control_weights(tests), tests.pool.toarray())

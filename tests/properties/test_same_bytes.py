@@ -21,7 +21,7 @@ from streams.cohorts import CohortTicks, merge
 from streams.fleet import SCHEMA, STARTED_S, Fleet, write
 from streams.judge import Judge
 from streams.layout import build
-from streams.membership import Stage, find_units, resolve
+from streams.membership import Announced, Stage, find_units, resolve
 from streams.plan import Plan
 from streams.recording import MetricsFile
 from streams.replay import Setting, replay
@@ -173,7 +173,7 @@ def by_colo(metrics: Path) -> list[CohortTicks]:
     file = MetricsFile(metrics)
     found = scan(file, LATENESS_TICKS * TICK_MS)
     units = find_units(found.catalogue, "host", "region")
-    membership = resolve(found.catalogue, units, STAGES, found.seen, TICK_MS, "rollout.yaml")
+    membership = resolve(found.catalogue, units, [Announced("r", STAGES, "rollout.yaml")], found.seen, TICK_MS)[0]
     layout = build(found.catalogue, units, membership, POLICY, ["cohort", "host"])
     colo = np.array(units.colo)[units.of_series]
     columns = [np.concatenate(column) for column in zip(*in_steps(file, found.catalogue), strict=True)]
@@ -199,7 +199,7 @@ def cut(ticks: CohortTicks, cuts: list[int]) -> list[CohortTicks]:
 def judged(metrics: Path, blocks: list[CohortTicks]) -> list[bytes]:
     found = scan(MetricsFile(metrics), LATENESS_TICKS * TICK_MS)
     units = find_units(found.catalogue, "host", "region")
-    membership = resolve(found.catalogue, units, STAGES, found.seen, TICK_MS, "rollout.yaml")
+    membership = resolve(found.catalogue, units, [Announced("r", STAGES, "rollout.yaml")], found.seen, TICK_MS)[0]
     judge = Judge(Plan("r", STAGES, membership, POLICY, "sha256:0", "engine", True, TICK_MS))
     ticks = [tick for block in blocks for tick in judge.push(block)]
     verdicts = [(tick.tick * TICK_MS, tick.verdict) for tick in ticks if tick.verdict]

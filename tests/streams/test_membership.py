@@ -187,3 +187,26 @@ def test_membership_does_not_depend_on_what_came_first() -> None:
 def test_host_whose_label_came_back_after_a_rollback_is_canary() -> None:
     fleet = find([*host("h1", "oooocccccooooo"), *host("h2", "oooooooooooooo")])
     assert fleet.stage_of(COHORTS)["h1"] == 0
+
+
+def test_signature_holds_the_stages_of_all_rollouts() -> None:
+    fleet = find([row for name in ("h1", "h2", "h3", "h4", "h5") for row in host(name, "o")])
+    one, two = fleet.memberships([stage({"host": "h[12]"})], [stage({"host": "h2"}), stage({"host": "h3"})])
+    assert one.signature.tolist() == two.signature.tolist()
+    assert one.signature[3] == one.signature[4]
+    assert [one.signatures[i][0] for i in one.signature] == [0, 0, -1, -1, -1]
+    assert [two.signatures[i][0] for i in two.signature] == [-1, 0, 1, -1, -1]
+    assert one.others[one.signature].tolist() == [[-1], [0], [1], [-1], [-1]]
+    assert two.others[two.signature].tolist() == [[0], [0], [-1], [-1], [-1]]
+
+
+def test_rollouts_that_treat_units_alike_cost_no_signature() -> None:
+    fleet = find([row for name in ("h1", "h2", "h3") for row in host(name, "o")])
+    plan = [stage({"host": "h1"})]
+    assert len(fleet.memberships(plan, plan, plan)[0].signatures) == 2
+
+
+def test_faults_of_all_rollouts_are_named_with_their_files() -> None:
+    with pytest.raises(BadInput) as caught:
+        FLEET.memberships([stage({"host": "x"})], [stage({"host": "y"})])
+    assert [line.partition(": ")[0] for line in str(caught.value).split("\n")] == ["rollout.yaml", "rollout1.yaml"]

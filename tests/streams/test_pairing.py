@@ -3,8 +3,9 @@
 import pytest
 
 from detectors.policy import Metric, Policy, Ratio
-from streams.membership import Stage
+from streams.membership import Announced, Stage
 from streams.pairing import Pairing, pair
+from streams.strata import others_of
 from tests.samples import Row, Sums, find, gauge, in_order, policy, reduce, series, stage
 
 CPU = gauge("cpu")
@@ -100,3 +101,67 @@ def test_ratio_pairs_bad_events_and_all_events() -> None:
     pairing, sums = paired(rows, BY_COHORT, judged=policy(ERRORS))
     sides = pairing.sides(sums.ticks.values)
     assert [float(side[0, 1]) for side in sides.arrays()] == [7, 100, 0, 300]
+
+
+def beside(
+    rows: list[Row], ours: Stage, *others: Stage, first: int | None = None
+) -> list[tuple[str, str, float, float]]:
+    """Return each comparison's colo and stratum, and both sides' sums of the gauge, beside other rollouts."""
+    memberships = find(rows).memberships([ours], *([other] for other in others))
+    sums = reduce(rows, CPU, rollouts=[[ours], *([other] for other in others)])
+    announced = [Announced(f"r{number}", [other], "") for number, other in enumerate(others, 1)]
+    divided = others_of(memberships[0], announced, first)
+    pairing = pair(sums.ticks.keys, sums.ticks.values, policy(CPU), memberships[0], 0, 1, divided)
+    sides, tests = pairing.sides(sums.ticks.values), pairing.tests
+    return [
+        (pairing.colos[tests.place[i]], pairing.stratum[i], float(sides.canary[i, 0]), float(sides.control[i, 0]))
+        for i in range(tests.comparisons)
+        if pairing.strands[tests.strand[i]].metric == 0
+    ]
+
+
+FIRST = stage({"host": "*-[01]"})
+
+
+def test_units_stand_against_those_that_another_rollout_treats_alike() -> None:
+    assert beside(fleet(ams="oooooo"), FIRST, stage({"host": "*-[12]"})) == [
+        ("ams", "without r1", 1, 8 + 16 + 32),
+        ("ams", "with r1", 2, 4),
+    ]
+
+
+def test_stratum_without_both_sides_is_left_out() -> None:
+    assert beside(fleet(ams="oooo"), FIRST, stage({"host": "*-1"})) == [("ams", "without r1", 1, 4 + 8)]
+    assert beside(fleet(ams="oooo"), FIRST, stage({"host": "*-3"})) == [("ams", "without r1", 3, 4)]
+
+
+def test_colo_without_a_pair_stands_against_the_same_stratum_elsewhere() -> None:
+    ours, other = stage({"host": "ams-*"}), stage({"host": ["ams-0", "fra-0"]})
+    assert beside(fleet(ams="oo", fra="ooo"), ours, other) == [
+        ("ams", "without r1", 2, 2 + 4),
+        ("ams", "with r1", 1, 1),
+    ]
+
+
+def test_rollout_that_is_everywhere_in_a_colo_divides_nothing_there() -> None:
+    assert beside(fleet(ams="ooo", fra="ooo"), FIRST, stage({"colo": "fra"})) == [
+        ("ams", "", 3, 4),
+        ("fra", "", 3, 4),
+    ]
+
+
+@pytest.mark.parametrize(("first", "divides"), [(None, True), (4, True), (5, False), (9, False)])
+def test_rollout_that_began_before_the_past_divides_nothing(first: int | None, divides: bool) -> None:
+    other = stage({"host": "*-[12]"}, started=5)
+    assert len(beside(fleet(ams="oooo"), FIRST, other, first=first)) == (2 if divides else 1)
+
+
+def test_rollout_that_does_not_begin_divides_nothing() -> None:
+    assert beside(fleet(ams="oooo"), FIRST, stage({"host": "*-[12]"}, started=None)) == [("ams", "", 3, 12)]
+
+
+def test_rollout_on_the_same_units_is_passed_over() -> None:
+    assert beside(fleet(ams="oooo"), FIRST, FIRST, stage({"host": "*-[02]"})) == [
+        ("ams", "without r2", 2, 8),
+        ("ams", "with r2", 1, 4),
+    ]
