@@ -80,11 +80,9 @@ def replay_recording(
     BadInput
         If the recording or a document cannot be judged.
     """
-    if not path.is_dir():
-        msg = f"{path}: no such folder; a recording is a folder with metrics.parquet, rollout.yaml and policy.yaml"
-        raise BadInput(msg)
-    rollout, policy, truth = _documents(path, policy_path, check)
-    setting = _setting(path / "rollout.yaml", rollout, policy_path or path / "policy.yaml", policy)
+    require_folder(path)
+    rollout, policy, truth = load_documents(path, policy_path, check)
+    setting = setting_of(path / "rollout.yaml", rollout, policy_path or path / "policy.yaml", policy)
     if store is None:
         result = replay(path / "metrics.parquet", setting, observer=observer, rows=rows)
     else:
@@ -115,7 +113,14 @@ def in_words(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def _documents(path: Path, policy_path: Path | None, check: bool) -> tuple[Rollout, Policy, Truth | None]:
+def require_folder(path: Path) -> None:
+    """Refuse a recording that is no folder."""
+    if not path.is_dir():
+        msg = f"{path}: no such folder; a recording is a folder with metrics.parquet, rollout.yaml and policy.yaml"
+        raise BadInput(msg)
+
+
+def load_documents(path: Path, policy_path: Path | None, check: bool) -> tuple[Rollout, Policy, Truth | None]:
     """Load the documents, and report the errors of all of them at once."""
     problems = []
     loaded: list[Any] = []
@@ -135,7 +140,8 @@ def _documents(path: Path, policy_path: Path | None, check: bool) -> tuple[Rollo
     return loaded[0], loaded[1], loaded[2] if check else None
 
 
-def _setting(place: Path, rollout: Rollout, policy_place: Path, policy: Policy) -> Setting:
+def setting_of(place: Path, rollout: Rollout, policy_place: Path, policy: Policy) -> Setting:
+    """Resolve a rollout and its policy to ticks; the places are the names of their files."""
     tick_ms = duration_ms(policy.tick)
     stages = []
     for index, stage in enumerate(rollout.stages):

@@ -11,6 +11,7 @@ from detectors.comparisons import COLO, FLEET, Strand
 from detectors.decision import ADVANCE_ALPHA, COVERAGE_MIN, Tick
 from detectors.evidence import Evidence
 from detectors.verdict import Abstained, Reason, Samples, Scope, Verdict
+from streams.prospect import Prospect, as_fraction
 from streams.running import Running
 
 Array = NDArray[np.float64]
@@ -27,10 +28,10 @@ class _View:
     """A stage at the end of a tick, with the arrays that sentences are made of [test]."""
 
     running: Running
+    prospect: Prospect
     log_e: Array
     effect: Array
     radius: Array
-    tolerance: tuple[Array, Array]
     visible: Array
     cut: NDArray[np.bool_]
 
@@ -39,13 +40,13 @@ class _View:
         return self.running.evidence
 
 
-def narrate(running: Running, tick: Tick, log_e: Array, sequence: int) -> Verdict:
+def narrate(running: Running, prospect: Prospect, tick: Tick, log_e: Array, sequence: int) -> Verdict:
     """Put a decision into words.
 
     Parameters
     ----------
-    running, tick
-        The stage, and what was decided on.
+    running, prospect, tick
+        The stage, what was to be expected of it, and what was decided on.
     log_e
         [test] Logarithms of the e-values.
     sequence
@@ -56,10 +57,10 @@ def narrate(running: Running, tick: Tick, log_e: Array, sequence: int) -> Verdic
     alpha = plan.policy.alpha
     view = _View(
         running,
+        prospect,
         log_e,
         evidence.mix.estimate()[0],
         evidence.mix.radius(alpha),
-        evidence.tolerance(),
         evidence.smallest_visible(alpha),
         evidence.is_cut(),
     )
@@ -111,13 +112,13 @@ def _against(view: _View, metric: int, colos: list[str]) -> list[Reason]:
     named = list(best.values())[:COLOS_NAMED]
     if not named or view.log_e[chosen[0]] > 0:
         named = [*chosen, *named]
-    return [_reason(view, test, f"Tolerated is {_allowed(view, test)}") for test in named]
+    return [_reason(view, test, f"Tolerated is {tolerated(view.running, test)}") for test in named]
 
 
 def _cleared(view: _View, test: int, tick: Tick) -> str:
     """Say what was excluded when the stage advanced."""
     metric, threshold = _metric_of(view, test), -math.log(ADVANCE_ALPHA)
-    allowed = _allowed(view, test)
+    allowed = tolerated(view.running, test)
     if tick.log_e_within[metric] >= threshold:
         return f"More than the tolerated {allowed} is excluded"
     if tick.log_e_doubling[metric] >= threshold:
@@ -132,11 +133,11 @@ def _objective(view: _View, test: int) -> str:
 
 
 def _metric_of(view: _View, test: int) -> int:
-    return _strand_of(view, test).metric
+    return _strand_of(view.running, test).metric
 
 
-def _strand_of(view: _View, test: int) -> Strand:
-    pairing = view.running.pairing
+def _strand_of(running: Running, test: int) -> Strand:
+    pairing = running.pairing
     return pairing.strands[int(pairing.tests.strand[test])]
 
 
@@ -169,7 +170,7 @@ def _reason(view: _View, test: int, conclusion: str) -> Reason:
 
 def _sentence(view: _View, test: int, place: str | None) -> str:
     evidence = view.evidence
-    strand = _strand_of(view, test)
+    strand = _strand_of(view.running, test)
     is_log = bool(evidence.test_is_log[test])
     effect, radius = float(view.effect[test]), float(view.radius[test])
     canary, control = (
@@ -215,7 +216,7 @@ def _counted_sentence(view: _View, test: int, place: str | None) -> str:
 
 
 def _subject(view: _View, test: int) -> str:
-    plan, strand = view.running.plan, _strand_of(view, test)
+    plan, strand = view.running.plan, _strand_of(view.running, test)
     name = plan.metrics[strand.metric]
     if strand.metric == len(plan.policy.metrics):
         return f"{name} ({plan.policy.unit}s that do not report)"
@@ -229,7 +230,7 @@ def _where(place: str | None) -> str:
 def _amount(view: _View, test: int) -> str:
     """Say on how much data a reason stands."""
     evidence = view.evidence
-    strand = _strand_of(view, test)
+    strand = _strand_of(view.running, test)
     unit = "events" if strand.is_ratio else "values"
     if strand.metric == len(view.running.plan.policy.metrics):
         unit = "expected reports"
@@ -255,12 +256,18 @@ def _change(effect: float, is_log: bool) -> str:
     return f"{value:+.1%}" if abs(value) < 10 else f"x{1 + value:,.0f}"
 
 
-def _allowed(view: _View, test: int) -> str:
-    up, down = (float(side[test]) for side in view.tolerance)
+def tolerated(running: Running, test: int) -> str:
+    """Write what is tolerated of a test by now."""
+    up, down = (float(side[test]) for side in running.evidence.tolerance())
     if not math.isfinite(up):
-        return f"{float(view.evidence.absolute[test]):g} in absolute terms"
-    is_log = bool(view.evidence.test_is_log[test])
-    strand = _strand_of(view, test)
+        return f"{float(running.evidence.absolute[test]):g} in absolute terms"
+    return worse(running, test, up, down)
+
+
+def worse(running: Running, test: int, up: float, down: float) -> str:
+    """Write effects of these sizes, in the directions that are worse."""
+    is_log = bool(running.evidence.test_is_log[test])
+    strand = _strand_of(running, test)
     if strand.up and strand.down:
         return f"{_change(-down, is_log)} to {_change(up, is_log)}"
     return _change(up, is_log) if strand.up else _change(-down, is_log)
@@ -279,14 +286,46 @@ def _abstained(view: _View, tick: Tick, *, is_open: bool) -> list[Abstained]:
     for metric, name in enumerate(running.plan.metrics):
         tests = _tests_of(view, metric, FLEET)
         why = _without_past(view, metric)
+        visible = float(as_fraction(running, tests, view.visible[tests]).min(initial=math.inf))
         if why is None and is_open:
             why = _why_not(running, tick, metric, bool(len(tests)), -math.log(ADVANCE_ALPHA))
-        if why is None:
-            continue
-        visible = min((float(view.visible[t]) for t in tests), default=math.inf)
-        is_log = bool(len(tests)) and bool(view.evidence.test_is_log[tests[0]])
-        result.append(Abstained(metric=name, colo=None, minimum_detectable_effect=_shown(visible, is_log), why=why))
+            if why is None and tick.age < running.stage.bake and view.prospect.is_noisy[metric]:
+                why, visible = _too_noisy(view, metric, tests)
+        why = "; ".join(part for part in (why, _not_comparable(view, metric)) if part)
+        if why:
+            known = visible if math.isfinite(visible) else None
+            result.append(Abstained(metric=name, colo=None, minimum_detectable_effect=known, why=why))
     return result
+
+
+def _too_noisy(view: _View, metric: int, tests: NDArray[np.intp]) -> tuple[str, float]:
+    """Say that a tolerance will not be excluded in time, and how large a degradation will be called by then."""
+    prospect, stage = view.prospect, view.running.stage
+    when = "the deadline" if stage.deadline else "twice the bake time"
+    by = f"by {when} (tick {prospect.horizon:,})"
+    visible = prospect.visible(prospect.horizon, metric).get("", math.inf)
+    if prospect.is_counted(metric):
+        called = f"; from {_number(visible, True)} bad events on it is called by then" if visible <= 1 else ""
+        return f"judged by counting, and too few events to exclude more than is tolerated {by}{called}", math.inf
+    effect = float(prospect.excludable[metric])
+    least = worse(view.running, int(tests[0]), effect, effect)
+    excluded = f"; more than {least} would be" if math.isfinite(effect) else ""
+    return (
+        f"too noisy: even without any effect more than the tolerated {tolerated(view.running, int(tests[0]))} "
+        f"will not be excluded {by}{excluded}"
+    ), visible
+
+
+def _not_comparable(view: _View, metric: int) -> str | None:
+    """Say where the past alone, judged as if it were live, would have been called a breach."""
+    placebo = view.prospect.placebo
+    if placebo is None or metric not in placebo.metrics:
+        return None
+    colos = _listed([view.running.pairing.colos[place] for place in placebo.colos])
+    return (
+        f"not comparable: the last {placebo.ticks} ticks before the start, judged by the {placebo.ticks_before} before "
+        f"them, would have been a breach in {colos}, though nothing had changed"
+    )
 
 
 def _no_data(running: Running, metric: int) -> str:

@@ -71,9 +71,9 @@ class Running:
             np.logical_or.at(sick, self.metric, evidence.is_control_sick())
         tick = Tick(
             age,
-            self._by_metric(strand_e),
-            self._by_metric(within),
-            self._by_metric(doubling),
+            self.by_metric(strand_e),
+            self.by_metric(within),
+            self.by_metric(doubling),
             self.covered / age,
             (self.silent <= gap) & ~self._missing_metrics(),
             sick,
@@ -132,7 +132,7 @@ class Running:
             leaning.update(np.flatnonzero(best > 0).tolist())
         self.hurt |= found or (set() if self.hurt else leaning or set(places))
 
-    def _by_metric(self, log_e: Array) -> Array:
+    def by_metric(self, log_e: Array) -> Array:
         """Average the e-values of a metric's edges: [strand] to [metric]."""
         result = np.full(len(self.decision.rules.weight), -np.inf)
         with np.errstate(divide="ignore"):
