@@ -61,7 +61,7 @@ def narrate(running: Running, prospect: Prospect, tick: Tick, log_e: Array, sequ
         log_e,
         evidence.mix.estimate()[0],
         evidence.mix.radius(alpha),
-        evidence.smallest_visible(alpha),
+        np.where(evidence.is_sparse, np.inf, evidence.smallest_visible(alpha)),
         evidence.is_cut(),
     )
     stopped = decision.action in ("halt", "revert") and decision.cause in ("evidence", "objective")

@@ -27,17 +27,21 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     return make_command(capsys, monkeypatch)
 
 
-@pytest.fixture
-def written(tmp_path: Path) -> Written:
-    """Return what writes a recording, and its path."""
+def make_written(folder: Path) -> Written:
+    """Return what writes a recording, and returns its path."""
     count = 0
 
     def write(small: Small, policy: str = POLICY, rollout: str = ROLLOUT) -> Path:
         nonlocal count
         count += 1
-        return small.write(tmp_path / str(count), policy, rollout)
+        return small.write(folder / str(count), policy, rollout)
 
     return write
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Written:
+    return make_written(tmp_path)
 
 
 def checked(path: Path, stage: str | None = None) -> Check:
@@ -328,48 +332,3 @@ def test_every_field_of_a_check_is_explained() -> None:
 
 def test_every_kind_of_finding_is_explained() -> None:
     assert missing("docs/check.md", set(get_args(Kind))) == set()
-
-
-# ---------------------------------------------------------------- the first verdict
-
-
-def first(outcome: Outcome) -> dict[str, Any]:
-    return {entry["metric"]: entry for entry in outcome.verdicts[0]["data"]["abstained"]}
-
-
-def test_the_first_verdict_names_what_is_too_noisy_and_what_will_be_seen(written: Written) -> None:
-    path = written(noisy(spread=1.0))
-    outcome, check = replay_recording(path), checked(path)
-    assert outcome.verdicts[0]["data"]["cause"] == "baking"
-    assert first(outcome).keys() == {"cpu"}
-    assert first(outcome)["cpu"]["why"].startswith("too noisy: even without any effect more than the tolerated +20.0%")
-    assert "by the deadline (tick 48)" in first(outcome)["cpu"]["why"]
-    assert first(outcome)["cpu"]["minimum_detectable_effect"] == of(check, "cpu").smallest_visible
-
-
-def test_what_the_first_verdict_foresees_is_what_the_deadline_shows(written: Written) -> None:
-    outcome = replay_recording(written(noisy(spread=1.0, hosts=6)))
-    last = {entry["metric"]: entry for entry in outcome.verdicts[-1]["data"]["abstained"]}
-    assert outcome.final_action == "advance"
-    assert last.keys() >= first(outcome).keys() == {"cpu"}
-    foreseen, seen = (entries["cpu"]["minimum_detectable_effect"] for entries in (first(outcome), last))
-    assert foreseen == pytest.approx(seen, rel=1e-6)
-
-
-def test_the_first_verdict_of_a_quiet_stage_abstains_from_nothing(written: Written) -> None:
-    assert first(replay_recording(written(Small()))) == {}
-
-
-def test_every_verdict_says_that_the_control_was_never_comparable(written: Written) -> None:
-    small = Small(pre=200)
-    small.gauges["cpu"][small.since(-40, cohort="canary", colo="fra02")] *= 3
-    outcome = replay_recording(written(small))
-    for verdict in outcome.verdicts:
-        (why,) = [entry["why"] for entry in verdict["data"]["abstained"] if entry["metric"] == "cpu"]
-        assert "not comparable: the last 48 ticks before the start" in why
-        assert "a breach in fra02" in why
-
-
-def test_without_a_deadline_it_is_twice_the_bake_time(written: Written) -> None:
-    outcome = replay_recording(written(noisy(spread=1.0), rollout=ROLLOUT.replace(", deadline: 8m", "")))
-    assert "by twice the bake time (tick 60)" in first(outcome)["cpu"]["why"]
