@@ -58,7 +58,7 @@ def replay(
 @app.command()
 def check(
     policy: Annotated[Path, typer.Argument(help="The policy.yaml that is to judge the rollout.")],
-    recording: Annotated[Path, typer.Argument(help="Folder with metrics.parquet of before the start, rollout.yaml.")],
+    recording: Annotated[Path, typer.Argument(help="Folder with rollout.yaml and metrics.parquet.")],
     stage: Annotated[str | None, typer.Option(help="Name of the stage; by default the first one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
