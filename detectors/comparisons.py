@@ -148,6 +148,6 @@ def _shares(table: NDArray[np.intp]) -> Array:
     weights = np.array([_SHARES[FLEET], _SHARES[REGION], _SHARES[COLO]]) * (counts > 0)
     # One colo is the fleet: testing it twice would only split the evidence.
     weights[counts[:, COLO] == 1, REGION:] = 0
-    weights /= weights.sum(axis=1, keepdims=True)
+    weights /= np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)  # no tests, no share
     share: Array = weights[strand, level] / np.maximum(counts[strand, level], 1)
     return share

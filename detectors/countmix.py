@@ -19,6 +19,9 @@ _NORMAL_999: Final = 3.09
 _TICK_MAX: Final = 4.0
 """Most evidence that one tick may bring, as a logarithm: less than any threshold, so that no tick decides alone."""
 
+_TRIED: Final = np.geomspace(1.0, 1e6, 284)
+"""Multiples of what is tolerated that are tried when looking for the smallest visible one, in steps of 5 %."""
+
 
 def rate_bound(bad: Array, total: Array) -> Array:
     """Bound a rate of bad events from above by all that was seen: about the 99.9 % bound of a Poisson count.
@@ -101,3 +104,51 @@ def _log_mean(values: Array) -> Array:
     top = values.max(axis=1, keepdims=True)
     mean: Array = top[:, 0] + np.log(np.exp(values - top).mean(axis=1))
     return np.minimum(mean, 690.0)
+
+
+def log_e_within_after(ticks: Array, bad: Array, allowed: Array) -> Array:
+    """Return the mirrored logarithm [comparison] after ticks that are all alike.
+
+    Parameters
+    ----------
+    ticks
+        [comparison] How many.
+    bad, allowed
+        [comparison] Bad events on the canary in each, and as many as would be tolerated.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> log_e_within_after(np.array([10.0, 100.0]), np.zeros(2), np.full(2, 0.1)).round(1).tolist()
+    [0.8, 9.0]
+    """
+    inverse = 1 / MULTIPLES
+    return _log_mean(ticks[:, None] * (bad[:, None] * np.log(inverse) + allowed[:, None] * (1 - inverse)))
+
+
+def smallest_visible(ticks: Array, allowed: Array, needed: Array) -> Array:
+    """Return the fewest bad events a tick [comparison] that are called after ticks that are all alike.
+
+    Only the evidence that starts at once is counted on. It is infinite where no number of events suffices.
+
+    Parameters
+    ----------
+    ticks, allowed
+        See `log_e_within_after`; positive.
+    needed
+        [comparison] Logarithm of the e-value that is needed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> smallest_visible(np.array([2.0, 100.0]), np.full(2, 0.1), np.full(2, np.log(100))).round(2).tolist()
+    [1.78, 0.25]
+    """
+    smallest = np.full(len(ticks), np.inf)
+    for multiple in _TRIED[::-1]:
+        bad = multiple * allowed
+        power = np.minimum(1.0, EVENTS_MAX / np.maximum(bad, EVENTS_MAX))[:, None]
+        step = bad[:, None] * np.log(MULTIPLES) - allowed[:, None] * (MULTIPLES - 1)
+        log_e = np.log(0.5) + _log_mean(ticks[:, None] * np.minimum(power * step, _TICK_MAX))
+        smallest = np.where(log_e >= needed, bad, smallest)
+    return smallest

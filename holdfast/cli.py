@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import msgspec
 import typer
+from rich.console import Console
 
 from holdfast.demo import SEED, SPEED, run
 from holdfast.errors import BadInput
@@ -55,6 +56,24 @@ def replay(
                 sys.stderr.write(f"{recording}: contradicts truth.yaml: {contradiction}\n")
     if contradicted:
         raise typer.Exit(CONTRADICTED)
+
+
+@app.command()
+def check(
+    policy: Annotated[Path, typer.Argument(help="The policy.yaml that is to judge the rollout.")],
+    recording: Annotated[Path, typer.Argument(help="Folder with rollout.yaml and metrics.parquet.")],
+    stage: Annotated[str | None, typer.Option(help="Name of the stage; by default the first one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Tell before a rollout what a policy will see of it, and how soon."""
+    from holdfast.check_view import show
+    from holdfast.checking import check_recording
+
+    checked = check_recording(policy, recording, stage)
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(checked).decode() + "\n")
+    else:
+        show(Console(), checked)
 
 
 @app.command()

@@ -83,13 +83,11 @@ def replay_recording(
     BadInput
         If the recording or a document cannot be judged.
     """
-    if not path.is_dir():
-        msg = f"{path}: no such folder; a recording is a folder with metrics.parquet, rollout.yaml and policy.yaml"
-        raise BadInput(msg)
-    rollouts, policy, truth = _documents(path, policy_path, check)
-    place = _chosen(path, rollouts, rollout, check)
+    require_folder(path)
+    rollouts, policy, truth = load_documents(path, policy_path, check)
+    place = chosen(path, rollouts, rollout, check)
     judged = rollouts[place]
-    setting = _setting(place, rollouts, policy_path or path / "policy.yaml", policy)
+    setting = setting_of(place, rollouts, policy_path or path / "policy.yaml", policy)
     if store is None:
         result = replay(path / "metrics.parquet", setting, observer=observer, rows=rows)
     else:
@@ -120,7 +118,16 @@ def in_words(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def _documents(path: Path, policy_path: Path | None, check: bool) -> tuple[dict[Path, Rollout], Policy, Truth | None]:
+def require_folder(path: Path) -> None:
+    """Refuse a recording that is no folder."""
+    if not path.is_dir():
+        msg = f"{path}: no such folder; a recording is a folder with metrics.parquet, rollout.yaml and policy.yaml"
+        raise BadInput(msg)
+
+
+def load_documents(
+    path: Path, policy_path: Path | None, check: bool
+) -> tuple[dict[Path, Rollout], Policy, Truth | None]:
     """Load the documents, and report the errors of all of them at once."""
     problems: list[str] = []
 
@@ -146,7 +153,7 @@ def _documents(path: Path, policy_path: Path | None, check: bool) -> tuple[dict[
     return rollouts, policy, truth
 
 
-def _chosen(path: Path, rollouts: dict[Path, Rollout], name: str | None, check: bool) -> Path:
+def chosen(path: Path, rollouts: dict[Path, Rollout], name: str | None, check: bool) -> Path:
     """Return the file of the rollout that is to be judged."""
     first = path / "rollout.yaml"
     if name is None:
@@ -164,7 +171,8 @@ def _chosen(path: Path, rollouts: dict[Path, Rollout], name: str | None, check: 
     raise BadInput(msg)
 
 
-def _setting(place: Path, rollouts: dict[Path, Rollout], policy_place: Path, policy: Policy) -> Setting:
+def setting_of(place: Path, rollouts: dict[Path, Rollout], policy_place: Path, policy: Policy) -> Setting:
+    """Resolve a rollout, beside others, and its policy to ticks; the places are the names of their files."""
     tick_ms = duration_ms(policy.tick)
     rollout = rollouts[place]
     return Setting(

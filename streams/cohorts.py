@@ -47,6 +47,10 @@ class CohortTicks:
         """Number of ticks."""
         return int(self.values.shape[2])
 
+    def between(self, start: int, stop: int) -> "CohortTicks":
+        """Return the ticks from `start` on and before `stop`, all of which must be there."""
+        return CohortTicks(start, self.keys, self.values[:, :, start - self.first : stop - self.first])
+
 
 def merge(parts: Sequence[CohortTicks]) -> CohortTicks:
     """Add sums over disjoint units, as partitions or files hold them, whatever the order of the parts.

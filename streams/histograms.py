@@ -126,6 +126,8 @@ class Histograms:
             [np.array([side[edge][when] for edge in edges]) for side in (canary, control)]  # [edge, (beyond, all)]
             for when in (0, 1)
         )
+        if not now[1].any():  # before the first live events, what there is to be said is about the past
+            now = then
         beyond = np.stack([side[:, 0] for side in then])
         of = np.stack([side[:, 1] for side in then])
         known = (beyond > 0).all(axis=0) & (of > 0).all(axis=0)

@@ -54,7 +54,8 @@ class Journal:
             "lower": effect - radius,
             "upper": effect + radius,
             "log_e": log_e,
-            "mde": evidence.smallest_visible(self._plan.policy.alpha),
+            # What is judged by counting has no effect that it could be told for.
+            "mde": np.where(evidence.is_sparse, np.nan, evidence.smallest_visible(self._plan.policy.alpha)),
             "information": evidence.portfolio.mix.information.copy(),
         }
         self._ticks.append(number)

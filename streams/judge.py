@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from detectors.verdict import Verdict
 from streams.cohorts import CohortTicks, RowKey
+from streams.history import History
 from streams.journal import Journal
 from streams.narrate import narrate
 from streams.plan import Plan
+from streams.prospect import Prospect
 from streams.running import Running
 
 Array = NDArray[np.float64]
@@ -39,9 +41,10 @@ class Judge:
     def __init__(self, plan: Plan, journal: Journal | None = None) -> None:
         self.plan = plan
         self._journal = journal
-        self._history: list[CohortTicks] = []
+        self._history = History(plan.policy.pre_period.ticks_max)
         self._keys: tuple[RowKey, ...] = ()
         self._running: Running | None = None
+        self._prospect: Prospect | None = None
         self._next_stage = 0
         self._said: tuple[object, ...] = ()
         self._sequence = 0
@@ -57,7 +60,7 @@ class Judge:
             start = self._start_of_next()
             end = stop if start is None or start >= stop else max(start, at)
             if end > at:
-                part = _slice(ticks, at, end)
+                part = ticks.between(at, end)
                 if self._running is not None:
                     yield from self._live(part)
                 self._remember(part)
@@ -76,22 +79,15 @@ class Judge:
     def _remember(self, part: CohortTicks) -> None:
         """Keep the past that a later stage will need, no longer than the policy says."""
         if self._start_of_next() is None:
-            self._history = []
+            self._history.clear()
             return
-        self._history.append(part)
-        excess = sum(kept.ticks for kept in self._history) - self.plan.policy.pre_period.ticks_max
-        while excess >= self._history[0].ticks:
-            excess -= self._history.pop(0).ticks
+        self._history.add(part)
 
     def _begin(self) -> None:
         """Start the next stage on what is remembered."""
-        longest = self.plan.policy.pre_period.ticks_max
-        past = (
-            np.concatenate([kept.values for kept in self._history], axis=2)[:, :, -longest:]
-            if self._history
-            else np.zeros((3, len(self._keys), 1))
-        )
+        past = self._history.values(len(self._keys))
         self._running = Running(self.plan, self._next_stage, self._keys, past)
+        self._prospect = Prospect(self._running, self._keys, past)
         self._next_stage += 1
         if self._journal:
             self._journal.begin(self._running.stage.name, self._running.pairing)
@@ -113,7 +109,8 @@ class Judge:
             if self._is_news(running, age):
                 running.histograms.add(part.values[:, :, counted : column + 1])
                 counted = max(counted, column + 1)
-                verdict = narrate(running, tick, log_e, self._sequence)
+                assert self._prospect is not None
+                verdict = narrate(running, self._prospect, tick, log_e, self._sequence)
             yield Judged(number, dict(zip(self.metrics, tick.log_e.tolist(), strict=True)), verdict)
         running.histograms.add(part.values[:, :, counted:])
         if self._journal:
@@ -134,11 +131,6 @@ class Judge:
         self._said = said
         self._sequence += 1
         return True
-
-
-def _slice(ticks: CohortTicks, start: int, stop: int) -> CohortTicks:
-    cut = slice(start - ticks.first, stop - ticks.first)
-    return CohortTicks(start, ticks.keys, ticks.values[:, :, cut])
 
 
 def _aligned(ticks: CohortTicks, keys: tuple[RowKey, ...]) -> CohortTicks:

@@ -11,7 +11,8 @@ from detectors.comparisons import COLO, FLEET, Strand
 from detectors.decision import ADVANCE_ALPHA, COVERAGE_MIN, Tick
 from detectors.evidence import Evidence
 from detectors.verdict import Abstained, Reason, Samples, Scope, Verdict
-from streams.quantiles import Change, quantile_change, unit_of, visible_change
+from streams.prospect import Prospect, as_fraction
+from streams.quantiles import Change, quantile_change, unit_of
 from streams.running import Running
 
 Array = NDArray[np.float64]
@@ -31,10 +32,10 @@ class _View:
     """A stage at the end of a tick, with the arrays that sentences are made of [test]."""
 
     running: Running
+    prospect: Prospect
     log_e: Array
     effect: Array
     radius: Array
-    tolerance: tuple[Array, Array]
     visible: Array
     cut: NDArray[np.bool_]
     age: int
@@ -47,13 +48,13 @@ class _View:
         return self.running.confounders(metric, self.age)
 
 
-def narrate(running: Running, tick: Tick, log_e: Array, sequence: int) -> Verdict:
+def narrate(running: Running, prospect: Prospect, tick: Tick, log_e: Array, sequence: int) -> Verdict:
     """Put a decision into words.
 
     Parameters
     ----------
-    running, tick
-        The stage, and what was decided on.
+    running, prospect, tick
+        The stage, what was to be expected of it, and what was decided on.
     log_e
         [test] Logarithms of the e-values.
     sequence
@@ -64,11 +65,11 @@ def narrate(running: Running, tick: Tick, log_e: Array, sequence: int) -> Verdic
     alpha = plan.policy.alpha
     view = _View(
         running,
+        prospect,
         log_e,
         evidence.portfolio.estimate()[0],
         evidence.portfolio.radius(alpha),
-        evidence.tolerance(),
-        evidence.smallest_visible(alpha),
+        np.where(evidence.is_sparse, np.inf, evidence.smallest_visible(alpha)),
         evidence.is_cut(),
         tick.age,
     )
@@ -127,17 +128,17 @@ def _against(view: _View, metric: int, colos: list[str]) -> list[Reason]:
     named = list(best.values())[:COLOS_NAMED]
     if not named or view.log_e[chosen[0]] > 0:
         named = [*chosen, *named]
-    return [_reason(view, test, f"Tolerated is {_allowed(view, test)}") for test in named]
+    return [_reason(view, test, f"Tolerated is {tolerated(view.running, test)}") for test in named]
 
 
 def _cleared(view: _View, test: int, tick: Tick) -> str:
     """Say what was excluded when the stage advanced."""
     metric, threshold = _metric_of(view, test), -math.log(ADVANCE_ALPHA)
-    allowed = _allowed(view, test)
+    allowed = tolerated(view.running, test)
     if tick.log_e_within[metric] >= threshold:
         return f"More than the tolerated {allowed} is excluded"
     if tick.log_e_doubling[metric] >= threshold:
-        doubling = "Twice as many events beyond it are" if _strand_of(view, test).quantile else "A doubling is"
+        doubling = "Twice as many events beyond it are" if _strand_of(view.running, test).quantile else "A doubling is"
         return f"{doubling} excluded; more than the tolerated {allowed} could not be"
     return f"More than the tolerated {allowed} is not excluded; the policy asks for exposure alone"
 
@@ -149,11 +150,11 @@ def _objective(view: _View, test: int) -> str:
 
 
 def _metric_of(view: _View, test: int) -> int:
-    return _strand_of(view, test).metric
+    return _strand_of(view.running, test).metric
 
 
-def _strand_of(view: _View, test: int) -> Strand:
-    pairing = view.running.pairing
+def _strand_of(running: Running, test: int) -> Strand:
+    pairing = running.pairing
     return pairing.strands[int(pairing.tests.strand[test])]
 
 
@@ -162,7 +163,7 @@ def _reason(view: _View, test: int, conclusion: str) -> Reason:
     evidence, pairing = view.evidence, view.running.pairing
     tests = pairing.tests
     is_counted = bool(evidence.is_sparse[test])
-    change = _quantile_change(view, test) if _strand_of(view, test).quantile else _level_change(view, test)
+    change = _quantile_change(view, test) if _strand_of(view.running, test).quantile else _level_change(view, test)
     colo = place = pairing.colos[tests.place[test]] if tests.level[test] == COLO else None
     live = evidence.live
     if place is not None and pairing.stratum[test]:
@@ -197,7 +198,7 @@ def _inseparable(view: _View, names: list[str]) -> str:
 def _level_change(view: _View, test: int) -> Change:
     """Return the change of a ratio, gauge or rate."""
     evidence = view.evidence
-    is_ratio, is_log = _strand_of(view, test).is_ratio, bool(evidence.test_is_log[test])
+    is_ratio, is_log = _strand_of(view.running, test).is_ratio, bool(evidence.test_is_log[test])
     effect, radius = float(view.effect[test]), float(view.radius[test])
     canary = _level(evidence.live.canary, evidence.live.canary_of, test)
     control = _level(evidence.live.control, evidence.live.control_of, test)
@@ -211,7 +212,7 @@ def _level_change(view: _View, test: int) -> Change:
 
 def _quantile_change(view: _View, test: int) -> Change:
     """Return the change of the quantile that the test's edge stands for."""
-    strand, running = _strand_of(view, test), view.running
+    strand, running = _strand_of(view.running, test), view.running
     tails = running.histograms.of(test)
     name = running.plan.policy.metrics[strand.metric].histogram or ""
     effect, radius, is_cut = float(view.effect[test]), float(view.radius[test]), bool(view.cut[test])
@@ -220,7 +221,7 @@ def _quantile_change(view: _View, test: int) -> Change:
 
 def _sentence(view: _View, test: int, place: str | None, change: Change) -> str:
     canary, predicted, control = change.levels
-    quantile = _strand_of(view, test).quantile
+    quantile = _strand_of(view.running, test).quantile
     name = f"p{100 * quantile:g} " if quantile else ""
     low, high = (_as_change(end) for end in change.interval)
     sure = f"between {low} and {high} at every look" if math.isfinite(view.radius[test]) else "with no bound yet"
@@ -262,7 +263,7 @@ def _counted_sentence(view: _View, test: int, place: str | None) -> str:
 
 
 def _subject(view: _View, test: int) -> str:
-    plan, strand = view.running.plan, _strand_of(view, test)
+    plan, strand = view.running.plan, _strand_of(view.running, test)
     name = plan.metrics[strand.metric]
     if strand.metric == len(plan.policy.metrics):
         return f"{name} ({plan.policy.unit}s that do not report)"
@@ -276,7 +277,7 @@ def _where(place: str | None) -> str:
 def _amount(view: _View, test: int) -> str:
     """Say on how much data a reason stands."""
     evidence = view.evidence
-    strand = _strand_of(view, test)
+    strand = _strand_of(view.running, test)
     unit = "events" if strand.is_ratio else "values"
     if strand.metric == len(view.running.plan.policy.metrics):
         unit = "expected reports"
@@ -305,16 +306,23 @@ def _as_change(value: float | None) -> str:
     return f"{value:+.1%}" if abs(value) < 10 else f"x{1 + value:,.0f}"
 
 
-def _allowed(view: _View, test: int) -> str:
-    up, down = (float(side[test]) for side in view.tolerance)
-    strand = _strand_of(view, test)
-    is_log = bool(view.evidence.test_is_log[test])
+def tolerated(running: Running, test: int) -> str:
+    """Write what is tolerated of a test by now."""
+    up, down = (float(side[test]) for side in running.evidence.tolerance())
+    strand = _strand_of(running, test)
     if strand.quantile:  # the policy's own words are about time, and what the test holds is about events
-        allowed = view.running.plan.policy.metrics[strand.metric].tolerate
-        fraction = max(allowed.relative, allowed.absolute / strand.edge)
-        up, down, is_log = fraction, fraction, False
+        allowed = running.plan.policy.metrics[strand.metric].tolerate
+        up = math.log1p(max(allowed.relative, allowed.absolute / strand.edge))
+        down = up
     if not math.isfinite(up):
-        return f"{float(view.evidence.absolute[test]):g} in absolute terms"
+        return f"{float(running.evidence.absolute[test]):g} in absolute terms"
+    return worse(running, test, up, down)
+
+
+def worse(running: Running, test: int, up: float, down: float) -> str:
+    """Write effects of these sizes, in the directions that are worse."""
+    is_log = bool(running.evidence.test_is_log[test])
+    strand = _strand_of(running, test)
     if strand.up and strand.down:
         return f"{_change(-down, is_log)} to {_change(up, is_log)}"
     return _change(up, is_log) if strand.up else _change(-down, is_log)
@@ -333,24 +341,17 @@ def _abstained(view: _View, tick: Tick, *, is_open: bool) -> list[Abstained]:
     for metric, name in enumerate(running.plan.metrics):
         tests = _tests_of(view, metric, FLEET)
         why = _without_past(view, metric)
+        visible = float(as_fraction(running, tests, view.visible[tests]).min(initial=math.inf))
         if why is None and is_open:
             why = _why_not(running, tick, metric, bool(len(tests)), -math.log(ADVANCE_ALPHA))
-        why = "; ".join(part for part in (why, *_beside(view, metric), _set_aside(running, metric)) if part)
-        if not why:
-            continue
-        visible = min((v for v in (_visible(view, int(t)) for t in tests) if v is not None), default=None)
-        result.append(Abstained(metric=name, colo=None, minimum_detectable_effect=visible, why=why))
+            if why is None and tick.age < running.stage.bake and view.prospect.is_noisy[metric]:
+                why, visible = _too_noisy(view, metric, tests)
+        parts = (why, _not_comparable(view, metric), *_beside(view, metric), _set_aside(running, metric))
+        why = "; ".join(part for part in parts if part)
+        if why:
+            known = visible if math.isfinite(visible) else None
+            result.append(Abstained(metric=name, colo=None, minimum_detectable_effect=known, why=why))
     return result
-
-
-def _visible(view: _View, test: int) -> float | None:
-    """Return the smallest degradation that would have been called by now, of a histogram that of the quantile."""
-    strand, visible = _strand_of(view, test), float(view.visible[test])
-    if not strand.quantile:
-        return _shown(visible, bool(view.evidence.test_is_log[test]))
-    if not view.running.named[view.running.pairing.tests.strand[test]] or not math.isfinite(visible):
-        return None
-    return visible_change(view.running.histograms.of(test), strand.quantile, visible)
 
 
 def _set_aside(running: Running, metric: int) -> str | None:
@@ -372,6 +373,37 @@ def _beside(view: _View, metric: int) -> list[str]:
         colos = _listed(sorted(unpaired))
         said.append(f"no control in {colos} differs in this rollout alone ({_listed(blocking)}): not judged there")
     return said
+
+
+def _too_noisy(view: _View, metric: int, tests: NDArray[np.intp]) -> tuple[str, float]:
+    """Say that a tolerance will not be excluded in time, and how large a degradation will be called by then."""
+    prospect, running = view.prospect, view.running
+    when = "the deadline" if running.stage.deadline else "twice the bake time"
+    by = f"by {when} (tick {prospect.horizon:,})"
+    visible = prospect.visible(prospect.horizon, metric).get("", math.inf)
+    if prospect.is_counted(metric):
+        called = f"; from {_number(visible, True)} bad events on it is called by then" if visible <= 1 else ""
+        return f"judged by counting, and too few events to exclude more than is tolerated {by}{called}", math.inf
+    effect, test = float(prospect.excludable[metric]), int(tests[running.named[running.pairing.tests.strand[tests]]][0])
+    if math.isfinite(effect) and _strand_of(running, test).quantile:
+        effect = float(np.log1p(as_fraction(running, np.array([test]), np.array([effect]))[0]))
+    excluded = f"; more than {worse(running, test, effect, effect)} would be" if math.isfinite(effect) else ""
+    return (
+        f"too noisy: even without any effect more than the tolerated {tolerated(running, test)} "
+        f"will not be excluded {by}{excluded}"
+    ), visible
+
+
+def _not_comparable(view: _View, metric: int) -> str | None:
+    """Say where the past alone, judged as if it were live, would have been called a breach."""
+    placebo = view.prospect.placebo
+    if placebo is None or metric not in placebo.metrics:
+        return None
+    colos = _listed([view.running.pairing.colos[place] for place in placebo.colos])
+    return (
+        f"not comparable: the last {placebo.ticks} ticks before the start, judged by the {placebo.ticks_before} before "
+        f"them, would have been a breach in {colos}, though nothing had changed"
+    )
 
 
 def _no_data(running: Running, metric: int) -> str:

@@ -39,7 +39,7 @@ EVIDENCE: Final = pa.schema(
         ("lower", pa.float64()),  # anytime-valid interval of the effect
         ("upper", pa.float64()),
         ("log_e", pa.float64()),  # natural logarithm of the e-value against the tolerated degradation
-        ("mde", pa.float64()),  # smallest degradation that could be seen by now
+        ("mde", pa.float64()),  # smallest degradation that could be seen by now; NaN where bad events are counted
         ("information", pa.float64()),  # in units of one average tick of the pre-period
     ]
 )

@@ -1,7 +1,7 @@
 """Replay: a recording through the same aggregate and judge that guard production."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -11,6 +11,7 @@ from detectors.errors import BadInput
 from detectors.policy import Policy
 from detectors.verdict import Verdict
 from streams.aggregate import Aggregate
+from streams.cohorts import CohortTicks
 from streams.journal import Journal
 from streams.judge import Judge
 from streams.layout import build
@@ -110,17 +111,14 @@ def replay(
     """
     file = MetricsFile(metrics)
     found = scan(file, setting.policy.lateness_ticks * setting.tick_ms)
-    aggregate, plan = _prepare(setting, found, str(metrics))
+    _check_times(setting, found)
+    aggregate, plan = prepare(setting, found, str(metrics))
     journal = Journal(sink, plan) if sink else None
     judge = Judge(plan, journal)
     result = Result()
     first_live = next(stage.started for stage in setting.stages if stage.started is not None)
     total = -(-found.last_ms // setting.tick_ms) - first_live + 1
-    blocks = chain(
-        chain.from_iterable(aggregate.push(*samples) for samples in in_steps(file, found.catalogue, rows, found.kept)),
-        aggregate.finish(),
-    )
-    for judged in chain.from_iterable(judge.push(block) for block in blocks):
+    for judged in chain.from_iterable(judge.push(block) for block in blocks(file, found, aggregate, rows)):
         result.ticks += 1
         time_ms = judged.tick * setting.tick_ms
         if judged.verdict is not None:
@@ -137,9 +135,21 @@ def replay(
     return result
 
 
-def _prepare(setting: Setting, found: Scan, metrics: str) -> tuple[Aggregate, Plan]:
-    """Resolve who is canary and control, and lay the series out accordingly."""
-    _check_times(setting, found)
+def blocks(file: MetricsFile, found: Scan, aggregate: Aggregate, rows: int = ROWS_PER_READ) -> Iterator[CohortTicks]:
+    """Read a file for the second time, and yield its cohort ticks as they close."""
+    for samples in in_steps(file, found.catalogue, rows, found.kept):
+        yield from aggregate.push(*samples)
+    yield from aggregate.finish()
+
+
+def prepare(setting: Setting, found: Scan, metrics: str) -> tuple[Aggregate, Plan]:
+    """Resolve who is canary and control, and lay the series out accordingly.
+
+    Raises
+    ------
+    BadInput
+        If a selector matches nothing, a stage has no control, or a metric of the policy has no series.
+    """
     policy, tick_ms = setting.policy, setting.tick_ms
     units = find_units(found.catalogue, policy.unit, policy.region)
     rollouts = (Announced(setting.rollout, setting.stages, setting.place), *setting.others)

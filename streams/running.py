@@ -27,8 +27,8 @@ class Running:
         self.plan = plan
         self.stage = stage
         self.ticks_past = int((past[0] > 0).any(axis=0).sum())
-        assert stage.started is not None
-        first = stage.started - past.shape[2] if self.ticks_past else None
+        # A stage that is only looked at beforehand may not have a start yet.
+        first = stage.started - past.shape[2] if self.ticks_past and stage.started is not None else None
         others = others_of(plan.membership, plan.others, first)
         self.pairing: Pairing = pair(keys, past, policy, plan.membership, index, len(plan.stages), others)
         deviation = self.pairing.deviation(past)
@@ -83,9 +83,9 @@ class Running:
             np.logical_or.at(sick, self.metric, evidence.is_control_sick() & self.named)
         tick = Tick(
             age,
-            self._by_metric(strand_e, self.within_metric),
-            self._by_metric(within, self.within_named),
-            self._by_metric(doubling, self.within_named),
+            self.by_metric(strand_e, self.within_metric),
+            self.by_metric(within, self.within_named),
+            self.by_metric(doubling, self.within_named),
             self.covered / age,
             (self.silent <= gap) & ~self._missing_metrics(),
             sick,
@@ -151,7 +151,7 @@ class Running:
             leaning.update(np.flatnonzero(best > 0).tolist())
         self.hurt |= found or (set() if self.hurt else leaning or set(places))
 
-    def _by_metric(self, log_e: Array, share: Array) -> Array:
+    def by_metric(self, log_e: Array, share: Array) -> Array:
         """Average the e-values of a metric's edges by their shares: [strand] to [metric]."""
         result = np.full(len(self.decision.rules.weight), -np.inf)
         with np.errstate(divide="ignore"):

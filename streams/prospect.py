@@ -1,0 +1,230 @@
+"""Prospect: what is known of a stage before its first live tick, from its pre-period alone."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.comparisons import COLO, FLEET
+from detectors.decision import ADVANCE_ALPHA, COVERAGE_MIN
+from detectors.foresight import Foresight
+from streams.cohorts import RowKey
+from streams.plan import Plan
+from streams.quantiles import visible_change
+from streams.running import Running
+
+Array = NDArray[np.float64]
+
+DOUBLING: Final = float(np.log(2.0))
+
+TICKS_MAX: Final = 1_000_000
+"""What takes longer than so many live ticks is never shown."""
+
+_THRESHOLD: Final = -float(np.log(ADVANCE_ALPHA))
+
+_PLACEBO_PART: Final = 3
+"""At most one of so many ticks of the past is judged as if it were live: the rest must tell what is usual."""
+
+_PLACEBO_TICKS_MAX: Final = 360
+"""Most ticks that are judged so, since the first verdict waits for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placebo:
+    """The last ticks of a pre-period, judged by those before them as if the change had come in between.
+
+    Attributes
+    ----------
+    ticks, ticks_before
+        How many were judged, and how many there were to learn from.
+    metrics, colos
+        What would have been blamed, by position; nothing if the cohorts are comparable.
+    """
+
+    ticks: int
+    ticks_before: int
+    metrics: frozenset[int]
+    colos: tuple[int, ...]
+
+
+class Prospect:
+    """What a stage can be expected to show, and whether its past shows that canary and control are comparable.
+
+    Parameters
+    ----------
+    running
+        The stage, before its first live tick.
+    keys, past
+        [row], [3, row, tick] The pre-period that it was begun on.
+
+    Attributes
+    ----------
+    horizon
+        Live ticks by which the tolerances must be excluded: the deadline, else twice the bake time.
+    placebo
+        None if the past is too short to be split.
+    """
+
+    def __init__(self, running: Running, keys: Sequence[RowKey], past: Array) -> None:
+        self._running = running
+        self._expected: dict[tuple[int, float], Array] = {}
+        self._seen: dict[int, tuple[Array, Array]] = {}
+        stage = running.stage
+        self.horizon = stage.deadline or 2 * stage.bake
+        sides = running.pairing.sides(past)
+        self.foresight = Foresight(running.evidence, sides, stage.settle, running.reporting)
+        self.placebo = _placebo(running.plan, running.plan.stages.index(stage), keys, past, self.horizon)
+
+    @cached_property
+    def pace(self) -> Array:
+        """Share of ticks [metric] in which there was data on both sides, since there was any; 0 if there never was."""
+        tests = self._running.pairing.tests
+        pace = np.zeros(len(self._running.plan.metrics))
+        fleet = tests.fleet()
+        np.maximum.at(pace, self._running.metric[tests.strand[fleet]], self.foresight.pace[fleet])
+        return pace
+
+    @cached_property
+    def is_noisy(self) -> NDArray[np.bool_]:
+        """Whether the tolerance of a metric [metric] will not be excluded by the horizon, though nothing happens."""
+        return (self.pace > 0) & (self._within(self.horizon, 0.0) < _THRESHOLD)
+
+    @cached_property
+    def excludable(self) -> Array:
+        """Smallest effect [metric] that will be excluded by the horizon if nothing happens; infinite if none is.
+
+        It is about noisy metrics; of the others it is the tolerance, and 0 here.
+        """
+        strands = self.foresight.excludable(self.horizon, _THRESHOLD)
+        result = np.zeros(len(self._running.plan.metrics))
+        np.maximum.at(result, self._running.metric, strands)
+        return np.where(self.is_noisy, result, 0.0)
+
+    def _within(self, ticks: int, least: float) -> Array:
+        asked = ticks, least
+        if asked not in self._expected:
+            self._expected[asked] = self._running.by_metric(
+                self.foresight.within(ticks, least), self._running.within_named
+            )
+        return self._expected[asked]
+
+    def ticks_until(self, metric: int, least: float = 0.0) -> int | None:
+        """Return after how many live ticks the tolerance, or the effect `least` if larger, will be excluded."""
+        ticks = range(1, TICKS_MAX + 1)
+        index = bisect_left(ticks, True, key=lambda count: bool(self._within(count, least)[metric] >= _THRESHOLD))
+        return ticks[index] if index < len(ticks) else None
+
+    def ticks_needed(self, metric: int) -> int | None:
+        """Return at which live tick a metric will let the stage advance, by the rules of `detectors.decision`."""
+        rules = self._running.decision.rules
+        if self.pace[metric] < COVERAGE_MIN:
+            return None
+        if rules.advance == "exposure":
+            return rules.bake
+        found = self.ticks_until(metric)
+        if rules.advance == "evidence" and not rules.required[metric] and (found or TICKS_MAX) > self.horizon:
+            is_reporting = metric == len(rules.required) - 1
+            doubling = 1 if is_reporting else self.ticks_until(metric, DOUBLING)
+            if doubling is not None:
+                later = max(self.horizon, doubling)
+                found = later if found is None else min(found, later)
+        return None if found is None else max(rules.bake, found)
+
+    def visible(self, ticks: int, metric: int, level: int = FLEET) -> dict[str, float]:
+        """Return the smallest degradation of a metric that is called after so many live ticks, place by place.
+
+        It is a fraction of what is usual, or of the metric's scale; where a metric is judged by counting, the share
+        of bad events. Of a histogram's edges the one that sees most counts. The fleet bears the name "".
+        """
+        running = self._running
+        tests = running.pairing.tests
+        own = np.flatnonzero((running.metric[tests.strand] == metric) & (tests.level == level) & (tests.share > 0))
+        effects, rates = self._visible(ticks)
+        values = rates[own]
+        if not self.is_counted(metric):
+            scores = as_fraction(running, own, effects[own])
+            base = self._usual_rate(metric)
+            counted = values / base - 1 if base > 0 else np.full(len(own), np.inf)
+            values = np.where(running.evidence.is_sparse[own], counted, scores)
+        names = running.pairing.colos if level == COLO else [""]
+        result: dict[str, float] = {}
+        for test, value in zip(own, values.tolist(), strict=True):
+            if self.foresight.pace[test] > 0:
+                name = names[tests.place[test]]
+                result[name] = min(value, result.get(name, np.inf))
+        return result
+
+    def _visible(self, ticks: int) -> tuple[Array, Array]:
+        """Return the smallest effects and shares of bad events [test] that are called after so many ticks."""
+        if ticks not in self._seen:
+            alpha = self._running.plan.policy.alpha
+            self._seen[ticks] = self.foresight.visible(alpha, ticks), self.foresight.visible_rate(alpha, ticks)
+        return self._seen[ticks]
+
+    def is_counted(self, metric: int) -> bool:
+        """Tell whether a metric is judged by counting over the fleet, as its past has almost no bad events."""
+        tests = self._running.pairing.tests
+        fleet = tests.fleet()
+        own = fleet[self._running.metric[tests.strand[fleet]] == metric]
+        return bool(len(own)) and bool(self._running.evidence.is_sparse[own].all())
+
+    def _usual_rate(self, metric: int) -> float:
+        """Return the control's share of bad events in the past, over the fleet."""
+        tests, past = self._running.pairing.tests, self._running.evidence.past
+        fleet = tests.fleet()
+        own = fleet[self._running.metric[tests.strand[fleet]] == metric]
+        bad, total = past.control[own].sum(), past.control_of[own].sum()
+        return float(bad / total) if total > 0 else 0.0
+
+
+def as_fraction(running: Running, tests: NDArray[np.intp], effect: Array) -> Array:
+    """Turn sizes of degradations [test], on the scale of the effects, into fractions: 0.1 is 10 % more, or less.
+
+    Of a histogram it is the change of the policy's quantile; infinite at the edges of other quantiles.
+    """
+    is_log = running.evidence.test_is_log[tests]
+    up = np.array([strand.up for strand in running.pairing.strands])[running.pairing.tests.strand[tests]]
+    with np.errstate(over="ignore"):
+        change = np.where(up, np.expm1(effect), -np.expm1(-effect))
+    result: Array = np.where(is_log & np.isfinite(effect), change, effect)
+    strand = running.pairing.tests.strand[tests]
+    quantile = np.array([strand.quantile for strand in running.pairing.strands])[strand]
+    for place in np.flatnonzero((quantile > 0) & np.isfinite(effect)).tolist():
+        moved = None
+        if running.named[strand[place]]:
+            tails = running.histograms.of(int(tests[place]))
+            moved = visible_change(tails, float(quantile[place]), float(effect[place]))
+        result[place] = np.inf if moved is None else moved
+    return result
+
+
+def _placebo(plan: Plan, index: int, keys: Sequence[RowKey], past: Array, horizon: int) -> Placebo | None:
+    """Judge the end of a stage's past [3, row, tick] as if it were live, by the rest of it: a placebo in time.
+
+    Nothing changed there, so a breach says that canary and control differ by themselves by more than the policy
+    tolerates. Of those that are comparable a share of at most alpha has one by chance.
+
+    References
+    ----------
+    A. Abadie, A. Diamond, J. Hainmueller, "Comparative politics and the synthetic control method", American Journal
+    of Political Science 2015.
+    """
+    length = past.shape[2]
+    ticks = min(horizon, length // _PLACEBO_PART, _PLACEBO_TICKS_MAX)
+    before = length - ticks
+    if not ticks or before < plan.policy.pre_period.ticks_min:
+        return None
+    # Objectives are about the canary alone, nothing restarts in the past, and nothing asks whether it may advance.
+    metrics = [msgspec.structs.replace(metric, objective=None) for metric in plan.policy.metrics]
+    stages = [replace(stage, settle=0, bake=TICKS_MAX, deadline=horizon) for stage in plan.stages]
+    tried = replace(plan, policy=msgspec.structs.replace(plan.policy, metrics=metrics), stages=stages)
+    trial = Running(tried, index, keys, past[:, :, :before])
+    sides = trial.pairing.sides(past[:, :, before:])
+    for column in range(ticks):
+        trial.step(sides.at(column), column + 1, plan.policy.gap_ticks_max)
+    return Placebo(ticks, before, frozenset(trial.decision.blamed), tuple(sorted(trial.hurt)))
