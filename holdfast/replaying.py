@@ -100,6 +100,12 @@ def replay_recording(
     return _outcome(path, rollout, policy, result, truth)
 
 
+def load_setting(path: Path) -> Setting:
+    """Load what a recording folder is judged by, without judging it."""
+    rollout, policy, _ = _documents(path, None, check=False)
+    return _setting(path / "rollout.yaml", rollout, path / "policy.yaml", policy)
+
+
 def in_words(outcome: Outcome) -> str:
     """Put an outcome into a few lines for a person."""
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in outcome.dropped.items())

@@ -109,7 +109,7 @@ def replay(
     """
     file = MetricsFile(metrics)
     found = scan(file, setting.policy.lateness_ticks * setting.tick_ms)
-    aggregate, plan = _prepare(setting, found, str(metrics))
+    aggregate, plan = prepare(setting, found, str(metrics))
     journal = Journal(sink, plan) if sink else None
     judge = Judge(plan, journal)
     result = Result()
@@ -136,7 +136,7 @@ def replay(
     return result
 
 
-def _prepare(setting: Setting, found: Scan, metrics: str) -> tuple[Aggregate, Plan]:
+def prepare(setting: Setting, found: Scan, metrics: str) -> tuple[Aggregate, Plan]:
     """Resolve who is canary and control, and lay the series out accordingly."""
     _check_times(setting, found)
     policy, tick_ms = setting.policy, setting.tick_ms
