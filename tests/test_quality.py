@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.quality import report
+from benchmarks.quality.__main__ import main, parse
 from benchmarks.quality.outcome import Cell, Outcome, gather
 from benchmarks.quality.rivals import RIVALS, Cohorts, judge, relative
 from benchmarks.quality.simulated import BAKE, DEADLINE, Goal, fleet, holdfast, scenarios
@@ -180,15 +181,12 @@ def test_too_few_harmless_rollouts_leave_the_goal_open(stopped: int, rollouts: i
 # ---------------------------------------------------------------- the command
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchmarks.quality", *arguments]
-    return subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=240)
-
-
 def test_the_quick_measurement_fills_a_page_and_draws_a_picture(tmp_path: Path) -> None:
     page, picture = tmp_path / "page.md", tmp_path / "picture.svg"
     page.write_text("before\n<!-- simulated: begin -->\nstale\n<!-- simulated: end -->\nafter\n", encoding="utf-8")
-    done = run("--quick", "--json", "--page", str(page), "--picture", str(picture))
+    options = ["--quick", "--json", "--page", str(page), "--picture", str(picture)]
+    command = [sys.executable, "-m", "benchmarks.quality", *options]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""  # the bar is for terminals
     rows = json.loads(done.stdout)["rows"]
@@ -201,11 +199,23 @@ def test_the_quick_measurement_fills_a_page_and_draws_a_picture(tmp_path: Path) 
     assert "errors x2 in 2 of 20 colos" in picture.read_text(encoding="utf-8")
 
 
-def test_bad_input_is_one_line_that_names_the_place(tmp_path: Path) -> None:
-    done = run("--recordings", str(tmp_path))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines()[0].startswith(f"{tmp_path}: no recording")
-    assert len(done.stderr.splitlines()) == 1
+def test_bad_input_is_one_line_that_names_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["quality", "--recordings", str(tmp_path)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    printed = capsys.readouterr()
+    assert (stopped.value.code, printed.out) == (2, "")
+    assert printed.err.startswith(f"{tmp_path}: no recording")
+    assert len(printed.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("wrong", [["--harmless", "0"], ["--seed", "-1"], ["--picture", "x.pdf"], ["--fleet", "many"]])
+def test_an_option_that_cannot_be_is_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(wrong)
+    assert wrong[0] in capsys.readouterr().err
 
 
 def test_a_page_without_markers_is_left_as_it_is(tmp_path: Path) -> None:

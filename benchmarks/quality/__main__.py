@@ -29,7 +29,7 @@ from detectors.errors import BadInput
 T = TypeVar("T")
 R = TypeVar("R")
 
-QUICK = (20, 3)
+QUICK = (10, 2)
 SIMULATED_TOGETHER = 10
 BAD_INPUT = 2
 
