@@ -79,7 +79,7 @@ class Report:
         tables = []
         for row in self.rows:
             if not row.is_bad:
-                title = f"{_capital(row.kind)}, {_rollouts(row)}: the share that each method stopped on evidence."
+                title = f"Stopped on evidence by each method: {row.kind}, {_rollouts(row)}."
                 tables.append((title, *self._harmless(row)))
         bad = [row for row in self.rows if row.is_bad]
         if bad:
@@ -154,10 +154,6 @@ def _rollouts(*rows: Row) -> str:
 def _blocks(block: NDArray[np.intp]) -> str:
     count = int(block.max()) + 1
     return f"{count} block{'s' if count > 1 else ''}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def folded(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[tuple[list[str], list[list[str]]]]:
