@@ -15,7 +15,7 @@ export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-with-pip demo test test-all check style imports types format bench lock
+.PHONY: help venv venv-with-pip demo test test-all check style imports types format bench quality lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,11 @@ format: $(STAMP) ## put the code in form
 
 bench: $(STAMP) ## time and peak memory of the seeded workloads
 	$(BIN)/python -m benchmarks
+
+quality: $(STAMP) ## measure the figures of docs/quality.md anew (a quarter of an hour)
+	$(BIN)/python -m benchmarks.quality --harmless 1000 --bad 100 --by-phi --seed 31 \
+	    --page docs/quality.md --picture docs/images/quality.svg
+	$(BIN)/python -m benchmarks.quality --fleet 40 --seed 31 --page docs/quality.md
 
 # Not behind venv: a pyproject.toml that has run ahead of its lock is what this repairs.
 lock: ## pin the dependencies again after a change in pyproject.toml

@@ -56,8 +56,12 @@ def in_own_process(module: str, *arguments: str) -> dict[str, Any]:
 def machine(*packages: str) -> str:
     """Name the machine and the versions that figures hold for."""
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    return f"Python {platform.python_version()}, {versions}; {_processor()}, {cores} cores, {platform.system()}"
+    return f"Python {platform.python_version()}, {versions}; {_processor()}, {cores()} cores, {platform.system()}"
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _processor() -> str:

@@ -103,6 +103,12 @@ def replay_recording(
     return _outcome(path, judged, policy, result, truth)
 
 
+def load_setting(path: Path) -> Setting:
+    """Load what a recording folder is judged by, without judging it."""
+    rollouts, policy, _ = load_documents(path, None, check=False)
+    return setting_of(path / "rollout.yaml", rollouts, path / "policy.yaml", policy)
+
+
 def in_words(outcome: Outcome) -> str:
     """Put an outcome into a few lines for a person."""
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in outcome.dropped.items())
