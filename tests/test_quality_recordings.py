@@ -155,8 +155,8 @@ def test_the_others_see_the_harm_in_a_recording_from_its_onset_on(recordings: Pa
     assert started is not None
     seen = cohorts(path / "metrics.parquet", setting, started)
     assert seen.past == PAST_TICKS
-    assert seen.canary.shape == (6, PAST_TICKS + LIVE_TICKS)  # errors, cpu, memory, 2 edges, requests
-    assert seen.down.tolist() == [False] * 5 + [True]
+    assert seen.canary.shape == (7, PAST_TICKS + LIVE_TICKS)  # errors, cpu, memory, 3 edges, requests
+    assert seen.down.tolist() == [False] * 6 + [True]
     ratio = seen.canary[0] / seen.control[0]
     assert np.nanmean(ratio[seen.past : seen.past + 10]) < 2 < np.nanmean(ratio[seen.past + 10 :])
 
