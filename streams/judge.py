@@ -6,13 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.decision import Tick
 from detectors.verdict import Verdict
 from streams.cohorts import CohortTicks, RowKey
 from streams.journal import Journal
-from streams.narrate import narrate
+from streams.methods import Method, begin
 from streams.plan import Plan
-from streams.running import Running
 
 Array = NDArray[np.float64]
 
@@ -42,7 +40,7 @@ class Judge:
         self._journal = journal
         self._history: list[CohortTicks] = []
         self._keys: tuple[RowKey, ...] = ()
-        self._running: Running | None = None
+        self._running: Method | None = None
         self._next_stage = 0
         self._said: tuple[object, ...] = ()
         self._sequence = 0
@@ -70,7 +68,7 @@ class Judge:
     def _start_of_next(self) -> int | None:
         """Return when the next stage starts; after a stop there is no next one."""
         stages = self.plan.stages
-        if self._running is not None and self._running.decision.action in ("halt", "revert"):
+        if self._running is not None and self._running.begun.decision.action in ("halt", "revert"):
             return None
         return stages[self._next_stage].started if self._next_stage < len(stages) else None
 
@@ -92,36 +90,38 @@ class Judge:
             if self._history
             else np.zeros((3, len(self._keys), 1))
         )
-        self._running = Running(self.plan, self._next_stage, self._keys, past)
+        self._running = begin(self.plan, self._next_stage, self._keys, past)
         self._next_stage += 1
         if self._journal:
-            self._journal.begin(self._running.stage.name, self._running.pairing)
+            self._journal.begin(self._running.begun.stage.name, self._running.begun.pairing)
 
     def _live(self, part: CohortTicks) -> Iterator[Judged]:
-        running = self._running
-        assert running is not None
+        method = self._running
+        assert method is not None
+        running = method.begun
         assert running.stage.started is not None
         sides = running.pairing.sides(part.values)
         for column in range(part.ticks):
             number = part.first + column
             age = number - running.stage.started + 1
-            tick, log_e = running.step(sides.at(column), age, self.plan.policy.gap_ticks_max)
+            log_e = method.step(sides.at(column), age, self.plan.policy.gap_ticks_max)
             if self._journal:
-                self._journal.tick(number, running.evidence, log_e)
-            verdict = self._verdict(running, tick, log_e)
-            yield Judged(number, dict(zip(self.metrics, tick.log_e.tolist(), strict=True)), verdict)
+                method.record(self._journal, number)
+            verdict = self._verdict(method)
+            yield Judged(number, dict(zip(self.metrics, log_e.tolist(), strict=True)), verdict)
         if self._journal:
             self._journal.cohorts(part.first, sides, running.pairing.squares(part.values))
 
-    def _verdict(self, running: Running, tick: Tick, log_e: Array) -> Verdict | None:
+    def _verdict(self, method: Method) -> Verdict | None:
         """Return a verdict if what it says has changed."""
+        running = method.begun
         decision = running.decision
         said = (running.stage.name, decision.action, decision.cause, tuple(decision.blamed), frozenset(running.hurt))
         if said == self._said:
             return None
         self._said = said
         self._sequence += 1
-        return narrate(running, tick, log_e, self._sequence)
+        return method.verdict(self._sequence)
 
 
 def _slice(ticks: CohortTicks, start: int, stop: int) -> CohortTicks:
