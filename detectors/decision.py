@@ -95,18 +95,22 @@ class Decision:
 
     def _stop(self, tick: Tick) -> None:
         """Halt or revert once the averaged e-value reaches 1/alpha; a halt may still become a revert."""
-        rules = self.rules
-        weighted = tick.log_e + np.log(rules.weight)
-        total = float(np.logaddexp.reduce(weighted))
-        if total < -np.log(rules.alpha):
+        blamed = self._found_worse(tick)
+        if not len(blamed):
             self._stop_on_objective(tick)
             return
-        blamed = benjamini_hochberg(weighted + np.log(len(weighted)), rules.alpha)
-        if not len(blamed):
-            blamed = np.array([int(np.argmax(weighted))])
-        action: Action = "revert" if any(rules.breach[i] == "revert" for i in blamed) else "halt"
+        action: Action = "revert" if any(self.rules.breach[i] == "revert" for i in blamed) else "halt"
         if self.action != "revert" and (self.action != "halt" or action == "revert" or self.cause != "evidence"):
             self.action, self.cause, self.blamed = action, "evidence", blamed.tolist()
+
+    def _found_worse(self, tick: Tick) -> NDArray[np.intp]:
+        """Return the metrics that stop the stage for evidence, none while it does not suffice."""
+        rules = self.rules
+        weighted = tick.log_e + np.log(rules.weight)
+        if float(np.logaddexp.reduce(weighted)) < -np.log(rules.alpha):
+            return np.empty(0, np.intp)
+        blamed = benjamini_hochberg(weighted + np.log(len(weighted)), rules.alpha)
+        return blamed if len(blamed) else np.array([int(np.argmax(weighted))])
 
     def _stop_on_objective(self, tick: Tick) -> None:
         """Stop on a missed objective. Where the control misses it too, the change is not to blame: halt."""
@@ -128,11 +132,16 @@ class Decision:
             return "baking"
         if (tick.coverage < COVERAGE_MIN).any():
             return "data"
+        return None if self._is_healthy(tick) else "insufficient"
+
+    def _is_healthy(self, tick: Tick) -> bool:
+        """Tell whether a stage that baked on enough data may advance, by what was found."""
+        rules = self.rules
         threshold = -np.log(rules.alpha)
         doubt = float(np.logaddexp.reduce(tick.log_e + np.log(rules.weight)))
         if doubt > threshold + np.log(SUSPICION):
-            return "insufficient"
-        return None if rules.advance == "exposure" or shown_harmless(rules, tick).all() else "insufficient"
+            return False
+        return rules.advance == "exposure" or bool(shown_harmless(rules, tick).all())
 
 
 def shown_harmless(rules: Rules, tick: Tick) -> NDArray[np.bool_]:

@@ -74,6 +74,10 @@ Selector = dict[LabelName, str | Annotated[list[str], Meta(min_length=1)]]
 
 Direction = Literal["increase", "decrease", "either"]
 Breach = Literal["halt", "revert"]
+Missing = Literal["remove", "replace"]
+Outliers = Literal["keep", "remove"]
+EffectSize = Literal["mean_ratio", "cles"]
+Percent = Annotated[float, Meta(ge=0, le=100)]
 
 
 class Tolerance(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -107,6 +111,34 @@ class Objective(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = field(name="for", default="3 of 5")
 
 
+class ClassicalMetric(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the classical judge treats one metric; see `detectors.classical.Settings`."""
+
+    group: Name = "all"
+    critical: bool = False
+    must_have_data: bool = False
+    effect_size: EffectSize = "mean_ratio"
+    allowed_increase: NonNegative | None = None
+    allowed_decrease: NonNegative | None = None
+    critical_increase: NonNegative | None = None
+    critical_decrease: NonNegative | None = None
+    outliers: Outliers = "keep"
+    outlier_factor: Positive = 3.0
+    missing: Missing = "remove"
+
+
+class Classical(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When the classical judge looks, on how much, and which scores (in percent) pass or are marginal."""
+
+    passing: Percent = field(name="pass", default=95.0)
+    marginal: Percent = 75.0
+    interval_ticks: Annotated[int, Meta(ge=1, le=100_000)] = 30
+    ticks_min: Annotated[int, Meta(ge=8, le=4_096)] = 30
+    ticks_max: Annotated[int, Meta(ge=8, le=4_096)] = 360
+    confidence: Fraction = 0.98
+    groups: dict[Name, Percent] = {}
+
+
 class PrePeriod(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The ticks before a stage starts, from which persistent differences and the noise are learned."""
 
@@ -137,12 +169,14 @@ class Metric(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     scale: Literal["auto", "mean", "sd"] | Positive = "auto"
     temporality: Literal["cumulative", "delta"] = "cumulative"
     objective: Objective | None = None
+    classical: ClassicalMetric | None = None
 
 
 class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A policy document.
 
-    `alpha` is the chance that a harmless rollout is ever stopped on comparative evidence.
+    `alpha` is the chance that a harmless rollout is ever stopped on comparative evidence; `judge: classical` does
+    not hold it.
     """
 
     policy: Name
@@ -157,3 +191,5 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pre_period: PrePeriod = PrePeriod()
     advance: Literal["strict", "evidence", "exposure"] = "evidence"
     reporting_tolerance: Tolerance = Tolerance(relative=0.25, absolute=0.10)
+    judge: Literal["sequential", "classical"] = "sequential"
+    classical: Classical | None = None

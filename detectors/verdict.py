@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 Action = Literal["advance", "wait", "halt", "revert"]
 Cause = Literal["evidence", "objective", "baking", "insufficient", "data", "deadline", "not-comparable"]
@@ -50,7 +50,11 @@ class Abstained(Struct, frozen=True, kw_only=True):
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """What a rollout may do at the end of a tick, decided on everything up to it."""
+    """What a rollout may do at the end of a tick, decided on everything up to it.
+
+    `judge` is there if the policy chose the classical judge. That one bounds no false alarms, has no e-values (each
+    `e_value` is 1) and no smallest visible effect, and its intervals hold for one look.
+    """
 
     sequence: Annotated[int, Meta(ge=1)]
     action: Action
@@ -62,3 +66,4 @@ class Verdict(Struct, frozen=True, kw_only=True):
     abstained: list[Abstained]
     policy: str
     engine: str
+    judge: Literal["classical"] | UnsetType = UNSET

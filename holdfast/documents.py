@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from detectors.policy import Policy, duration_ms
+from holdfast.classical_rules import classical_rules
 from holdfast.errors import BadInput
 from holdfast.located import Place, Problems, join, quoted, read
 from holdfast.validation import as_time, closest, either, model, shown, validate
@@ -84,6 +85,7 @@ def _load(path: str | Path, kind: type[_Document], rules: Callable[[Place, Probl
 def _policy_rules(policy: Place, problems: Problems) -> None:
     _tick(policy, problems)
     _pre_period(policy.child("pre_period"), problems)
+    classical_rules(policy, problems)
     names: dict[str, str] = {}
     metrics = policy.child("metrics")
     for index, metric in enumerate(metrics.items() if metrics else []):

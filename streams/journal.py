@@ -1,5 +1,6 @@
 """The journal: judged ticks as Arrow rows, for whoever keeps them."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -58,6 +59,10 @@ class Journal:
             "mde": np.where(evidence.is_sparse, np.nan, evidence.smallest_visible(self._plan.policy.alpha)),
             "information": evidence.portfolio.mix.information.copy(),
         }
+        self.add(number, values)
+
+    def add(self, number: int, values: Mapping[str, Array]) -> None:
+        """Add the columns of one tick that hold numbers [test]: those from `effect` on in `EVIDENCE`."""
         self._ticks.append(number)
         for name, value in values.items():
             self._columns.setdefault(name, []).append(value)

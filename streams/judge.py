@@ -7,13 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.verdict import Verdict
+from streams.begun import Begun
 from streams.cohorts import CohortTicks, RowKey
 from streams.history import History
 from streams.journal import Journal
-from streams.narrate import narrate
+from streams.methods import Method, begin
 from streams.plan import Plan
-from streams.prospect import Prospect
-from streams.running import Running
 
 Array = NDArray[np.float64]
 
@@ -43,8 +42,7 @@ class Judge:
         self._journal = journal
         self._history = History(plan.policy.pre_period.ticks_max)
         self._keys: tuple[RowKey, ...] = ()
-        self._running: Running | None = None
-        self._prospect: Prospect | None = None
+        self._running: Method | None = None
         self._next_stage = 0
         self._said: tuple[object, ...] = ()
         self._sequence = 0
@@ -72,7 +70,7 @@ class Judge:
     def _start_of_next(self) -> int | None:
         """Return when the next stage starts; after a stop there is no next one."""
         stages = self.plan.stages
-        if self._running is not None and self._running.decision.action in ("halt", "revert"):
+        if self._running is not None and self._running.begun.decision.action in ("halt", "revert"):
             return None
         return stages[self._next_stage].started if self._next_stage < len(stages) else None
 
@@ -86,15 +84,15 @@ class Judge:
     def _begin(self) -> None:
         """Start the next stage on what is remembered."""
         past = self._history.values(len(self._keys))
-        self._running = Running(self.plan, self._next_stage, self._keys, past)
-        self._prospect = Prospect(self._running, self._keys, past)
+        self._running = begin(self.plan, self._next_stage, self._keys, past)
         self._next_stage += 1
         if self._journal:
-            self._journal.begin(self._running.stage.name, self._running.pairing)
+            self._journal.begin(self._running.begun.stage.name, self._running.begun.pairing)
 
     def _live(self, part: CohortTicks) -> Iterator[Judged]:
-        running = self._running
-        assert running is not None
+        method = self._running
+        assert method is not None
+        running = method.begun
         assert running.stage.started is not None
         sides = running.pairing.sides(part.values)
         # Histograms are added up when somebody is to read them; what settles does not count.
@@ -102,21 +100,20 @@ class Judge:
         for column in range(part.ticks):
             number = part.first + column
             age = number - running.stage.started + 1
-            tick, log_e = running.step(sides.at(column), age, self.plan.policy.gap_ticks_max)
+            log_e = method.step(sides.at(column), age, self.plan.policy.gap_ticks_max)
             if self._journal:
-                self._journal.tick(number, running.evidence, log_e)
+                method.record(self._journal, number)
             verdict = None
             if self._is_news(running, age):
                 running.histograms.add(part.values[:, :, counted : column + 1])
                 counted = max(counted, column + 1)
-                assert self._prospect is not None
-                verdict = narrate(running, self._prospect, tick, log_e, self._sequence)
-            yield Judged(number, dict(zip(self.metrics, tick.log_e.tolist(), strict=True)), verdict)
+                verdict = method.verdict(self._sequence)
+            yield Judged(number, dict(zip(self.metrics, log_e.tolist(), strict=True)), verdict)
         running.histograms.add(part.values[:, :, counted:])
         if self._journal:
             self._journal.cohorts(part.first, sides, running.pairing.squares(part.values))
 
-    def _is_news(self, running: Running, age: int) -> bool:
+    def _is_news(self, running: Begun, age: int) -> bool:
         """Tell whether what a verdict would say has changed, and note that it is said."""
         decision = running.decision
         confounders = frozenset(

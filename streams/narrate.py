@@ -11,6 +11,7 @@ from detectors.comparisons import COLO, FLEET, Strand
 from detectors.decision import ADVANCE_ALPHA, COVERAGE_MIN, Tick
 from detectors.evidence import Evidence
 from detectors.verdict import Abstained, Reason, Samples, Scope, Verdict
+from streams.begun import Begun
 from streams.prospect import Prospect, as_fraction
 from streams.quantiles import Change, quantile_change, unit_of
 from streams.running import Running
@@ -406,7 +407,8 @@ def _not_comparable(view: _View, metric: int) -> str | None:
     )
 
 
-def _no_data(running: Running, metric: int) -> str:
+def no_data(running: Begun, metric: int) -> str:
+    """Say since when a metric has had no data, or where it is missing though it is required."""
     tests, pairing = running.pairing.tests, running.pairing
     own = running.metric[tests.strand[: tests.comparisons]] == metric
     if running.silent[metric] > running.plan.policy.gap_ticks_max or not running.missing[own].any():
@@ -438,7 +440,7 @@ def _why_not(running: Running, tick: Tick, metric: int, is_compared: bool, thres
     if not is_compared:
         return "no canary stands against a control for it"
     if not tick.has_data[metric]:
-        return _no_data(running, metric)
+        return no_data(running, metric)
     if tick.is_sick[metric]:
         return "the control got worse than its own past while the canary did not: not comparable"
     if tick.age < running.stage.bake:

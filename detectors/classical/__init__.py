@@ -1,11 +1,11 @@
 """The classical judge: one Mann-Whitney test per metric and a score over all of them, as Kayenta judges.
 
-It is here as what holdfast is to be measured against; no policy can choose it yet. It looks once, at the end:
-looked at after every tick, or given autocorrelated samples, it stops far more harmless rollouts than its
-confidence says.
+A policy chooses it with `judge: classical`, and holdfast is measured against it. Its confidence is that of one look
+at independent samples: looked at again and again, or given autocorrelated ticks, it stops far more harmless rollouts.
 
 First `classify` labels each comparison, then `score` weighs the labels by group into one outcome. Both are pure
-and deterministic, and take many comparisons at once.
+and deterministic, and take many comparisons at once. `look.Panel` does both for the metrics of a policy, and
+`decision.ClassicalDecision` makes actions of looks.
 
 The method is that of Kayenta's NetflixACAJudge (Apache-2.0, https://github.com/spinnaker/kayenta), written anew.
 Where it differs, it does so on purpose:

@@ -48,6 +48,8 @@ class Judgement:
     """By how much the canary lies above the control, with its interval, in the metric's unit."""
     p_value: Array
     """Of the two-sided Mann-Whitney test, for people: the label does not depend on it."""
+    canary_mean: Array
+    control_mean: Array
     canary_count: Counts
     """Samples after preprocessing."""
     control_count: Counts
@@ -63,7 +65,7 @@ def classify(
 
     It is high if the whole interval of the shift lies above `tolerance` times its estimate and the effect size is
     at least `allowed_increase`, and low the other way round; an effect size that cannot be told (the mean ratio
-    to a control that is all zero) is not asked for.
+    to a control that is all zero) is not asked for. What the settings tolerate is neither.
 
     Parameters
     ----------
@@ -118,8 +120,9 @@ def classify(
         bound = rules.tolerance * np.abs(shift.estimate)
     above = np.where(rules.by_means, own_mean > other_mean, shift.lower > bound)
     below = np.where(rules.by_means, own_mean < other_mean, shift.upper < -bound)
-    high = above & rules.increase & _reaches(effect, rules.allowed_increase)
-    low = below & rules.decrease & _reaches(-effect, -rules.allowed_decrease)
+    beyond = _is_beyond(own_mean, other_mean, rules)
+    high = above & beyond & rules.increase & _reaches(effect, rules.allowed_increase)
+    low = below & beyond & rules.decrease & _reaches(-effect, -rules.allowed_decrease)
 
     label = np.select([high, low], [Label.HIGH, Label.LOW], Label.PASS).astype(np.int8)
     label[present & ~judged] = Label.ERROR
@@ -133,6 +136,8 @@ def classify(
         effect=effect,
         shift=shift,
         p_value=np.where(judged, p_value(u, own.count, other.count, ties), np.nan),
+        canary_mean=own_mean,
+        control_mean=other_mean,
         canary_count=own.count,
         control_count=other.count,
     )
@@ -170,6 +175,15 @@ def _comparable(own: Samples, other: Samples) -> Bools:
     lone = (own.count == 1) & (other.count == 1) & (own_least != other_least)
     comparable: Bools = finite & ~lone
     return comparable
+
+
+def _is_beyond(own_mean: Array, other_mean: Array, rules: Rules) -> Bools:
+    """Tell where the means differ by more than is tolerated; all do where nothing is."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        tolerated = np.fmax(rules.tolerated_relative * np.abs(other_mean), rules.tolerated_absolute)
+        within = (tolerated > 0) & (np.abs(own_mean - other_mean) <= tolerated)
+    beyond: Bools = ~within
+    return beyond
 
 
 def _reaches(effect: Array, threshold: Array) -> Bools:

@@ -10,6 +10,17 @@ def means(values: Array) -> Array:
     """Mean of each row [comparison, tick] without its NaN; NaN where nothing is left.
 
     The second pass corrects the rounding of the first, so that equal samples have exactly their own mean.
+
+    References
+    ----------
+    P. Neely, "Comparison of several algorithms for computation of means, standard deviations and correlation
+    coefficients", CACM 1966 (the corrected mean).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> means(np.array([[0.1, 0.1, 0.1, np.nan], [1.0, 2.0, 6.0, np.nan], [np.nan] * 4]))
+    array([0.1, 3. , nan])
     """
     known = ~np.isnan(values)
     count = known.sum(axis=1)
@@ -28,6 +39,10 @@ def mean_ratio(canary_mean: Array, control_mean: Array) -> Array:
     ----------
     canary_mean, control_mean
         [comparison] In one unit.
+
+    References
+    ----------
+    Kayenta, EffectSizes (Apache-2.0).
 
     Examples
     --------

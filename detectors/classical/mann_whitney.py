@@ -99,6 +99,10 @@ def p_value(u: Array, canary_count: Counts, control_count: Counts, ties: Array) 
     p_value
         [comparison] 1 where all samples are equal, or a side has none.
 
+    References
+    ----------
+    M. Hollander, D. Wolfe, E. Chicken, "Nonparametric Statistical Methods", 3rd ed. 2014, section 4.1.
+
     Examples
     --------
     >>> import numpy as np

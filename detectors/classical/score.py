@@ -2,18 +2,16 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Annotated
 
 import numpy as np
-from msgspec import Meta, Struct, field
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from detectors.classical.classify import Label
+from detectors.policy import Percent
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-
-Percent = Annotated[float, Meta(ge=0, le=100)]
 
 
 class Outcome(IntEnum):

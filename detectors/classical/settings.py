@@ -8,14 +8,21 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from detectors.policy import Direction, Fraction, NonNegative, Positive
+from detectors.policy import (
+    ClassicalMetric,
+    Direction,
+    EffectSize,
+    Fraction,
+    Metric,
+    Missing,
+    NonNegative,
+    Outliers,
+    Positive,
+)
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-Missing = Literal["remove", "replace"]
-Outliers = Literal["keep", "remove"]
-EffectSize = Literal["mean_ratio", "cles"]
 Test = Literal["mann_whitney", "mean_inequality"]
 Threshold = Annotated[float, Meta(ge=0)] | None
 
@@ -47,6 +54,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     tolerance
         What the interval must exceed, as a share of the *estimated difference itself*, not of the control's
         level: it is no practical tolerance, since the interval narrows around the estimate as samples come in.
+    tolerated_relative, tolerated_absolute
+        [not in Kayenta] A difference of the means is no failure up to the larger of the first times the control's
+        mean, and the second, in the metric's unit. Both 0: every difference that the test finds counts.
     confidence
         Of the interval of the difference.
     effect_size
@@ -82,6 +92,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     outliers: Outliers = "keep"
     outlier_factor: Positive = 3.0
     tolerance: NonNegative = 0.25
+    tolerated_relative: NonNegative = 0.0
+    tolerated_absolute: NonNegative = 0.0
     confidence: Fraction = 0.98
     effect_size: EffectSize = "mean_ratio"
     allowed_increase: Threshold = None
@@ -100,8 +112,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         ]
         if not 0 < self.outlier_factor < np.inf:
             wrong.append("outlier_factor must be a number above 0")
-        if not 0 <= self.tolerance < np.inf:
-            wrong.append("tolerance must be a number of at least 0")
+        wrong += [
+            f"{name} must be a number of at least 0"
+            for name in ("tolerance", "tolerated_relative", "tolerated_absolute")
+            if not 0 <= getattr(self, name) < np.inf
+        ]
         if not 0 < self.confidence < 1:
             wrong.append("confidence must be above 0 and below 1")
         for name in _THRESHOLDS:
@@ -118,6 +133,44 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return _NO_EFFECT[self.effect_size] if value is None else value
 
 
+def settings_of(metric: Metric, confidence: float, relative: float, absolute: float) -> Settings:
+    """Say what a policy's metric means to the classical judge.
+
+    Parameters
+    ----------
+    metric
+        Gives the direction that is worse, and under `classical` the rest.
+    confidence
+        Of the interval of the difference.
+    relative, absolute
+        What is tolerated, on the scale of the samples.
+
+    Examples
+    --------
+    >>> metric = Metric(name="cpu", gauge="cpu", worse="increase", breach="halt")
+    >>> settings = settings_of(metric, 0.95, 0.1, 0.0)
+    >>> settings.direction, settings.confidence, settings.tolerated_relative, settings.critical
+    ('increase', 0.95, 0.1, False)
+    """
+    given = metric.classical or ClassicalMetric()
+    return Settings(
+        direction=metric.worse,
+        missing=given.missing,
+        outliers=given.outliers,
+        outlier_factor=given.outlier_factor,
+        tolerated_relative=relative,
+        tolerated_absolute=absolute,
+        confidence=confidence,
+        effect_size=given.effect_size,
+        allowed_increase=given.allowed_increase,
+        allowed_decrease=given.allowed_decrease,
+        critical_increase=given.critical_increase,
+        critical_decrease=given.critical_decrease,
+        critical=given.critical,
+        required=given.must_have_data,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The settings of many comparisons as arrays [comparison]; see `Settings`."""
@@ -128,6 +181,8 @@ class Rules:
     outlier_factor: Array
     """NaN where outliers are kept."""
     tolerance: Array
+    tolerated_relative: Array
+    tolerated_absolute: Array
     confidence: Array
     common_language: Bools
     allowed_increase: Array
@@ -162,6 +217,8 @@ def rules_of(metrics: Sequence[Settings], metric: NDArray[np.intp]) -> Rules:
         replace=flags([one.missing == "replace" for one in metrics]),
         outlier_factor=numbers([one.outlier_factor if one.outliers == "remove" else np.nan for one in metrics]),
         tolerance=numbers([one.tolerance for one in metrics]),
+        tolerated_relative=numbers([one.tolerated_relative for one in metrics]),
+        tolerated_absolute=numbers([one.tolerated_absolute for one in metrics]),
         confidence=numbers([one.confidence for one in metrics]),
         common_language=flags([one.effect_size == "cles" for one in metrics]),
         allowed_increase=numbers([one.threshold("allowed_increase") for one in metrics]),

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.policy import Metric, Objective, Policy, PrePeriod, Ratio, Tolerance
+from detectors.policy import Classical, ClassicalMetric, Metric, Objective, Policy, PrePeriod, Ratio, Tolerance
 from holdfast.documents import load_policy, load_rollout
 from holdfast.errors import BadInput
 from rollouts.document import Rollout
@@ -28,6 +28,15 @@ DURATIONS = st.one_of(
     st.integers(1, 600).map(lambda n: f"{n / 10}s"),
     st.integers(1, 3).map(lambda n: f"{n}h"),
 )
+CLASSICAL_METRIC = st.none() | st.builds(
+    ClassicalMetric,
+    group=TEXT,
+    critical=st.booleans(),
+    must_have_data=st.booleans(),
+    effect_size=st.sampled_from(["mean_ratio", "cles"]),
+    allowed_increase=st.none() | st.floats(0, 1),
+    missing=st.sampled_from(["remove", "replace"]),
+)
 KINDS: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.tuples(TEXT, TEXT)
     .filter(lambda pair: pair[0] != pair[1])
@@ -39,7 +48,7 @@ KINDS: st.SearchStrategy[dict[str, Any]] = st.one_of(
 
 
 @st.composite
-def metrics(draw: st.DrawFn) -> list[Metric]:
+def metrics(draw: st.DrawFn, is_classical: bool = False) -> list[Metric]:
     names = draw(st.lists(METRIC_NAMES, min_size=1, max_size=4, unique=True))
     kinds = [draw(KINDS) for _ in names]
     return [
@@ -52,28 +61,45 @@ def metrics(draw: st.DrawFn) -> list[Metric]:
             required=draw(st.booleans()),
             weight=draw(st.floats(1e-6, 1e6)),
             objective=None if "histogram" in kind else draw(st.none() | OBJECTIVE),
+            classical=draw(CLASSICAL_METRIC) if is_classical else None,
             **kind,
         )
         for name, kind in zip(names, kinds, strict=True)
     ]
 
 
-POLICIES = st.builds(
-    Policy,
-    policy=TEXT,
-    metrics=metrics(),
-    tick=DURATIONS,
-    alpha=FRACTION,
-    unit=TEXT,
-    region=TEXT,
-    lateness_ticks=st.integers(0, 1_000),
-    gap_ticks_max=st.integers(1, 1_000),
-    ahead_ticks_max=st.integers(1, 100_000),
-    pre_period=st.builds(
+PLAIN: dict[str, st.SearchStrategy[Any]] = {
+    "policy": TEXT,
+    "tick": DURATIONS,
+    "alpha": FRACTION,
+    "unit": TEXT,
+    "region": TEXT,
+    "lateness_ticks": st.integers(0, 1_000),
+    "gap_ticks_max": st.integers(1, 1_000),
+    "ahead_ticks_max": st.integers(1, 100_000),
+    "pre_period": st.builds(
         PrePeriod, ticks_min=st.integers(8, 90), ticks_max=st.integers(90, 20_000), required=st.booleans()
     ),
-    advance=st.sampled_from(["evidence", "exposure"]),
-    reporting_tolerance=TOLERANCE,
+    "advance": st.sampled_from(["evidence", "exposure"]),
+    "reporting_tolerance": TOLERANCE,
+}
+CLASSICAL = st.builds(
+    Classical,
+    passing=st.floats(80, 100),
+    marginal=st.floats(0, 80),
+    interval_ticks=st.integers(1, 100),
+    ticks_min=st.integers(8, 30),
+    ticks_max=st.integers(30, 4_096),
+    confidence=FRACTION,
+)
+POLICIES = st.sampled_from([False, True]).flatmap(
+    lambda is_classical: st.builds(
+        Policy,
+        judge=st.just("classical" if is_classical else "sequential"),
+        classical=st.none() | CLASSICAL if is_classical else st.none(),
+        metrics=metrics(is_classical),
+        **PLAIN,
+    )
 )
 
 

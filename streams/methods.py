@@ -1,0 +1,120 @@
+"""The judges that a policy can choose between, in the one shape that `streams.judge` drives."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.decision import Tick
+from detectors.sides import Sides
+from detectors.verdict import Verdict
+from streams.begun import Begun
+from streams.classical import ClassicalRunning
+from streams.cohorts import RowKey
+from streams.journal import Journal
+from streams.narrate import narrate
+from streams.narrate_classical import narrate_classical
+from streams.plan import Plan
+from streams.prospect import Prospect
+from streams.running import Running
+
+Array = NDArray[np.float64]
+
+
+class Method(Protocol):
+    """How a stage that has begun is judged."""
+
+    @property
+    def begun(self) -> Begun:
+        """The stage: its pairing, its decision so far and the colos that are hurt."""
+        ...
+
+    def step(self, sides: Sides, age: int, gap: int) -> Array:
+        """Add one tick and decide; return the logarithms of the e-values [metric], -inf for no evidence."""
+        ...
+
+    def record(self, journal: Journal, number: int) -> None:
+        """Hand on what the tick left behind."""
+        ...
+
+    def verdict(self, sequence: int) -> Verdict:
+        """Put what was decided at the last tick into words."""
+        ...
+
+
+class Sequential:
+    """Evidence that may be looked at after every tick."""
+
+    def __init__(self, running: Running, prospect: Prospect) -> None:
+        self.begun = running
+        self._prospect = prospect
+        self._tick: Tick | None = None
+        self._log_e = np.empty(0)
+
+    def step(self, sides: Sides, age: int, gap: int) -> Array:
+        """See `Method`."""
+        self._tick, self._log_e = self.begun.step(sides, age, gap)
+        return self._tick.log_e
+
+    def record(self, journal: Journal, number: int) -> None:
+        """See `Method`."""
+        journal.tick(number, self.begun.evidence, self._log_e)
+
+    def verdict(self, sequence: int) -> Verdict:
+        """See `Method`."""
+        assert self._tick is not None
+        return narrate(self.begun, self._prospect, self._tick, self._log_e, sequence)
+
+
+class Classical:
+    """Looks at intervals: one Mann-Whitney test for each metric, and a score."""
+
+    def __init__(self, running: ClassicalRunning) -> None:
+        self.begun = running
+        self._tick: Tick | None = None
+
+    def step(self, sides: Sides, age: int, gap: int) -> Array:
+        """See `Method`; there are no e-values."""
+        self._tick = self.begun.step(sides, age, gap)
+        return self._tick.log_e
+
+    def record(self, journal: Journal, number: int) -> None:
+        """See `Method`: only ticks with a look leave something, and only at the level of the fleet."""
+        look, tests, fleet = self.begun.look, self.begun.pairing.tests, self.begun.fleet
+        if look is None or self._tick is None or look.age != self._tick.age:
+            return
+        found = look.judgement
+        numbers = {
+            "effect": found.shift.estimate,
+            "lower": found.shift.lower,
+            "upper": found.shift.upper,
+            "information": found.canary_count.astype(np.float64),
+        }
+        columns = {
+            name: np.full(len(tests), np.nan) for name in ("effect", "lower", "upper", "log_e", "mde", "information")
+        }
+        for name, number_of in numbers.items():
+            columns[name][fleet[fleet >= 0]] = number_of[fleet >= 0]
+        journal.add(number, columns)
+
+    def verdict(self, sequence: int) -> Verdict:
+        """See `Method`."""
+        assert self._tick is not None
+        return narrate_classical(self.begun, self._tick, sequence)
+
+
+def begin(plan: Plan, index: int, keys: Sequence[RowKey], past: Array) -> Method:
+    """Begin a stage with the judge that the policy chooses.
+
+    Parameters
+    ----------
+    plan, index
+        The rollout, and which of its stages begins.
+    keys, past
+        [row], [3, row, tick] The pre-period.
+    """
+    if plan.policy.judge == "classical":
+        return Classical(ClassicalRunning(plan, index, keys, past))
+    running = Running(plan, index, keys, past)
+    return Sequential(running, Prospect(running, keys, past))
