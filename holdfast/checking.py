@@ -12,10 +12,10 @@ from holdfast.advice import findings
 from holdfast.replaying import load_documents, require_folder, setting_of
 from holdfast.report import Check, Expected, MetricCheck, Past, Seen, Trial
 from streams.checking import Ahead, look_ahead
-from streams.narrate import tolerated
 from streams.prospect import as_fraction
 from streams.replay import moment
 from streams.running import Running
+from streams.wording import tolerated
 
 
 def check_recording(policy_path: Path, path: Path, stage: str | None = None) -> Check:

@@ -9,8 +9,8 @@ from detectors.classical import Label
 from detectors.classical.look import Look
 from detectors.decision import COVERAGE_MIN, Tick
 from detectors.verdict import Abstained, Reason, Samples, Scope, Verdict
+from streams.abstaining import no_data
 from streams.classical import ClassicalRunning
-from streams.narrate import no_data
 
 _LABELS: Final = {
     Label.PASS: "passes",

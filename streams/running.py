@@ -34,6 +34,8 @@ class Running(Begun):
         self.within_metric = share / self.rules.weight[self.metric]
         self.within_named = self.named * share / np.bincount(self.metric, self.named * share)[self.metric]
         self.decision = Decision(self.rules)
+        # By the long past canary and control go apart by themselves, so that nothing can be said of the change.
+        self.erratic = np.bincount(self.metric, self.evidence.is_erratic() & self.named, len(self.rules.weight)) > 0
         self.reporting = np.array([strand.metric == len(plan.policy.metrics) for strand in self.pairing.strands])
 
     def step(self, sides: Sides, age: int, gap: int) -> tuple[Tick, Array]:
@@ -44,7 +46,7 @@ class Running(Begun):
         strand_e = evidence.strand_log_e(log_e)
         seen = self.watch(sides, age, gap)
         within, doubling = (np.full(len(strand_e), -np.inf) for _ in range(2))
-        sick = np.zeros(len(self.rules.weight), np.bool_)
+        sick = self.erratic.copy()
         if age >= self.stage.bake:
             within, doubling = evidence.log_e_within(), evidence.log_e_within(np.log(2.0))
             np.logical_or.at(sick, self.metric, evidence.is_control_sick() & self.named)
