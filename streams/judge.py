@@ -101,11 +101,12 @@ class Judge:
         running = self._running
         assert running is not None
         assert running.stage.started is not None
-        sides = running.pairing.sides(part.values)
+        sides, totals = running.pairing.sides(part.values), running.totals.sums(part.values)
         for column in range(part.ticks):
             number = part.first + column
             age = number - running.stage.started + 1
-            tick, log_e = running.step(sides.at(column), age, self.plan.policy.gap_ticks_max)
+            here = totals[0][:, column], totals[1][:, column]
+            tick, log_e = running.step(sides.at(column), here, age, self.plan.policy.gap_ticks_max)
             if self._journal:
                 self._journal.tick(number, running.evidence, log_e)
             verdict = self._verdict(running, tick, log_e)
@@ -116,7 +117,8 @@ class Judge:
     def _verdict(self, running: Running, tick: Tick, log_e: Array) -> Verdict | None:
         """Return a verdict if what it says has changed."""
         decision = running.decision
-        said = (running.stage.name, decision.action, decision.cause, tuple(decision.blamed), frozenset(running.hurt))
+        where = frozenset(running.fallen if decision.cause == "traffic" else running.hurt)
+        said = (running.stage.name, decision.action, decision.cause, tuple(decision.blamed), where)
         if said == self._said:
             return None
         self._said = said

@@ -11,15 +11,13 @@ from detectors.comparisons import COLO, FLEET, Strand
 from detectors.decision import ADVANCE_ALPHA, COVERAGE_MIN, Tick
 from detectors.evidence import Evidence
 from detectors.verdict import Abstained, Reason, Samples, Scope, Verdict
+from streams.apart import COLOS_NAMED, drop, listed, moved, not_compared
 from streams.running import Running
 
 Array = NDArray[np.float64]
 
 _WHOLE_FROM: Final = 10_000
 """Levels from here on are written out, without a fraction or a power of ten."""
-
-COLOS_NAMED: Final = 3
-"""Colos that get a reason of their own in a verdict; the scope names all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +61,12 @@ def narrate(running: Running, tick: Tick, log_e: Array, sequence: int) -> Verdic
         evidence.smallest_visible(alpha),
         evidence.is_cut(),
     )
-    stopped = decision.action in ("halt", "revert") and decision.cause in ("evidence", "objective")
+    stopped = decision.action in ("halt", "revert") and decision.cause in ("evidence", "objective", "traffic")
     colos = [running.pairing.colos[i] for i in sorted(running.hurt)] if stopped else running.pairing.colos
-    if decision.cause == "objective":
+    if decision.cause == "traffic":
+        colos = sorted({running.totals.colos[place] for place in running.fallen})
+        reasons = [drop(running, log_e, place) for place in sorted(running.fallen)[:COLOS_NAMED]]
+    elif decision.cause == "objective":
         missed = [test for test in _fleet_tests(view) if _metric_of(view, test) in decision.blamed]
         reasons = [_reason(view, test, _objective(view, test)) for test in missed]
     elif stopped:
@@ -281,6 +282,7 @@ def _abstained(view: _View, tick: Tick, *, is_open: bool) -> list[Abstained]:
         why = _without_past(view, metric)
         if why is None and is_open:
             why = _why_not(running, tick, metric, bool(len(tests)), -math.log(ADVANCE_ALPHA))
+            result += not_compared(running, metric) if why is None or not running.unlike[metric] else []
         if why is None:
             continue
         visible = min((float(view.visible[t]) for t in tests), default=math.inf)
@@ -292,15 +294,13 @@ def _abstained(view: _View, tick: Tick, *, is_open: bool) -> list[Abstained]:
 def _no_data(running: Running, metric: int) -> str:
     tests, pairing = running.pairing.tests, running.pairing
     own = running.metric[tests.strand[: tests.comparisons]] == metric
+    unit = running.plan.policy.unit
     if running.silent[metric] > running.plan.policy.gap_ticks_max or not running.missing[own].any():
         return f"no data on canary or control for {int(running.silent[metric])} ticks"
     colos = sorted({pairing.colos[place] for place in tests.place[: tests.comparisons][own & running.missing]})
-    return f"required, and missing from {_listed(colos)}, whose canaries do report"
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - COLOS_NAMED} more" if len(names) > COLOS_NAMED else ""
-    return ", ".join(names[:COLOS_NAMED]) + more
+    if metric == len(running.plan.policy.metrics):
+        return f"no {unit} of {listed(colos)} reports any more, canary or control"
+    return f"required, and missing from {listed(colos)}, whose canaries do report"
 
 
 def _without_past(view: _View, metric: int) -> str | None:
@@ -314,7 +314,7 @@ def _without_past(view: _View, metric: int) -> str | None:
     if not len(lacking):
         return None
     colos = sorted({running.pairing.colos[tests.place[test]] for test in lacking})
-    return f"no past of {least} ticks to learn its noise from in {_listed(colos)}: not judged there"
+    return f"no past of {least} ticks to learn its noise from in {listed(colos)}: not judged there"
 
 
 def _why_not(running: Running, tick: Tick, metric: int, is_compared: bool, threshold: float) -> str | None:
@@ -322,12 +322,14 @@ def _why_not(running: Running, tick: Tick, metric: int, is_compared: bool, thres
         return "no canary stands against a control for it"
     if not tick.has_data[metric]:
         return _no_data(running, metric)
+    if running.unlike[metric]:
+        return f"the control moved suddenly and alone{moved(running, metric)}: not comparable until it settles"
     if tick.is_sick[metric]:
         return "the control got worse than its own past while the canary did not: not comparable"
     if tick.age < running.stage.bake:
         return None
     if tick.coverage[metric] < COVERAGE_MIN:
-        return f"only {tick.coverage[metric]:.0%} of the ticks had data on both sides"
+        return f"only {tick.coverage[metric]:.0%} of the ticks had data on both sides that could be compared"
     if tick.log_e_within[metric] < threshold:
         return "a degradation beyond the tolerance is not excluded yet"
     return None

@@ -272,7 +272,7 @@ def test_digest_changes_with_the_content() -> None:
 
 def test_digest_stays_what_it_was() -> None:
     policy = Policy(policy="p", metrics=[Metric(name="m", gauge="g", worse="increase", breach="halt")])
-    assert digest(policy) == "sha256:2fd893f3de0f328c06987a875d54b16ba1acf8eedcbd156ea634c030b071c108"
+    assert digest(policy) == "sha256:b091408a67241b9dbc684d5ee3ae5d17b458d1e68af063d118dae4d95c0170bd"
 
 
 @pytest.mark.parametrize(
