@@ -189,14 +189,17 @@ class Drift:
         tests = self._tests
         length = np.array(WINDOWS)[self._window]
         gap = _at(seen.gap, self._window)
-        self._gap = np.where(np.isnan(self._gap) & (self._age >= length), gap, self._gap)
+        against_before = _at(worse, self._window)
+        # Harm that began meanwhile must not be taken for the control's doing.
+        known = np.isnan(self._gap) & (self._age >= length) & ~against_before
+        self._gap = np.where(known, gap, self._gap)
         is_wider = np.zeros(len(tests), np.bool_)
         for sign, side, wanted, tolerated in ((1.0, 0, self._up, up), (-1.0, 1, self._down, down)):
             spread = _APART * np.sqrt(2.0) * _at(seen.gap_spread[side], self._window)
             limit = np.maximum(np.where(np.isfinite(tolerated), tolerated, 0.0), spread)
             is_wider |= wanted & (sign * (gap - np.nan_to_num(self._gap)) >= limit)
-        is_young = self._age <= np.maximum(length, np.array(BEFORE)[self._window])
-        harmed = (is_young & _at(worse, self._window)) | (~np.isnan(self._gap) & is_wider)
+        is_young = np.isnan(self._gap) | (self._age <= np.maximum(length, np.array(BEFORE)[self._window]))
+        harmed = (is_young & against_before) | (~np.isnan(self._gap) & is_wider)
         held = self.moved & ~harmed
         self.set_aside = held[: tests.comparisons].copy()
         # The evidence of a pool rests on what its comparisons brought in before this was known.
