@@ -138,6 +138,8 @@ class Levels:
         then = sums[2:, :, last - window] - sums[2:, :, last - window - before]
         control, canary, known = self._depart(now, _level(then))
         result = np.stack([self._deviation(value, known) for value in (control, canary, canary - control)])
+        # Of a short past there are few windows that do not overlap, and so many deviations come out too small.
+        result *= np.sqrt(1 + 2 * (window + before) / ticks)
         own = tests.level == COLO
         for strand in np.unique(tests.strand):  # chance makes some colo's look small: none is less than the middle one
             rows = np.flatnonzero(own & (tests.strand == strand))

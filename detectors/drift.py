@@ -71,10 +71,13 @@ class Drift:
         self._down = np.array([strand.down for strand in strands])[tests.strand]
         self._followed = ~exempt[tests.strand]
         self._strands = len(strands)
-        self._jump = np.zeros(len(tests))  # the control's departure when it was found, 0 for none
+        self._jump = np.zeros(
+            len(tests)
+        )  # the gap that the control's move opened, in its direction; 0 is none
         self._window = np.zeros(len(tests), np.intp)  # the window that it was found in
         self._age = np.zeros(len(tests), np.int64)  # ticks since then
-        self._gap = np.full(len(tests), np.nan)  # the gap that the control opened by moving
+        self._gap = np.full(len(tests), np.nan)  # the gap once it was open in full
+        self._gap_window = np.zeros(len(tests), np.intp)  # the window that it was taken in
         self._kept = np.full(tests.comparisons, np.nan)  # the control's level before it moved
         self._kept_for = np.zeros(tests.comparisons, np.int64)  # ticks that it is still kept for
         self._above = _pools_of(tests)
@@ -119,15 +122,14 @@ class Drift:
         return result
 
     def _settle(self, seen: Departures) -> None:
-        """Let go of what has settled: the gap has closed in the window that it was found in and in the next longer."""
+        """Let go of what has settled: the gap has closed in the window that it was found in and in the longest."""
         closed = seen.gap * np.sign(self._jump) > -_HALF * np.abs(self._jump)
-        longer = np.minimum(self._window + 1, len(WINDOWS) - 1)
-        self._jump[_at(closed, self._window) & _at(closed, longer)] = 0.0
+        self._jump[_at(closed, self._window) & closed[-1]] = 0.0
         self._age += 1
-        # As long as its window reaches back to before the move, a departure is less than it is going to be.
-        control = _at(seen.control, self._window)
-        grows = self.moved & (self._age <= np.array(WINDOWS)[self._window]) & (control / _unless_zero(self._jump) > 1)
-        self._jump = np.where(grows, control, self._jump)
+        # As long as its window reaches back to before the move, a gap is less than it is going to be.
+        gap = -_at(seen.gap, self._window)
+        grows = self.moved & (self._age <= np.array(WINDOWS)[self._window]) & (gap / _unless_zero(self._jump) > 1)
+        self._jump = np.where(grows, gap, self._jump)
 
     def _find(self, seen: Departures, worse: Mask) -> None:
         """Find controls that have moved suddenly and alone."""
@@ -149,11 +151,11 @@ class Drift:
         unit = spread * np.sqrt(np.array(WINDOWS)[window])
         series = self._levels.series(chosen, self._kept, window) / unit[:, None]
         sure = self._confirm(series)
-        self._begin(chosen[sure], window[sure], seen.control[window[sure], chosen[sure]])
+        self._begin(chosen[sure], window[sure], -seen.gap[window[sure], chosen[sure]])
 
     def _begin(self, found: NDArray[np.intp], window: NDArray[np.intp], jump: Array) -> None:
         self._window[found], self._jump[found] = window, jump
-        self._age[found], self._gap[found] = 0, np.nan
+        self._age[found], self._gap[found], self._gap_window[found] = 0, np.nan, 0
 
     def _spread(self, seen: Departures, worse: Mask) -> None:
         """Say of comparisons what their pool shows, if their controls moved likewise, too little to show alone."""
@@ -188,23 +190,29 @@ class Drift:
         """
         tests = self._tests
         length = np.array(WINDOWS)[self._window]
-        gap = _at(seen.gap, self._window)
         against_before = _at(worse, self._window)
-        # Harm that began meanwhile must not be taken for the control's doing.
-        known = np.isnan(self._gap) & (self._age >= length) & ~against_before
-        self._gap = np.where(known, gap, self._gap)
-        is_wider = np.zeros(len(tests), np.bool_)
-        for sign, side, wanted, tolerated in ((1.0, 0, self._up, up), (-1.0, 1, self._down, down)):
-            spread = _APART * np.sqrt(2.0) * _at(seen.gap_spread[side], self._window)
-            limit = np.maximum(np.where(np.isfinite(tolerated), tolerated, 0.0), spread)
-            is_wider |= wanted & (sign * (gap - np.nan_to_num(self._gap)) >= limit)
         is_young = np.isnan(self._gap) | (self._age <= np.maximum(length, np.array(BEFORE)[self._window]))
-        harmed = (is_young & against_before) | (~np.isnan(self._gap) & is_wider)
+        harmed = (is_young & against_before) | self._is_wider(seen, up, down)
+        # Harm that began meanwhile must not be taken for the control's doing.
+        first = np.isnan(self._gap) & (self._age >= length) & ~harmed
+        better = (self._gap_window < len(WINDOWS) - 1) & (self._age >= WINDOWS[-1]) & ~harmed
+        self._gap_window = np.where(better, len(WINDOWS) - 1, np.where(first, self._window, self._gap_window))
+        self._gap = np.where(first | better, _at(seen.gap, self._gap_window), self._gap)
         held = self.moved & ~harmed
         self.set_aside = held[: tests.comparisons].copy()
         # The evidence of a pool rests on what its comparisons brought in before this was known.
         most = (tests.pool @ self.set_aside.astype(np.float64)) >= _POOL_SHARE * self._members
         self.held = held | (most & ~harmed & (tests.level != COLO))
+
+    def _is_wider(self, seen: Departures, up: Array, down: Array) -> Mask:
+        """Tell [test] whether the canary is worse by more than the gap that the control opened, in any window."""
+        result = np.zeros(len(self._tests), np.bool_)
+        since = np.array(WINDOWS)[:, None] <= self._age  # windows without a tick from before the move
+        for sign, side, wanted, tolerated in ((1.0, 0, self._up, up), (-1.0, 1, self._down, down)):
+            spread = np.hypot(seen.gap_spread[side], _at(seen.gap_spread[side], self._gap_window))
+            limit = np.maximum(np.where(np.isfinite(tolerated), tolerated, 0.0), _APART * spread)
+            result |= (wanted & since & (sign * (seen.gap - self._gap) >= limit)).any(axis=0)
+        return result
 
     def wide(self) -> Mask:
         """Tell for each strand [strand] whether it is not comparable over the whole fleet."""

@@ -75,14 +75,14 @@ def at(colo: int, factor: float) -> Array:
     return np.where(np.arange(COLOS) == colo, factor, 1.0)
 
 
-KINDS = [{"is_ratio": False}, {"is_ratio": True}]
+KINDS = [False, True]
 ALL = [*range(COLOS), FLEET]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("is_ratio", KINDS)
 @pytest.mark.parametrize("factor", [0.4, 2.5])
-def test_a_control_that_moves_alone_is_set_aside(kind: dict[str, bool], factor: float) -> None:
-    world = World(**kind)
+def test_a_control_that_moves_alone_is_set_aside(is_ratio: bool, factor: float) -> None:
+    world = World(is_ratio)
     assert world.run(20) == [[]] * 20
     held = world.run(40, control=at(2, factor))
     assert all(2 in tests for tests in held[5:])
@@ -91,9 +91,9 @@ def test_a_control_that_moves_alone_is_set_aside(kind: dict[str, bool], factor: 
     assert world.drift.set_aside.tolist() == [colo == 2 for colo in range(COLOS)]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_controls_that_move_everywhere_make_the_strand_not_comparable(kind: dict[str, bool]) -> None:
-    world = World(**kind)
+@pytest.mark.parametrize("is_ratio", KINDS)
+def test_controls_that_move_everywhere_make_the_strand_not_comparable(is_ratio: bool) -> None:
+    world = World(is_ratio)
     world.run(20)
     held = world.run(30, control=0.5)
     assert all(FLEET in tests for tests in held[3:])
@@ -107,18 +107,18 @@ def test_a_small_move_everywhere_shows_in_the_pool() -> None:
     assert FLEET in world.run(8, control=0.75)[-1]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_control_that_comes_back_is_let_go(kind: dict[str, bool]) -> None:
-    world = World(**kind)
+@pytest.mark.parametrize("is_ratio", KINDS)
+def test_a_control_that_comes_back_is_let_go(is_ratio: bool) -> None:
+    world = World(is_ratio)
     world.run(20)
     assert world.run(15, control=0.4)[-1] == ALL
     assert world.run(60)[40:] == [[]] * 20
     assert not world.drift.moved.any()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_canary_that_follows_makes_them_comparable_again(kind: dict[str, bool]) -> None:
-    world = World(**kind)
+@pytest.mark.parametrize("is_ratio", KINDS)
+def test_a_canary_that_follows_makes_them_comparable_again(is_ratio: bool) -> None:
+    world = World(is_ratio)
     world.run(20)
     assert world.run(15, control=0.4)[-1] == ALL
     held = world.run(80, canary=0.4, control=0.4)[20:]
@@ -126,27 +126,27 @@ def test_a_canary_that_follows_makes_them_comparable_again(kind: dict[str, bool]
     assert not world.drift.wide().any()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("is_ratio", KINDS)
 @pytest.mark.parametrize("factor", [0.3, 3.0])
-def test_a_shock_that_hits_both_sets_nothing_aside(kind: dict[str, bool], factor: float) -> None:
-    world = World(**kind)
+def test_a_shock_that_hits_both_sets_nothing_aside(is_ratio: bool, factor: float) -> None:
+    world = World(is_ratio)
     world.run(20)
     held = world.run(10, canary=factor, control=factor) + world.run(60)
     assert sum(map(len, held)) < 0.01 * 70 * len(ALL)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("is_ratio", KINDS)
 @pytest.mark.parametrize("control", [0.7, 1.3])
-def test_a_canary_that_is_worse_is_never_excused(kind: dict[str, bool], control: float) -> None:
-    world = World(**kind)
+def test_a_canary_that_is_worse_is_never_excused(is_ratio: bool, control: float) -> None:
+    world = World(is_ratio)
     world.run(20)
     assert world.run(3, canary=2.0) == [[]] * 3
     assert world.run(40, canary=2.0, control=control) == [[]] * 40
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_harm_that_begins_while_the_control_is_set_aside_is_comparable(kind: dict[str, bool]) -> None:
-    world = World(**kind)
+@pytest.mark.parametrize("is_ratio", KINDS)
+def test_harm_that_begins_while_the_control_is_set_aside_is_comparable(is_ratio: bool) -> None:
+    world = World(is_ratio)
     world.run(20)
     assert world.run(30, control=0.5)[-1] == ALL
     held = world.run(40, canary=2.5, control=0.5)
@@ -155,17 +155,17 @@ def test_harm_that_begins_while_the_control_is_set_aside_is_comparable(kind: dic
     assert world.drift.moved.any()  # still no ground to advance on
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_slow_wave_is_no_drift(kind: dict[str, bool]) -> None:
-    world = World(**kind)
+@pytest.mark.parametrize("is_ratio", KINDS)
+def test_a_slow_wave_is_no_drift(is_ratio: bool) -> None:
+    world = World(is_ratio)
     levels = [1 + 0.5 * np.sin(tick / 120) for tick in range(400)]
     held = [world.run(1, canary=level, control=level)[0] for level in levels]
     assert sum(map(len, held)) < 0.01 * 400 * len(ALL)
 
 
-@pytest.mark.parametrize(("kind", "correlation"), [(KINDS[0], 0.95), (KINDS[1], 0.95), (KINDS[1], 0.0)])
-def test_noise_is_hardly_ever_taken_for_drift(kind: dict[str, bool], correlation: float) -> None:
-    held = [tests for seed in range(3) for tests in World(**kind, correlation=correlation, seed=seed).run(240)]
+@pytest.mark.parametrize(("is_ratio", "correlation"), [(False, 0.95), (True, 0.95), (True, 0.0)])
+def test_noise_is_hardly_ever_taken_for_drift(is_ratio: bool, correlation: float) -> None:
+    held = [tests for seed in range(3) for tests in World(is_ratio, correlation=correlation, seed=seed).run(240)]
     assert sum(map(len, held)) < 0.01 * 3 * 240 * len(ALL)
 
 

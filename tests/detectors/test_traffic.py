@@ -12,7 +12,7 @@ COLOS, PAST = 6, 90
 
 def started(noise: float = 0.05, limit: float = 0.5, colos: int = COLOS, reached: int = 3) -> tuple[Traffic, Array]:
     """Return what has seen a past, and the usual totals [place]."""
-    usual = 1_000.0 * np.arange(1, colos + 1)
+    usual = np.arange(1_000.0, 1_000.0 * (colos + 1), 1_000.0)
     past = usual[:, None] * np.random.default_rng(4).normal(1.0, noise, (colos, PAST))
     is_reached = np.arange(colos) < reached
     units = np.full((colos, PAST), 8.0)
