@@ -71,9 +71,7 @@ class Drift:
         self._down = np.array([strand.down for strand in strands])[tests.strand]
         self._followed = ~exempt[tests.strand]
         self._strands = len(strands)
-        self._jump = np.zeros(
-            len(tests)
-        )  # the gap that the control's move opened, in its direction; 0 is none
+        self._jump = np.zeros(len(tests))  # the gap that the control's move opened, in its direction; 0 is none
         self._window = np.zeros(len(tests), np.intp)  # the window that it was found in
         self._age = np.zeros(len(tests), np.int64)  # ticks since then
         self._gap = np.full(len(tests), np.nan)  # the gap once it was open in full
