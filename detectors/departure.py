@@ -212,7 +212,10 @@ class Levels:
             floors.append(np.where(known, self._counting(now, reference) * (1 + window / before), np.inf))
         floor = np.stack(floors, axis=1)  # [2, window, test]
         least = np.stack([floor[0], floor[1], floor[0] + floor[1]])[:, None]
-        spread = np.sqrt(np.maximum(self._spread**2, least))
+        square = np.maximum(self._spread**2, least)
+        # A control that has fallen is counted by fewer events than it was in its past, and so with more noise.
+        square[2] += np.where(np.isfinite(floor[0]), floor[0], 0.0) * np.expm1(np.maximum(-np.stack(control), 0.0))
+        spread = np.sqrt(square)
         return Departures(np.stack(control), np.stack(canary), *spread)
 
     def _counting(self, now: Sides, reference: Array) -> Array:

@@ -29,6 +29,9 @@ _HALF: Final = 0.5
 SERIES_MAX: Final = 64
 """Series that are looked at one by one in a tick: pools first, then the largest departures."""
 
+_LASTING: Final = 3
+"""Ticks in a row that a canary must be worse in, before evidence that was held back counts again."""
+
 _POOL_SHARE: Final = 0.25
 """A pool with this part of its comparisons set aside says nothing either."""
 
@@ -76,6 +79,8 @@ class Drift:
         self._age = np.zeros(len(tests), np.int64)  # ticks since then
         self._gap = np.full(len(tests), np.nan)  # the gap once it was open in full
         self._gap_window = np.zeros(len(tests), np.intp)  # the window that it was taken in
+        self._held_for = np.zeros(len(tests), np.int64)  # ticks that evidence is still held back for, once settled
+        self._harmed_for = np.zeros(len(tests), np.int64)  # ticks that the canary has been worse by itself
         self._kept = np.full(tests.comparisons, np.nan)  # the control's level before it moved
         self._kept_for = np.zeros(tests.comparisons, np.int64)  # ticks that it is still kept for
         self._above = _pools_of(tests)
@@ -122,7 +127,9 @@ class Drift:
     def _settle(self, seen: Departures) -> None:
         """Let go of what has settled: the gap has closed in the window that it was found in and in the longest."""
         closed = seen.gap * np.sign(self._jump) > -_HALF * np.abs(self._jump)
-        self._jump[_at(closed, self._window) & closed[-1]] = 0.0
+        settled = self.moved & _at(closed, self._window) & closed[-1]
+        self._jump[settled], self._gap[settled], self._age[settled] = 0.0, 0.0, 0
+        self._held_for = np.where(settled, max(BEFORE), np.maximum(self._held_for - 1, 0))
         self._age += 1
         # As long as its window reaches back to before the move, a gap is less than it is going to be.
         gap = -_at(seen.gap, self._window)
@@ -190,14 +197,18 @@ class Drift:
         length = np.array(WINDOWS)[self._window]
         against_before = _at(worse, self._window)
         is_young = np.isnan(self._gap) | (self._age <= np.maximum(length, np.array(BEFORE)[self._window]))
-        harmed = (is_young & against_before) | self._is_wider(seen, up, down)
+        harmed = (self.moved & is_young & against_before) | self._is_wider(seen, up, down)
         # Harm that began meanwhile must not be taken for the control's doing.
         first = np.isnan(self._gap) & (self._age >= length) & ~harmed
         better = (self._gap_window < len(WINDOWS) - 1) & (self._age >= WINDOWS[-1]) & ~harmed
         self._gap_window = np.where(better, len(WINDOWS) - 1, np.where(first, self._window, self._gap_window))
         self._gap = np.where(first | better, _at(seen.gap, self._gap_window), self._gap)
-        held = self.moved & ~harmed
-        self.set_aside = held[: tests.comparisons].copy()
+        self.set_aside = (self.moved & ~harmed)[: tests.comparisons]
+        # What was bet on before the move was known is there still: neither a noisy tick nor the settling may let it
+        # decide. It fades in the ticks after, and counts at once if the canary is worse by itself for longer.
+        self._harmed_for = np.where(harmed, self._harmed_for + 1, 0)
+        harmed = self._harmed_for >= _LASTING
+        held = (self.moved | (self._held_for > 0)) & ~harmed
         # The evidence of a pool rests on what its comparisons brought in before this was known.
         most = (tests.pool @ self.set_aside.astype(np.float64)) >= _POOL_SHARE * self._members
         self.held = held | (most & ~harmed & (tests.level != COLO))
@@ -209,7 +220,8 @@ class Drift:
         for sign, side, wanted, tolerated in ((1.0, 0, self._up, up), (-1.0, 1, self._down, down)):
             spread = np.hypot(seen.gap_spread[side], _at(seen.gap_spread[side], self._gap_window))
             limit = np.maximum(np.where(np.isfinite(tolerated), tolerated, 0.0), _APART * spread)
-            result |= (wanted & since & (sign * (seen.gap - self._gap) >= limit)).any(axis=0)
+            wider = np.minimum(sign * seen.gap, sign * (seen.gap - self._gap))  # a gap that closes is not one
+            result |= (wanted & since & (wider >= limit)).any(axis=0)
         return result
 
     def wide(self) -> Mask:

@@ -87,7 +87,7 @@ def test_a_control_that_moves_alone_is_set_aside(is_ratio: bool, factor: float) 
     held = world.run(40, control=at(2, factor))
     assert all(2 in tests for tests in held[5:])
     others = [test for tests in held for test in tests if test not in (2, FLEET)]
-    assert len(others) < 0.1 * 40 * (COLOS - 1)  # those that happen to lean that way while their pool has moved
+    assert len(others) < 0.4 * 40 * (COLOS - 1)  # those that happen to lean that way while their pool has moved
     assert world.drift.set_aside.tolist() == [colo == 2 for colo in range(COLOS)]
 
 
@@ -112,8 +112,10 @@ def test_a_control_that_comes_back_is_let_go(is_ratio: bool) -> None:
     world = World(is_ratio)
     world.run(20)
     assert world.run(15, control=0.4)[-1] == ALL
-    assert world.run(60)[40:] == [[]] * 20
+    world.run(20 + 14)
     assert not world.drift.moved.any()
+    assert not world.drift.set_aside.any()
+    assert world.run(60)[-20:] == [[]] * 20  # what was bet on before has faded
 
 
 @pytest.mark.parametrize("is_ratio", KINDS)
@@ -121,7 +123,7 @@ def test_a_canary_that_follows_makes_them_comparable_again(is_ratio: bool) -> No
     world = World(is_ratio)
     world.run(20)
     assert world.run(15, control=0.4)[-1] == ALL
-    held = world.run(80, canary=0.4, control=0.4)[20:]
+    held = world.run(120, canary=0.4, control=0.4)[60:]
     assert sum(map(len, held)) < 0.02 * 60 * len(ALL)
     assert not world.drift.wide().any()
 
