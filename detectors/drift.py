@@ -109,9 +109,10 @@ class Drift:
         self._kept_for = np.maximum(self._kept_for - 1, 0)
         self._kept[self._kept_for == 0] = np.nan
         seen = self._levels.departures(self._kept)
+        up, down = (np.where(np.isfinite(side), side, 0.0) for side in (up, down))
         worse = self._is_worse(seen, up, down)
         self._settle(seen)
-        self._find(seen, worse)
+        self._find(seen, worse, up, down)
         self._spread(seen, worse)
         self._keep()
         self._hold(seen, worse, up, down)
@@ -120,7 +121,7 @@ class Drift:
         """Tell [window, test] whether the canary is worse than the control was before it moved."""
         result = np.zeros(seen.canary.shape, np.bool_)
         for sign, side, wanted, tolerated in ((1.0, 0, self._up, up), (-1.0, 1, self._down, down)):
-            limit = np.maximum(np.where(np.isfinite(tolerated), tolerated, 0.0), _APART * seen.canary_spread[side])
+            limit = np.maximum(tolerated, _APART * seen.canary_spread[side])
             result |= wanted & (sign * seen.canary >= np.minimum(limit, np.abs(seen.control))) & (seen.canary != 0)
         return result
 
@@ -136,11 +137,12 @@ class Drift:
         grows = self.moved & (self._age <= np.array(WINDOWS)[self._window]) & (gap / _unless_zero(self._jump) > 1)
         self._jump = np.where(grows, gap, self._jump)
 
-    def _find(self, seen: Departures, worse: Mask) -> None:
-        """Find controls that have moved suddenly and alone."""
+    def _find(self, seen: Departures, worse: Mask, up: Array, down: Array) -> None:
+        """Find controls that have moved suddenly and alone, so far that the gap is more than is tolerated anyway."""
         sign = np.sign(seen.control)
         deviations = np.abs(seen.control) / np.where(sign > 0, seen.control_spread[0], seen.control_spread[1])
         apart = _APART * np.where(sign < 0, seen.gap_spread[0], seen.gap_spread[1])
+        apart = np.maximum(apart, np.where(sign < 0, up, down))
         alone = -seen.gap * sign >= np.maximum(apart, _HALF * np.abs(seen.control))
         # What is over is still in the longer windows for a while.
         alone &= -seen.gap[_STILL] * sign >= _HALF * np.abs(seen.control)
@@ -219,7 +221,7 @@ class Drift:
         since = np.array(WINDOWS)[:, None] <= self._age  # windows without a tick from before the move
         for sign, side, wanted, tolerated in ((1.0, 0, self._up, up), (-1.0, 1, self._down, down)):
             spread = np.hypot(seen.gap_spread[side], _at(seen.gap_spread[side], self._gap_window))
-            limit = np.maximum(np.where(np.isfinite(tolerated), tolerated, 0.0), _APART * spread)
+            limit = np.maximum(tolerated, _APART * spread)
             wider = np.minimum(sign * seen.gap, sign * (seen.gap - self._gap))  # a gap that closes is not one
             result |= (wanted & since & (wider >= limit)).any(axis=0)
         return result
