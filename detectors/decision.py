@@ -58,6 +58,8 @@ class Tick:
         Whether it is the control that moved.
     misses, misses_too
         Whether the canary misses the metric's objective, and whether the control does.
+    drops
+        Whether a whole colo has lost what it used to get of the metric.
     """
 
     age: int
@@ -69,6 +71,7 @@ class Tick:
     is_sick: NDArray[np.bool_]
     misses: NDArray[np.bool_]
     misses_too: NDArray[np.bool_]
+    drops: NDArray[np.bool_]
 
 
 @dataclass(slots=True)
@@ -98,6 +101,7 @@ class Decision:
         blamed = self._found_worse(tick)
         if not len(blamed):
             self._stop_on_objective(tick)
+            self._stop_on_traffic(tick)
             return
         action: Action = "revert" if any(self.rules.breach[i] == "revert" for i in blamed) else "halt"
         if self.action != "revert" and (self.action != "halt" or action == "revert" or self.cause != "evidence"):
@@ -120,6 +124,12 @@ class Decision:
         own: list[int] = np.flatnonzero(tick.misses & ~tick.misses_too).tolist()
         self.action = "revert" if any(self.rules.breach[i] == "revert" for i in own) else "halt"
         self.cause = "objective"
+
+    def _stop_on_traffic(self, tick: Tick) -> None:
+        """Halt where a colo has lost its traffic. Both cohorts have, so who is to blame is for a person to find out."""
+        if self.action in ("halt", "revert") or not tick.drops.any():
+            return
+        self.action, self.cause, self.blamed = "halt", "traffic", np.flatnonzero(tick.drops).tolist()
 
     def _open_questions(self, tick: Tick) -> Cause | None:
         """Return why the stage may not advance yet, or None if it may."""

@@ -151,7 +151,8 @@ class Metric(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One judged metric: exactly one of `ratio`, `gauge`, `counter`, `histogram`.
 
     `counter` is judged as a rate per unit; `histogram` names the cumulative `le` buckets and needs
-    `quantile`. `select` keeps only the series whose labels match (another service, say).
+    `quantile`. `select` keeps only the series whose labels match (another service, say). `colo_drop` is the part of
+    a colo's total whose loss halts the rollout: without it a half for counters whose decrease is worse, 0 for never.
     """
 
     name: Name
@@ -170,6 +171,7 @@ class Metric(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     temporality: Literal["cumulative", "delta"] = "cumulative"
     objective: Objective | None = None
     classical: ClassicalMetric | None = None
+    colo_drop: Annotated[float, Meta(ge=0, lt=1)] | None = None
 
 
 class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -151,6 +151,10 @@ def _only_with(metric: Place, path: str, problems: Problems) -> None:
         problems.add(metric, f"{path}.objective", f"allowed: only with {either(['ratio', 'gauge', 'counter'])}")
     if scale and scale.value != "auto" and not metric.child("gauge"):
         problems.add(scale, f"{path}.scale", f"found {shown(scale)}; allowed: only with gauge")
+    drop, worse = metric.child("colo_drop"), metric.child("worse")
+    if drop and (not metric.child("counter") or (worse and worse.value == "increase")):
+        text = f"found {shown(drop)}; allowed: only with counter, and if a decrease is worse (decrease or either)"
+        problems.add(drop, f"{path}.colo_drop", text)
     if temporality and temporality.value == "delta" and metric.child("gauge"):
         text = f"found {shown(temporality)}; allowed: only with {either(['ratio', 'counter', 'histogram'])}"
         problems.add(temporality, f"{path}.temporality", text)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from detectors.comparisons import FLEET
 from detectors.decision import ADVANCE_ALPHA, COVERAGE_MIN, Tick
 from detectors.verdict import Abstained
+from streams.apart import moved, not_compared
 from streams.begun import Begun
 from streams.prospect import as_fraction
 from streams.running import Running
@@ -28,6 +29,7 @@ def abstained(view: View, tick: Tick, *, is_open: bool) -> list[Abstained]:
         visible = float(as_fraction(running, tests, view.visible[tests]).min(initial=math.inf))
         if why is None and is_open:
             why = _why_not(running, tick, metric, bool(len(tests)), -math.log(ADVANCE_ALPHA))
+            result += not_compared(running, metric) if why is None or not running.unlike[metric] else []
             if why is None and tick.age < running.stage.bake and view.prospect.is_noisy[metric]:
                 why, visible = _too_noisy(view, metric, tests)
         parts = (why, _not_comparable(view, metric), *_beside(view, metric), _set_aside(running, metric))
@@ -97,6 +99,8 @@ def no_data(running: Begun, metric: int) -> str:
     if running.silent[metric] > running.plan.policy.gap_ticks_max or not running.missing[own].any():
         return f"no data on canary or control for {int(running.silent[metric])} ticks"
     colos = sorted({pairing.colos[place] for place in tests.place[: tests.comparisons][own & running.missing]})
+    if metric == len(running.plan.policy.metrics):
+        return f"no {running.plan.policy.unit} of {listed(colos)} reports any more, canary or control"
     return f"required, and missing from {listed(colos)}, whose canaries do report"
 
 
@@ -119,6 +123,8 @@ def _why_not(running: Running, tick: Tick, metric: int, is_compared: bool, thres
         return "no canary stands against a control for it"
     if not tick.has_data[metric]:
         return no_data(running, metric)
+    if running.unlike[metric]:
+        return f"the control moved suddenly and alone{moved(running, metric)}: not comparable until it settles"
     if running.erratic[metric]:
         return (
             "not comparable: in one half of their past canary and control went apart much farther than the other half "
@@ -129,7 +135,7 @@ def _why_not(running: Running, tick: Tick, metric: int, is_compared: bool, thres
     if tick.age < running.stage.bake:
         return None
     if tick.coverage[metric] < COVERAGE_MIN:
-        return f"only {tick.coverage[metric]:.0%} of the ticks had data on both sides"
+        return f"only {tick.coverage[metric]:.0%} of the ticks had data on both sides that could be compared"
     if tick.log_e_within[metric] < threshold:
         return "a degradation beyond the tolerance is not excluded yet"
     return None

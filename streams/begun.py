@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from detectors.decision import Decision, Rules
 from detectors.objective import Objectives
 from detectors.sides import Sides
+from detectors.traffic import Traffic
 from streams.cohorts import RowKey
 from streams.histograms import Histograms
 from streams.pairing import Pairing, pair
 from streams.plan import Plan
 from streams.strata import others_of
+from streams.totals import Totals, totals_of
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -27,6 +29,7 @@ class Seen:
     has_data: Bools
     misses: Bools
     misses_too: Bools
+    drops: Bools
 
 
 class Begun:
@@ -67,19 +70,48 @@ class Begun:
         self.quiet = np.zeros(self.pairing.tests.comparisons, np.int64)  # the same for each comparison
         self.missing = np.zeros(self.pairing.tests.comparisons, np.bool_)
         self.colo = self.pairing.by_colo()
+        sides = self.pairing.sides(past)
+        both = (sides.canary_of > 0) & (sides.control_of > 0)
+        self.heard: Bools = np.any(both, axis=1)  # whether both sides ever had data, [comparison]
+        self.totals: Totals = totals_of(keys, policy, plan.membership, index)
+        self.traffic = Traffic(self.totals.limit, self.totals.metric, self.totals.is_reached, *self.totals.sums(past))
+        self.fallen: set[int] = set()  # places of `totals` that have lost their traffic
         self.hurt: set[int] = set()  # colos that a stop holds for, by position
 
-    def watch(self, sides: Sides, age: int, gap: int) -> Seen:
-        """Note which data a tick brought, and hold both sides against the objectives."""
-        tests = self.pairing.tests
-        had = np.zeros(len(self.rules.weight), np.bool_)
+    def watch(self, sides: Sides, totals: tuple[Array, Array], age: int, bet: Bools) -> Seen:
+        """Note which data a tick brought, and hold it against objectives and what colos used to get.
+
+        Parameters
+        ----------
+        sides
+            [comparison] The tick.
+        totals
+            Units and sums of the watched places [place].
+        age
+            Ticks since the stage's start, this one included.
+        bet
+            [comparison] Whether it could be compared.
+        """
         both = (sides.canary_of > 0) & (sides.control_of > 0)
-        had[self.metric[tests.strand[: tests.comparisons][both]]] = True
-        self.silent = np.where(had, 0, self.silent + 1)
-        self._find_missing(sides, both, gap)
-        self.covered += had
-        has_data = (self.silent <= gap) & ~self._missing_metrics()
-        return Seen(self.covered / age, has_data, *self._missed(sides))
+        self.silent = np.where(self.some(both), 0, self.silent + 1)
+        self._find_missing(sides, both)
+        self.covered += self.some(both & bet)
+        has_data = (self.silent <= self.plan.policy.gap_ticks_max) & ~self.some(self.missing)
+        drops = self._dropped(totals, is_settling=age <= self.stage.settle)
+        misses, misses_too = self._missed(sides)
+        return Seen(self.covered / age, has_data, misses, misses_too, drops)
+
+    def some(self, marked: Bools) -> Bools:
+        """Tell for each metric [metric] whether any of its tests, or comparisons, is marked [test]."""
+        of = self.metric[self.pairing.tests.strand[: len(marked)]]
+        return np.bincount(of, marked, len(self.rules.weight)) > 0
+
+    def _dropped(self, totals: tuple[Array, Array], *, is_settling: bool) -> Bools:
+        """Tell for each metric [metric] whether a colo has lost its traffic, and note where. None is taken back."""
+        found = np.flatnonzero(self.traffic.update(*totals, is_settling=is_settling))
+        self.fallen |= set(found.tolist())
+        dropped: Bools = np.bincount(self.totals.metric[found], minlength=len(self.rules.weight)) > 0
+        return dropped
 
     def _missed(self, sides: Sides) -> list[Bools]:
         """Hold both sides' values over the fleet against the objectives: canary and control, [metric]."""
@@ -96,24 +128,21 @@ class Begun:
             result.append(np.append(objectives.missed(value[:-1]), False))
         return result
 
-    def _find_missing(self, sides: Sides, both: Bools, gap: int) -> None:
-        """Find required metrics that are missing from a colo whose canaries do report."""
+    def _find_missing(self, sides: Sides, both: Bools) -> None:
+        """Find required metrics that are missing from a colo whose canaries do report, and colos that went silent."""
         tests = self.pairing.tests
         own = slice(tests.comparisons)
         # A colo has a metric as long as one of its strata has it.
         heard = self.colo.T @ (self.colo @ both.astype(np.float64)) > 0
         self.quiet = np.where(heard, 0, self.quiet + 1)
+        self.heard |= heard
         reports = self.pairing.is_reporting & (sides.canary_of > sides.canary)
         alive = np.zeros(len(self.pairing.colos), np.bool_)
         alive[tests.place[own][reports]] = True
-        self.missing = (
-            self.rules.required[self.metric[tests.strand[own]]] & (self.quiet > gap) & alive[tests.place[own]]
-        )
-
-    def _missing_metrics(self) -> Bools:
-        """Tell for each metric [metric] whether it is missing somewhere."""
-        own = self.metric[self.pairing.tests.strand[: self.pairing.tests.comparisons]]
-        return np.bincount(own, self.missing, len(self.rules.required)) > 0
+        required = self.rules.required[self.metric[tests.strand[own]]] & alive[tests.place[own]]
+        # Where nobody reports, of neither cohort, the comparison of who reports says nothing either.
+        is_quiet = self.quiet > self.plan.policy.gap_ticks_max
+        self.missing = is_quiet & (required | (self.pairing.is_reporting & self.heard))
 
     def confounders(self, metric: int, age: int) -> list[str]:
         """Name the rollouts that a metric cannot tell apart from this one, and that have begun by now."""

@@ -45,9 +45,9 @@ class ClassicalRunning(Begun):
         self.ticks_sampled = 0
         self._placed: list[int] = []  # metrics whose colos were looked for
 
-    def step(self, sides: Sides, age: int, gap: int) -> Tick:
+    def step(self, sides: Sides, totals: tuple[Array, Array], age: int) -> Tick:
         """Add one tick, look if it is time to, decide, and return what was decided on."""
-        seen = self.watch(sides, age, gap)
+        seen = self.watch(sides, totals, age, np.ones(self.pairing.tests.comparisons, np.bool_))
         if age > self.stage.settle:
             self._sample(sides)
         is_open = self.decision.action != "revert"
@@ -57,9 +57,10 @@ class ClassicalRunning(Begun):
             self._looking.look = self.panel.look(kept[0, :metrics], kept[1, :metrics], age)
         nothing = np.full(len(self.strands), -np.inf)
         is_sick = np.zeros(len(self.strands), np.bool_)
-        tick = Tick(age, nothing, nothing, nothing, seen.coverage, seen.has_data, is_sick, seen.misses, seen.misses_too)
+        known = seen.coverage, seen.has_data, is_sick, seen.misses, seen.misses_too, seen.drops
+        tick = Tick(age, nothing, nothing, nothing, *known)
         self.decision.step(tick)
-        if self.decision.blamed != self._placed:
+        if self.decision.blamed != self._placed and self.decision.cause != "traffic":
             self._placed = self.decision.blamed
             self._find_hurt()
         return tick

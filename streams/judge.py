@@ -94,13 +94,14 @@ class Judge:
         assert method is not None
         running = method.begun
         assert running.stage.started is not None
-        sides = running.pairing.sides(part.values)
+        sides, totals = running.pairing.sides(part.values), running.totals.sums(part.values)
         # Histograms are added up when somebody is to read them; what settles does not count.
         counted = max(0, running.stage.started + running.stage.settle - part.first)
         for column in range(part.ticks):
             number = part.first + column
             age = number - running.stage.started + 1
-            log_e = method.step(sides.at(column), age, self.plan.policy.gap_ticks_max)
+            here = totals[0][:, column], totals[1][:, column]
+            log_e = method.step(sides.at(column), here, age)
             if self._journal:
                 method.record(self._journal, number)
             verdict = None
@@ -119,9 +120,10 @@ class Judge:
         confounders = frozenset(
             name for metric in range(len(self.metrics)) for name in running.confounders(metric, age)
         )
+        where = frozenset(running.fallen if decision.cause == "traffic" else running.hurt)
         said = (
             *(running.stage.name, decision.action, decision.cause),
-            *(tuple(decision.blamed), frozenset(running.hurt), confounders),
+            *(tuple(decision.blamed), where, confounders),
         )
         if said == self._said:
             return False

@@ -30,8 +30,11 @@ class Method(Protocol):
         """The stage: its pairing, its decision so far and the colos that are hurt."""
         ...
 
-    def step(self, sides: Sides, age: int, gap: int) -> Array:
-        """Add one tick and decide; return the logarithms of the e-values [metric], -inf for no evidence."""
+    def step(self, sides: Sides, totals: tuple[Array, Array], age: int) -> Array:
+        """Add one tick and decide; return the logarithms of the e-values [metric], -inf for no evidence.
+
+        `sides` are those of the comparisons, `totals` units and sums of the watched places, see `streams.begun`.
+        """
         ...
 
     def record(self, journal: Journal, number: int) -> None:
@@ -52,9 +55,9 @@ class Sequential:
         self._tick: Tick | None = None
         self._log_e = np.empty(0)
 
-    def step(self, sides: Sides, age: int, gap: int) -> Array:
+    def step(self, sides: Sides, totals: tuple[Array, Array], age: int) -> Array:
         """See `Method`."""
-        self._tick, self._log_e = self.begun.step(sides, age, gap)
+        self._tick, self._log_e = self.begun.step(sides, totals, age)
         return self._tick.log_e
 
     def record(self, journal: Journal, number: int) -> None:
@@ -74,9 +77,9 @@ class Classical:
         self.begun = running
         self._tick: Tick | None = None
 
-    def step(self, sides: Sides, age: int, gap: int) -> Array:
+    def step(self, sides: Sides, totals: tuple[Array, Array], age: int) -> Array:
         """See `Method`; there are no e-values."""
-        self._tick = self.begun.step(sides, age, gap)
+        self._tick = self.begun.step(sides, totals, age)
         return self._tick.log_e
 
     def record(self, journal: Journal, number: int) -> None:

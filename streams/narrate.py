@@ -9,6 +9,7 @@ from detectors.comparisons import COLO, FLEET
 from detectors.decision import ADVANCE_ALPHA, Tick
 from detectors.verdict import Reason, Samples, Scope, Verdict
 from streams.abstaining import abstained
+from streams.apart import drops
 from streams.prospect import Prospect
 from streams.quantiles import Change, quantile_change, unit_of
 from streams.running import Running
@@ -53,9 +54,12 @@ def narrate(running: Running, prospect: Prospect, tick: Tick, log_e: Array, sequ
         evidence.is_cut(),
         tick.age,
     )
-    stopped = decision.action in ("halt", "revert") and decision.cause in ("evidence", "objective")
+    stopped = decision.action in ("halt", "revert") and decision.cause in ("evidence", "objective", "traffic")
     colos = [running.pairing.colos[i] for i in sorted(running.hurt)] if stopped else running.pairing.colos
-    if decision.cause == "objective":
+    if decision.cause == "traffic":
+        colos = sorted({running.totals.colos[place] for place in running.fallen})
+        reasons = drops(running, evidence.live, log_e)
+    elif decision.cause == "objective":
         missed = [test for test in _fleet_tests(view) if metric_of(view, test) in decision.blamed]
         reasons = [_reason(view, test, _objective(view, test)) for test in missed]
     elif stopped:

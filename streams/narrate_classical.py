@@ -10,6 +10,7 @@ from detectors.classical.look import Look
 from detectors.decision import COVERAGE_MIN, Tick
 from detectors.verdict import Abstained, Reason, Samples, Scope, Verdict
 from streams.abstaining import no_data
+from streams.apart import drops
 from streams.classical import ClassicalRunning
 
 _LABELS: Final = {
@@ -40,6 +41,9 @@ def narrate_classical(running: ClassicalRunning, tick: Tick, sequence: int) -> V
     if decision.cause == "objective" and not reasons:
         reasons = [_missed(running, metric) for metric in metrics]
     colos = [running.pairing.colos[i] for i in sorted(running.hurt)] if stopped else running.pairing.colos
+    if decision.cause == "traffic":
+        colos = sorted({running.totals.colos[place] for place in running.fallen})
+        reasons = drops(running, None, np.zeros(len(running.pairing.tests)))
     return Verdict(
         sequence=sequence,
         action=decision.action,

@@ -224,7 +224,7 @@ def _placebo(plan: Plan, index: int, keys: Sequence[RowKey], past: Array, horizo
     stages = [replace(stage, settle=0, bake=TICKS_MAX, deadline=horizon) for stage in plan.stages]
     tried = replace(plan, policy=msgspec.structs.replace(plan.policy, metrics=metrics), stages=stages)
     trial = Running(tried, index, keys, past[:, :, :before])
-    sides = trial.pairing.sides(past[:, :, before:])
+    sides, totals = trial.pairing.sides(past[:, :, before:]), trial.totals.sums(past[:, :, before:])
     for column in range(ticks):
-        trial.step(sides.at(column), column + 1, plan.policy.gap_ticks_max)
+        trial.step(sides.at(column), (totals[0][:, column], totals[1][:, column]), column + 1)
     return Placebo(ticks, before, frozenset(trial.decision.blamed), tuple(sorted(trial.hurt)))

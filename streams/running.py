@@ -7,9 +7,12 @@ from numpy.typing import NDArray
 
 from detectors.comparisons import COLO
 from detectors.decision import Decision, Tick, benjamini_hochberg
+from detectors.departure import Levels
+from detectors.drift import Drift
 from detectors.evidence import Evidence
 from detectors.sides import Sides
 from streams.begun import Begun
+from streams.changes import changed
 from streams.cohorts import RowKey
 from streams.plan import Plan
 
@@ -21,10 +24,11 @@ class Running(Begun):
 
     def __init__(self, plan: Plan, index: int, keys: Sequence[RowKey], past: Array) -> None:
         super().__init__(plan, index, keys, past)
+        sides, tests = self.pairing.sides(past), self.pairing.tests
         self.evidence = Evidence(
             self.pairing.strands,
-            self.pairing.tests,
-            self.pairing.sides(past),
+            tests,
+            sides,
             self.pairing.deviation(past),
             plan.policy.pre_period.ticks_min,
             self.stage.deadline or 2 * self.stage.bake,
@@ -37,16 +41,24 @@ class Running(Begun):
         # By the long past canary and control go apart by themselves, so that nothing can be said of the change.
         self.erratic = np.bincount(self.metric, self.evidence.is_erratic() & self.named, len(self.rules.weight)) > 0
         self.reporting = np.array([strand.metric == len(plan.policy.metrics) for strand in self.pairing.strands])
+        levels = Levels(tests, self.pairing.is_ratio, self.evidence.is_log, self.evidence.scale, sides)
+        self.drift = Drift(self.pairing.strands, tests, levels, changed, self.reporting)
+        self.unlike = np.zeros(len(self.rules.weight), np.bool_)  # metrics whose control has moved, [metric]
 
-    def step(self, sides: Sides, age: int, gap: int) -> tuple[Tick, Array]:
-        """Add one tick, decide, and return what was decided on and the e-values [test]."""
+    def step(self, sides: Sides, totals: tuple[Array, Array], age: int) -> tuple[Tick, Array]:
+        """Add one tick, decide, and return what was decided on and the e-values [test].
+
+        `totals` are the units and sums of the watched places [place].
+        """
         evidence = self.evidence
-        evidence.update(sides, age <= self.stage.settle, self.reporting)
-        log_e = evidence.log_e()
+        bet = ~self.drift.set_aside  # decided on the ticks before this one
+        evidence.update(Sides(*(array * bet for array in sides.arrays())), age <= self.stage.settle, self.reporting)
+        self.drift.update(sides, *evidence.tolerance())
+        log_e = self._comparable(evidence.log_e())
         strand_e = evidence.strand_log_e(log_e)
-        seen = self.watch(sides, age, gap)
+        seen = self.watch(sides, totals, age, bet)
         within, doubling = (np.full(len(strand_e), -np.inf) for _ in range(2))
-        sick = self.erratic.copy()
+        sick = self.erratic | self.unlike
         if age >= self.stage.bake:
             within, doubling = evidence.log_e_within(), evidence.log_e_within(np.log(2.0))
             np.logical_or.at(sick, self.metric, evidence.is_control_sick() & self.named)
@@ -60,11 +72,29 @@ class Running(Begun):
             sick,
             seen.misses,
             seen.misses_too,
+            seen.drops,
         )
         self.decision.step(tick)
-        if self.decision.blamed:
+        if self.decision.blamed and self.decision.cause != "traffic":
             self._find_hurt(log_e)
         return tick, log_e
+
+    def _comparable(self, log_e: Array) -> Array:
+        """Put to nothing the evidence [test] that a control has made by moving, and note the metrics that it makes up.
+
+        Such a metric is not comparable: over the whole fleet, or because the stage would be stopped but for this.
+        """
+        held, rules = self.drift.held, self.rules
+        result = np.where(held, -np.inf, log_e)
+        self.unlike = np.bincount(self.metric, self.drift.wide(), len(rules.weight)) > 0
+        if held.any():
+            stops = []
+            for value in (log_e, result):
+                total = self.by_metric(self.evidence.strand_log_e(value), self.within_metric) + np.log(rules.weight)
+                stops.append(np.logaddexp.reduce(total) >= -np.log(rules.alpha))
+            if stops[0] and not stops[1]:
+                self.unlike |= self.some(held & (log_e > 0))
+        return result
 
     def _find_hurt(self, log_e: Array) -> None:
         """Find the colos that the blamed metrics are worse in. More may follow; none is taken back.

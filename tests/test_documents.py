@@ -272,7 +272,7 @@ def test_digest_changes_with_the_content() -> None:
 
 def test_digest_stays_what_it_was() -> None:
     policy = Policy(policy="p", metrics=[Metric(name="m", gauge="g", worse="increase", breach="halt")])
-    assert digest(policy) == "sha256:c33e99442d97c5f77a5a0020a1a0b374f12415f5706fb25bf5b1d3a6877e8cad"
+    assert digest(policy) == "sha256:778250b3f2b77cf03d75b73cb47bbc025d60ee65b108fe2e077af50a571eabfb"
 
 
 @pytest.mark.parametrize(

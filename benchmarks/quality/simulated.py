@@ -166,7 +166,7 @@ def _shown(evidence: Evidence, age: int, had: Bools, *, asks: bool) -> list[Tick
     recent: Bools = had[-_GAP_TICKS - 1 :].max(axis=0)
     coverage = had.mean(axis=0)
     return [
-        Tick(age, log_e[i], within[i], doubling[i], coverage[i], recent[i], sick[i], no[i], no[i])
+        Tick(age, log_e[i], within[i], doubling[i], coverage[i], recent[i], sick[i], no[i], no[i], no[i])
         for i in range(rollouts)
     ]
 

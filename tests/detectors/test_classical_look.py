@@ -37,7 +37,7 @@ def labels(look: Look) -> list[str]:
 
 def tick(age: int, *, has_data: bool = True) -> Tick:
     none, no = np.full(3, -np.inf), np.zeros(3, np.bool_)
-    return Tick(age, none, none, none, np.ones(3), np.full(3, has_data), no, no, no)
+    return Tick(age, none, none, none, np.ones(3), np.full(3, has_data), no, no, no, no)
 
 
 def decided(look: Look | None, age: int = 40, **more: Any) -> ClassicalDecision:

@@ -32,6 +32,7 @@ def tick(age: int = 10, **changed: Any) -> Tick:
         "is_sick": np.zeros(3, np.bool_),
         "misses": np.zeros(3, np.bool_),
         "misses_too": np.zeros(3, np.bool_),
+        "drops": np.zeros(3, np.bool_),
     }
     return Tick(age=age, **(healthy | changed))
 
@@ -240,3 +241,14 @@ def test_ties_are_taken_together():
 def test_nobody_is_blamed_where_there_is_nobody():
     assert chosen() == []
     assert chosen(0.0, 0.0) == []
+
+
+def test_a_colo_that_lost_its_traffic_halts_whatever_the_metrics_breach_is() -> None:
+    decision = decided(tick(drops=np.array([False, True, False])))
+    assert (said(decision), decision.blamed) == (("halt", "traffic"), [1])
+
+
+def test_evidence_goes_before_lost_traffic_and_may_follow_it() -> None:
+    lost = np.array([True, False, False])
+    assert said(decided(tick(log_e=only(1, SURE * 9), drops=lost)))[1] == "evidence"
+    assert said(decided(tick(drops=lost), tick(log_e=only(1, SURE * 9)))) == ("revert", "evidence")

@@ -1,0 +1,257 @@
+"""Departures: how far both sides have gone, in their latest ticks, from where the control was before.
+
+What lasts since the stage began is judged by `detectors.evidence`. Here stands what is sudden: a window of the
+latest ticks against the window before it, in terms of how much the same difference varied in the pre-period. That
+takes in how ticks depend on each other, since a level that wanders has wandered in its past too.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.comparisons import COLO, Tests
+from detectors.sides import Sides, means
+
+Array = NDArray[np.float64]
+
+WINDOWS: Final = (2, 3, 9, 27)
+"""Ticks that are taken together as the latest ones: few for what is large, many for what is small."""
+
+BEFORE: Final = (2, 30, 30, 30)
+"""Ticks before them that they are held against. The first pair is for levels that wander, but not so fast."""
+
+TICKS_HELD: Final = max(WINDOWS) + max(BEFORE)
+
+PAST_MAX: Final = 480
+"""Ticks of the pre-period that the usual variation is learned from; more would cost memory and tell little."""
+
+_PLACEBOS_MIN: Final = 20
+"""With fewer windows in the past nothing is known of how a comparison varies, and nothing departs."""
+
+_SPREAD_MIN: Final = 0.002
+"""A level that never moved in its past is given this much: a fifth of a per cent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Departures:
+    """Departures [window, test] from the control's level before, and their usual size.
+
+    Attributes
+    ----------
+    control, canary
+        On the scale of the effects; of the canary it is against its own usual distance from the control before. 0 where
+        nothing is known.
+    control_spread, canary_spread, gap_spread
+        [2, window, test] Their deviations in the pre-period, upwards and downwards; infinite where nothing is known.
+        The gap is the canary's departure less the control's.
+    """
+
+    control: Array
+    canary: Array
+    control_spread: Array
+    canary_spread: Array
+    gap_spread: Array
+
+    @property
+    def gap(self) -> Array:
+        """How far the canary has departed from the control [window, test]."""
+        return self.canary - self.control
+
+
+class Levels:
+    """Follows both sides' levels in sums over windows, and what their departures usually are.
+
+    Parameters
+    ----------
+    tests
+        Where, and how comparisons pool.
+    is_ratio, is_log, scale
+        [comparison] What is compared how, see `detectors.scales`.
+    past
+        [comparison, tick] The pre-period.
+
+    Notes
+    -----
+    A ratio departs by `log((k + 1) / (e + 1))`, with k bad events where e were expected; a level by the mean of its
+    logarithm (or of the level over its scale) less what that was before. Pools add k and e, or average levels weighted
+    by their precision, so that a colo that drops out moves nothing.
+    """
+
+    def __init__(
+        self, tests: Tests, is_ratio: NDArray[np.bool_], is_log: NDArray[np.bool_], scale: Array, past: Sides
+    ) -> None:
+        self._tests, self._is_ratio, self._is_log, self._scale = tests, is_ratio, is_log, scale
+        self._of_test = (tests.pool @ is_ratio.astype(np.float64)) > 0
+        self._weight = np.ones(len(is_ratio))
+        recent = Sides(*(array[:, -PAST_MAX:] for array in past.arrays()))
+        self._weigh(self._additive(recent))
+        added = self._additive(recent)
+        self._usual = self._usual_distance(added)
+        sums = np.stack([np.pad(np.cumsum(array, axis=1), ((0, 0), (1, 0))) for array in added.arrays()])
+        self._spread = np.stack([self._placebos(sums, *pair) for pair in zip(WINDOWS, BEFORE, strict=True)], axis=2)
+        slots = TICKS_HELD + 1
+        kept = sums[:, :, -slots:].transpose(2, 0, 1)
+        self._sums = np.concatenate([np.repeat(kept[:1], slots - len(kept), axis=0), kept])  # the oldest slot first
+        self._oldest = 0
+
+    def _additive(self, sides: Sides) -> Sides:
+        """Bring both sides to what adds up over ticks and colos [comparison, tick]."""
+        rows = np.flatnonzero(~self._is_ratio)
+        arrays = [array.copy() for array in sides.arrays()]
+        logs, scale, weight = self._is_log[rows, None], self._scale[rows, None], self._weight[rows, None]
+        for side, mean in zip((0, 2), means(sides, rows), strict=True):
+            level = np.where(logs, np.log(np.maximum(mean, 1e-3 * scale) / scale), mean / scale)
+            known = ~np.isnan(mean)
+            arrays[side][rows] = np.where(known, level, 0.0) * weight
+            arrays[side + 1][rows] = known * weight
+        return Sides(*arrays)
+
+    def _weigh(self, added: Sides) -> None:
+        """Weigh levels by their precision, so that a noisy colo does not lead its pool."""
+        level = np.divide(added.control, added.control_of, out=np.zeros_like(added.control), where=added.control_of > 0)
+        count = np.maximum(added.control_of.sum(axis=1), 1.0)
+        mean = (level * added.control_of).sum(axis=1) / count
+        variance = (added.control_of * (level - mean[:, None]) ** 2).sum(axis=1) / count
+        self._weight = np.where(self._is_ratio, 1.0, 1.0 / (variance + _SPREAD_MIN**2))
+
+    def _usual_distance(self, added: Sides) -> Array:
+        """Return canary over control in the pre-period for ratios, and canary less control for levels [comparison]."""
+        total = added.total()
+        both = (total.canary_of > 0) & (total.control_of > 0)
+        canary = np.divide(total.canary, total.canary_of, out=np.zeros_like(total.canary), where=both)
+        control = np.divide(total.control, total.control_of, out=np.zeros_like(total.control), where=both)
+        # Of few events a ratio is drawn towards 1, as by one more on either side.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            expected = (total.canary + 1.0) / (control * total.canary_of + 1.0)
+        return np.where(both, np.where(self._is_ratio, expected, canary - control), np.nan)
+
+    def _placebos(self, sums: Array, window: int, before: int) -> Array:
+        """Return deviations [kind, 2, test] of a window's departures over the pre-period, up and down."""
+        tests = self._tests
+        ticks = sums.shape[2] - 1 - before - window
+        if ticks < _PLACEBOS_MIN:
+            return np.full((3, 2, len(tests)), np.inf)
+        last = np.arange(before + window, before + window + ticks + 1)
+        now = Sides(*(sums[:, :, last] - sums[:, :, last - window]))
+        then = sums[2:, :, last - window] - sums[2:, :, last - window - before]
+        control, canary, known = self._depart(now, _level(then))
+        result = np.stack([self._deviation(value, known) for value in (control, canary, canary - control)])
+        # Of a short past there are few windows that do not overlap, and so many deviations come out too small.
+        result *= np.sqrt(1 + 2 * (window + before) / ticks)
+        own = tests.level == COLO
+        for strand in np.unique(tests.strand):  # chance makes some colo's look small: none is less than the middle one
+            rows = np.flatnonzero(own & (tests.strand == strand))
+            if len(rows):
+                result[:, :, rows] = np.maximum(result[:, :, rows], np.median(result[:, :, rows], axis=2)[:, :, None])
+        return result
+
+    @staticmethod
+    def _deviation(value: Array, known: NDArray[np.bool_]) -> Array:
+        """Return root mean squares upwards and downwards [2, test]: bursts upwards say nothing of falls."""
+        count = known.sum(axis=1)
+        halves = [(2 * np.maximum(sign * value, 0.0) ** 2 * known).sum(axis=1) for sign in (1.0, -1.0)]
+        square = np.stack(halves) / np.maximum(count, 1)
+        deviation: Array = np.where(count >= _PLACEBOS_MIN, np.maximum(np.sqrt(square), _SPREAD_MIN), np.inf)
+        return deviation
+
+    def _depart(self, now: Sides, reference: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Hold a window's sums against the control's level before: departures [test] and whether they are known."""
+        shape = (slice(None), None) if reference.ndim == 2 else (slice(None),)
+        usual, is_ratio = self._usual[shape], self._is_ratio[shape]
+        there = ~np.isnan(reference) & ~np.isnan(usual) & (now.canary_of > 0) & (now.control_of > 0)
+        predicted = np.where(is_ratio, reference * usual, reference + usual)
+        result: list[Array] = []
+        sizes: list[Array] = []
+        for total, count, level in (
+            (now.control, now.control_of, reference),
+            (now.canary, now.canary_of, predicted),
+        ):
+            found, expected, size = (
+                self._tests.pool @ np.where(there, array, 0.0) for array in (total, level * count, count)
+            )
+            with np.errstate(invalid="ignore", divide="ignore"):
+                ratio = np.log((found + 1.0) / (expected + 1.0))
+                departure = np.where(self._of_test[shape], ratio, (found - expected) / size)
+            result.append(np.where(size > 0, departure, 0.0))
+            sizes.append(size)
+        return result[0], result[1], sizes[0] > 0
+
+    def add(self, sides: Sides) -> None:
+        """Add one tick [comparison]."""
+        added = self._additive(Sides(*(array[:, None] for array in sides.arrays())))
+        newest = self._sums[self._oldest - 1]
+        self._sums[self._oldest] = newest + np.stack([array[:, 0] for array in added.arrays()])
+        self._oldest = (self._oldest + 1) % len(self._sums)
+
+    def _slot(self, ago: int) -> Array:
+        sums: Array = self._sums[(self._oldest - 1 - ago) % len(self._sums)]
+        return sums
+
+    def before(self, position: int) -> Array:
+        """Return the control's level [comparison] in the ticks before the latest ones, by position in `WINDOWS`."""
+        first = WINDOWS[position]
+        return _level((self._slot(first) - self._slot(first + BEFORE[position]))[2:])
+
+    def departures(self, kept: Array) -> Departures:
+        """Return by how much both sides have departed.
+
+        Parameters
+        ----------
+        kept
+            [comparison] The control's level to measure against, NaN for that of the ticks before.
+        """
+        control, canary, floors = [], [], []
+        for position, (window, before) in enumerate(zip(WINDOWS, BEFORE, strict=True)):
+            now = Sides(*(self._slot(0) - self._slot(window)))
+            reference = np.where(np.isnan(kept), self.before(position), kept)
+            one, other, known = self._depart(now, reference)
+            control.append(one)
+            canary.append(other)
+            floors.append(np.where(known, self._counting(now, reference) * (1 + window / before), np.inf))
+        floor = np.stack(floors, axis=1)  # [2, window, test]
+        least = np.stack([floor[0], floor[1], floor[0] + floor[1]])[:, None]
+        square = np.maximum(self._spread**2, least)
+        # A control that has fallen is counted by fewer events than it was in its past, and so with more noise.
+        square[2] += np.where(np.isfinite(floor[0]), floor[0], 0.0) * np.expm1(np.maximum(-np.stack(control), 0.0))
+        spread = np.sqrt(square)
+        return Departures(np.stack(control), np.stack(canary), *spread)
+
+    def _counting(self, now: Sides, reference: Array) -> Array:
+        """Return the variance that counts have at least, being counts [2, test]: control's and canary's."""
+        level = np.where(self._is_ratio & ~np.isnan(reference), reference, 0.0)
+        parts = [self._tests.pool @ (level * count) for count in (now.control_of, now.canary_of)]
+        floor: Array = np.where(self._of_test, 1.0 / (np.stack(parts) + 1.0), 0.0)
+        return floor
+
+    def series(self, chosen: NDArray[np.intp], kept: Array, window: NDArray[np.intp]) -> Array:
+        """Return the control's departures tick by tick [chosen, tick] in all ticks that are held, for `chosen` tests.
+
+        Parameters
+        ----------
+        window
+            [chosen] Position in `WINDOWS` of the window before which the control is taken to have been as usual.
+        """
+        pool = self._tests.pool[chosen]
+        order = np.roll(self._sums, -self._oldest, axis=0)
+        ticks = np.diff(order, axis=0)[:, 2:].transpose(1, 2, 0)  # [2, comparison, tick]
+        result = np.zeros((len(chosen), ticks.shape[2]))
+        for position in range(len(WINDOWS)):
+            rows = np.flatnonzero(window == position)
+            if not len(rows):
+                continue
+            reference = np.where(np.isnan(kept), self.before(position), kept)[:, None]
+            there = ~np.isnan(reference)
+            parts = (ticks[0], reference * ticks[1], ticks[1])
+            found, expected, size = (pool[rows] @ np.where(there, part, 0.0) for part in parts)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                ratio, mean = np.log((found + 1.0) / (expected + 1.0)), (found - expected) / size
+            result[rows] = np.where(size > 0, np.where(self._of_test[chosen[rows], None], ratio, mean), 0.0)
+        return result
+
+
+def _level(sums: Array) -> Array:
+    """Return level [comparison] from sums [2, comparison], NaN where there is none."""
+    level: Array = np.divide(sums[0], sums[1], out=np.full_like(sums[0], np.nan), where=sums[1] > 0)
+    return level
