@@ -94,7 +94,7 @@ class Drift:
         result: Mask = self._jump != 0
         return result
 
-    def update(self, sides: Sides, up: Array, down: Array) -> None:
+    def update(self, sides: Sides, up: Array, down: Array, *, is_asked: bool = True) -> None:
         """Add one tick [comparison], and tell what is not comparable.
 
         Afterwards `set_aside` [comparison] tells what is not to be bet on in the next tick, and `held` [test] whose
@@ -104,8 +104,12 @@ class Drift:
         ----------
         up, down
             [test] What is tolerated.
+        is_asked
+            Whether anything hangs on it by now. If not, and nothing has moved, it is enough to remember the levels.
         """
         self._levels.add(sides)
+        if not is_asked and not self.moved.any() and not self._held_for.any() and not self._kept_for.any():
+            return
         self._kept_for = np.maximum(self._kept_for - 1, 0)
         self._kept[self._kept_for == 0] = np.nan
         seen = self._levels.departures(self._kept)

@@ -1,6 +1,7 @@
 """A stage that has begun, judged by evidence that may be looked at after every tick."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from streams.cohorts import RowKey
 from streams.plan import Plan
 
 Array = NDArray[np.float64]
+
+_DRIFT_EVERY: Final = 3
+"""Ticks between two searches for controls that have moved, as long as nothing hangs on it."""
 
 
 class Running(Begun):
@@ -53,8 +57,11 @@ class Running(Begun):
         evidence = self.evidence
         bet = ~self.drift.set_aside  # decided on the ticks before this one
         evidence.update(Sides(*(array * bet for array in sides.arrays())), age <= self.stage.settle, self.reporting)
-        self.drift.update(sides, *evidence.tolerance())
-        log_e = self._comparable(evidence.log_e())
+        log_e = evidence.log_e()
+        # Without evidence against the change there is none that a control could have made by moving.
+        is_asked = bool((log_e > 0).any()) or age % _DRIFT_EVERY == 0
+        self.drift.update(sides, *evidence.tolerance(), is_asked=is_asked)
+        log_e = self._comparable(log_e)
         strand_e = evidence.strand_log_e(log_e)
         seen = self.watch(sides, totals, age, bet)
         within, doubling = (np.full(len(strand_e), -np.inf) for _ in range(2))
@@ -79,6 +86,11 @@ class Running(Begun):
             self._find_hurt(log_e)
         return tick, log_e
 
+    def _total(self, log_e: Array) -> float:
+        """Return the logarithm of the stage's averaged e-value, from those of its tests [test]."""
+        metrics = self.by_metric(self.evidence.strand_log_e(log_e), self.within_metric)
+        return float(np.logaddexp.reduce(metrics + np.log(self.rules.weight)))
+
     def _comparable(self, log_e: Array) -> Array:
         """Put to nothing the evidence [test] that a control has made by moving, and note the metrics that it makes up.
 
@@ -87,13 +99,9 @@ class Running(Begun):
         held, rules = self.drift.held, self.rules
         result = np.where(held, -np.inf, log_e)
         self.unlike = np.bincount(self.metric, self.drift.wide(), len(rules.weight)) > 0
-        if held.any():
-            stops = []
-            for value in (log_e, result):
-                total = self.by_metric(self.evidence.strand_log_e(value), self.within_metric) + np.log(rules.weight)
-                stops.append(np.logaddexp.reduce(total) >= -np.log(rules.alpha))
-            if stops[0] and not stops[1]:
-                self.unlike |= self.some(held & (log_e > 0))
+        threshold = -np.log(rules.alpha)
+        if held.any() and self._total(log_e) >= threshold > self._total(result):
+            self.unlike |= self.some(held & (log_e > 0))
         return result
 
     def _find_hurt(self, log_e: Array) -> None:
