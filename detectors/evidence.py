@@ -20,6 +20,9 @@ _EVENTS_MIN: Final = 10.0
 _TICKS_WITH_EVENTS_MIN: Final = 20
 """A ratio with fewer bad events, or bad ticks, in its past has no usable past; it is judged as counts."""
 
+_PRECISION_SHARE: Final = 0.1
+"""Part of the usual variance of a strand's colos below which a colo counts for no more in pools."""
+
 _CUT_MAX: Final = 0.1
 """Share of ticks that may be cut before an effect is said to be more than it seems."""
 
@@ -141,6 +144,9 @@ class Evidence:
         members = np.maximum(np.bincount(strand, minlength=len(self.strands)), 1)
         excess = np.bincount(strand, own.variance - own.floor, len(self.strands)) / members
         variance = np.where(self._is_ratio[strand], own.floor + excess[strand], own.variance)
+        # A level that never moved in its past seems to be known without noise; it must not outweigh all other colos.
+        usual = np.bincount(strand, np.where(self.usable, variance, 0.0), len(self.strands)) / members
+        variance = np.maximum(variance, _PRECISION_SHARE * usual[strand])
         self._precision = np.where(self.usable, 1.0 / variance, 0.0)
         self.offset, self.unit = own.offset, own.unit
         self._shrink(information)

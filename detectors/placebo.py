@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from detectors.restarts import Restarts
 from detectors.scoremix import EFFECT_TYPICAL, GATE, log_e, log_e_within, radius
-from detectors.windows import SURPRISE_NORMAL, TICKS_MIN, Past, between, tick_limit
+from detectors.windows import TICKS_MIN, Past, between, tick_limit
 
 Array = NDArray[np.float64]
 
@@ -23,8 +23,8 @@ are known better; each has an e-process of its own, and the mean of e-processes 
 HORIZONS_LEAST: Final = 5
 """The past must be so many times as long as the live time that is judged by it."""
 
-_SURPRISE_MAX: Final = 1.4
-"""Beyond this the past does not tell what to expect, and nothing is judged by it."""
+SURPRISE_MAX: Final = 1.4
+"""Beyond this the past does not tell what to expect. If that holds of all tests together, nothing is judged by it."""
 
 _SURPRISE_WINDOWS: Final = (8, 60)
 _SURPRISE_BASELINES: Final = (15, 60)
@@ -42,7 +42,7 @@ class Placebo:
     tolerated
         [test] The larger of what is tolerated upwards and downwards.
     strand
-        [test] What is compared; a strand's tests are erratic together.
+        [test] What is compared; a strand's tests share how erratic they are.
     horizon
         Live ticks over which tests are looked at; the past should be `HORIZONS_LEAST` times as long.
     pools
@@ -81,11 +81,12 @@ class Placebo:
     ) -> None:
         past = Past(residual, weight, horizon)
         self._spans = past.spans
-        self.surprise = _drawn(past.surprise(_SURPRISE_BASELINES, _SURPRISE_WINDOWS), strand)
-        self.is_erratic: NDArray[np.bool_] = self.surprise > _SURPRISE_MAX
+        surprise = past.surprise(_SURPRISE_BASELINES, _SURPRISE_WINDOWS)
+        self.is_erratic = float(np.median(surprise)) > SURPRISE_MAX if len(surprise) else False
+        drawn = _drawn(surprise, strand)
         # What one half of the past would have met with in the other, one must expect to meet with now.
-        factor = np.maximum(1.0, self.surprise / SURPRISE_NORMAL) ** 2
-        calibrated = [past.calibrate(baseline) for baseline in BASELINES]
+        factor = np.maximum(1.0, drawn) ** 2
+        calibrated = [past.calibrate(baseline).stretched(drawn > SURPRISE_MAX) for baseline in BASELINES]
         self._variance = factor * np.stack([one.variance for one in calibrated])  # [baseline, span, test]
         self._freedom = np.stack([one.freedom for one in calibrated])
         self._before = np.stack([past.latest(baseline) for baseline in BASELINES])
@@ -150,8 +151,7 @@ class Placebo:
         pools = slice(self._pools, None)
         late = self._restarts.log_e(up=sign > 0)
         value[pools] = np.logaddexp(value[pools] + _START_SHARE, late + _RESTART_SHARE)
-        value[self.is_erratic] = -np.inf
-        return value
+        return np.full_like(value, -np.inf) if self.is_erratic else value
 
     def log_e_within(self, tolerance: Array, sign: float, chosen: NDArray[np.intp]) -> Array:
         """Return the mirrored logarithms [chosen] of some tests: against "at least `tolerance` worse"."""

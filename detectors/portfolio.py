@@ -87,7 +87,7 @@ class Portfolio:
 
     def is_erratic(self) -> NDArray[np.bool_]:
         """Tell for each test [test] whether its past is so erratic that nothing can be said of it."""
-        return self.is_placed & self.placebo.is_erratic if self.placebo else np.zeros(len(self.is_placed), np.bool_)
+        return self.is_placed & bool(self.placebo and self.placebo.is_erratic)
 
     def is_early(self) -> NDArray[np.bool_]:
         """Tell for each test [test] whether too little is known yet, or one tick is too much of it."""

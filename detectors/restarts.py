@@ -40,7 +40,8 @@ class Restarts:
     def __init__(self, past: Past, tolerated: Array, horizon: int, first: int, factor: Array) -> None:
         own = Past(past.residual[first:], past.weight[first:], horizon)
         self._spans = own.spans
-        calibrated = [own.calibrate(baseline).stretched() for baseline in BASELINES]
+        everywhere = np.ones(len(own.residual), np.bool_)
+        calibrated = [own.calibrate(baseline).stretched(everywhere) for baseline in BASELINES]
         self._variance = factor * np.stack([one.variance for one in calibrated])
         self._freedom = np.stack([one.freedom for one in calibrated])
         self._tolerated = tolerated[first:]

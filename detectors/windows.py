@@ -16,9 +16,6 @@ TICK_DEVIATIONS: Final = 3.0
 TICKS_MIN: Final = 3
 """A mean over fewer ticks is taken for one over so many when a tick is held to its share of it."""
 
-SURPRISE_NORMAL: Final = 1.2
-"""What `Past.surprise` comes to where the noise is normal and stationary, however it depends on itself."""
-
 _SPANS: Final = (1, 3, 8, 20, 60)
 _PLACEBOS_PER_SPAN: Final = 4
 _FREEDOM_MIN: Final = 3.0
@@ -45,9 +42,9 @@ class Calibration:
     freedom: Array
     extreme: Array
 
-    def stretched(self) -> "Calibration":
-        """Return the same with variances that would have foreseen the worst of the past."""
-        return replace(self, variance=np.maximum(self.variance, self.extreme))
+    def stretched(self, which: NDArray[np.bool_]) -> "Calibration":
+        """Return the same with variances that would have foreseen the worst of the past, for some tests [test]."""
+        return replace(self, variance=np.where(which, np.maximum(self.variance, self.extreme), self.variance))
 
 
 class Past:
@@ -97,7 +94,8 @@ class Past:
         """Return how far one half of each test's past [test] went beyond what the other half led to expect.
 
         It is the largest placebo of one half in deviations of the other's, over the largest that is to be expected
-        of so many normal ones; the median over baselines and spans.
+        of so many normal ones; the median over baselines and spans. Normal noise comes to 1.1 to 1.2, however it
+        depends on itself.
         """
         parts = []
         for rows in self._blocks():
