@@ -195,6 +195,8 @@ class Evidence:
         self.test_scale = np.divide(base, size, out=np.ones(len(tests)), where=size > 0)
         logs = tests.pool @ self.is_log.astype(np.float64)
         self.test_is_log = logs > 0
+        self._absolute_rows = np.flatnonzero(self.absolute > 0)
+        self._tolerated_relative = _both_ways(self.relative, self.test_is_log)
         self._up = np.array([s.up for s in self.strands])[strand]
         self._down = np.array([s.down for s in self.strands])[strand]
 
@@ -204,16 +206,18 @@ class Evidence:
         What an absolute tolerance means relative to the control is known from the control itself: its rate
         so far, the pre-period counting as `_PRIOR_TICKS` ticks.
         """
+        rows = self._absolute_rows
+        if not len(rows):
+            return self._tolerated_relative
         share = np.minimum(1.0, _PRIOR_TICKS / max(1, self.ticks_past))
-        bad = share * self.past.control + self.live.control
-        total = share * self.past.control_of + self.live.control_of
+        bad = share * self.past.control[rows] + self.live.control[rows]
+        total = share * self.past.control_of[rows] + self.live.control_of[rows]
         rate = np.divide(bad, total, out=np.zeros_like(bad), where=total > 0)
-        is_ratio = self._is_ratio[self.tests.strand]
-        level = np.where(is_ratio, rate, self.test_scale)
-        ratio = np.divide(self.absolute, level, out=np.full_like(level, np.inf), where=level > 0)
-        fraction = np.maximum(self.relative, np.where(self.absolute > 0, ratio, 0.0))
-        up = np.where(self.test_is_log, np.log1p(fraction), fraction)
-        down = np.where(self.test_is_log, -np.log1p(-np.minimum(fraction, 0.999)), fraction)
+        level = np.where(self._is_ratio[self.tests.strand[rows]], rate, self.test_scale[rows])
+        ratio = np.divide(self.absolute[rows], level, out=np.full_like(level, np.inf), where=level > 0)
+        sides = _both_ways(np.maximum(self.relative[rows], ratio), self.test_is_log[rows])
+        up, down = (side.copy() for side in self._tolerated_relative)
+        up[rows], down[rows] = sides
         return up, down
 
     def update(self, sides: Sides, is_settling: bool, exempt: NDArray[np.bool_]) -> None:
@@ -256,9 +260,11 @@ class Evidence:
     def log_e(self) -> Array:
         """Return the logarithms of the e-values [test] against "no worse than tolerated"."""
         up, down = self.tolerance()
-        rise = np.where(self._up, self.portfolio.log_e(up, 1.0), -np.inf)
-        fall = np.where(self._down, self.portfolio.log_e(down, -1.0), -np.inf)
-        value: Array = np.logaddexp(rise, fall) - np.log(np.maximum(1, self._up.astype(int) + self._down))
+        value = np.full(len(self.tests), -np.inf)
+        for tolerated, sign, wanted in ((up, 1.0, self._up), (down, -1.0, self._down)):
+            if wanted.any():
+                value = np.logaddexp(value, np.where(wanted, self.portfolio.log_e(tolerated, sign), -np.inf))
+        value -= np.log(np.maximum(1, self._up.astype(int) + self._down))
         value[self.portfolio.is_early()] = -np.inf
         rows = self._counted
         counts = self.counts.log_e()
@@ -352,6 +358,12 @@ class Evidence:
     def strand_log_e(self, log_e: Array) -> Array:
         """Average the e-values of each strand's tests over levels and places: [test] to [strand]."""
         return _log_weighted(log_e, self.tests.share, self.tests.strand, len(self.strands))
+
+
+def _both_ways(fraction: Array, is_log: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Turn a tolerated fraction into effects upwards and downwards."""
+    up = np.where(is_log, np.log1p(fraction), fraction)
+    return up, np.where(is_log, -np.log1p(-np.minimum(fraction, 0.999)), fraction)
 
 
 def _shift(now: Array, now_of: Array, then: Array, then_of: Array, is_log: NDArray[np.bool_], scale: Array) -> Array:
