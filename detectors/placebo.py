@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from detectors.restarts import Restarts
 from detectors.scoremix import EFFECT_TYPICAL, GATE, log_e, log_e_within, radius
+from detectors.state import Stateful
 from detectors.windows import SURPRISE_NORMAL, TICKS_MIN, Past, between, tick_limit
 
 Array = NDArray[np.float64]
@@ -32,7 +33,7 @@ _SCALE_TICKS: Final = 5
 _START_SHARE, _RESTART_SHARE = np.log(0.7), np.log(0.3)
 
 
-class Placebo:
+class Placebo(Stateful):
     """E-processes whose variances are those of placebo rollouts in the past, updated in place tick by tick.
 
     Parameters
@@ -69,6 +70,8 @@ class Placebo:
     >>> bool(placebo.log_e(np.full(1, 0.02), 1.0)[0] > np.log(100))
     True
     """
+
+    _state = ("score", "information", "cut", "ticks", "_restarts")
 
     def __init__(
         self,
