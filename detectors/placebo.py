@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from detectors.restarts import Restarts
 from detectors.scoremix import EFFECT_TYPICAL, GATE, log_e, log_e_within, radius
 from detectors.state import Stateful
-from detectors.windows import SURPRISE_NORMAL, TICKS_MIN, Past, between, tick_limit
+from detectors.windows import INFORMATION_LEAST, SURPRISE_NORMAL, TICKS_MIN, Past, between, tick_limit
 
 Array = NDArray[np.float64]
 
@@ -130,7 +130,7 @@ class Placebo(Stateful):
 
     def _now(self) -> tuple[Array, Array, Array]:
         """Return effects, variances and degrees of freedom [baseline, test]."""
-        known = np.maximum(self.information, np.finfo(np.float64).tiny)
+        known = np.maximum(self.information, INFORMATION_LEAST)
         variance, freedom = self._interpolated(self.ticks)
         # Ticks that are missing now, more than in the past, make the mean less certain.
         variance = variance * np.maximum(1.0, self.ticks / known)

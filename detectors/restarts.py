@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from detectors.scoremix import EFFECT_TYPICAL, GATE, log_e
 from detectors.state import Stateful
-from detectors.windows import TICKS_MIN, Past, between, tick_limit
+from detectors.windows import INFORMATION_LEAST, TICKS_MIN, Past, between, tick_limit
 
 Array = NDArray[np.float64]
 
@@ -89,7 +89,7 @@ class Restarts(Stateful):
         total = np.full(len(tolerance), -np.inf)
         begun = int(np.searchsorted(self._starts, self.ticks))
         for number in range(begun):
-            known = np.maximum(self.information[number], np.finfo(np.float64).tiny)
+            known = np.maximum(self.information[number], INFORMATION_LEAST)
             age = self.ticks - int(self._starts[number])
             variance, freedom = between(self._spans, self._variance, self._freedom, age)
             variance = variance * np.maximum(1.0, age / known)

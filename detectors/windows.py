@@ -16,6 +16,9 @@ TICK_DEVIATIONS: Final = 3.0
 TICKS_MIN: Final = 3
 """A mean over fewer ticks is taken for one over so many when a tick is held to its share of it."""
 
+INFORMATION_LEAST: Final = 1e-100
+"""Stands for no information at all: what is known is then as uncertain as can be, and yet a number."""
+
 SURPRISE_NORMAL: Final = 1.2
 """What `Past.surprise` comes to where the noise is normal and stationary, however it depends on itself."""
 
