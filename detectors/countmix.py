@@ -5,6 +5,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.state import Stateful
+
 Array = NDArray[np.float64]
 
 MULTIPLES: Final = np.array([2.0, 4.0, 8.0, 16.0, 64.0])
@@ -40,7 +42,7 @@ def rate_bound(bad: Array, total: Array) -> Array:
     return result
 
 
-class CountMix:
+class CountMix(Stateful):
     """Poisson counts against the largest rate that is tolerated, as a mixture over multiples of it.
 
     Each tick's likelihood ratio is raised to a power of at most 1 when it holds many events; since the power
@@ -57,6 +59,8 @@ class CountMix:
     horizon
         Ticks over which late starts are spread.
     """
+
+    _state = ("_ticks", "worse", "within", "ticks_worse", "observed")
 
     def __init__(self, comparisons: int, horizon: int) -> None:
         self._horizon = horizon

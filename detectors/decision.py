@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.state import Stateful
 from detectors.verdict import Action, Cause
 
 COVERAGE_MIN: Final = 0.8
@@ -75,8 +76,10 @@ class Tick:
 
 
 @dataclass(slots=True)
-class Decision:
+class Decision(Stateful):
     """The state of a stage: its action so far. What was halted or reverted stays so."""
+
+    _state = ("action", "cause", "blamed")
 
     rules: Rules
     action: Action = "wait"

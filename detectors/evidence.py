@@ -13,6 +13,7 @@ from detectors.portfolio import TICKS_MIN, Portfolio
 from detectors.scales import scales
 from detectors.scores import level_score, ratio_score
 from detectors.sides import Sides, means
+from detectors.state import Stateful
 
 Array = NDArray[np.float64]
 
@@ -32,7 +33,7 @@ _RECENT_DECAY: Final = 0.8
 _PRIOR_TICKS: Final = 30.0
 
 
-class Evidence:
+class Evidence(Stateful):
     """The e-processes of one stage.
 
     Parameters
@@ -50,6 +51,8 @@ class Evidence:
     horizon
         Live ticks over which a late start of the harm is looked for.
     """
+
+    _state = ("ticks_live", "_live", "_recent", "portfolio", "counts")
 
     def __init__(
         self,
@@ -73,6 +76,11 @@ class Evidence:
         self._fit(past, ticks_min)
         self.ticks_live = 0
 
+    @property
+    def live(self) -> Sides:
+        """Both sides [test], added up over the live ticks."""
+        return Sides(*self._live)
+
     def scores(self, sides: Sides) -> tuple[Array, Array]:
         """Return effect and information of each comparison [comparison, tick]."""
         effect, information = np.zeros_like(sides.canary), np.zeros_like(sides.canary)
@@ -89,8 +97,7 @@ class Evidence:
         effect, information = self.scores(past)
         own = self._fit_comparisons(past, effect, information, ticks_min)
         self._tolerances()
-        nothing = np.zeros(len(tests))
-        self.live = Sides(nothing, nothing, nothing, nothing)
+        self._live = np.zeros((4, len(tests)))
         up, down = self.tolerance()
         tolerated = np.maximum(np.where(self._up, up, 0.0), np.where(self._down, down, 0.0))
         tolerated = np.where(np.isfinite(tolerated), tolerated, 1.0)
@@ -125,7 +132,7 @@ class Evidence:
         self.is_sparse: NDArray[np.bool_] = is_ratio & (few | (self.past.control < _EVENTS_MIN))
         self._counted = rows = np.flatnonzero(is_ratio)
         self.counts = CountMix(len(rows), self._horizon)
-        self._recent = (np.zeros(len(rows)), np.zeros(len(rows)))
+        self._recent = np.zeros((2, len(rows)))
         before = rate_bound(self.past.canary[rows], self.past.canary_of[rows])
         self._rate_before = np.where(self.past.canary_of[rows] > 0, before, 0.0)
 
@@ -233,7 +240,7 @@ class Evidence:
         self.portfolio.update(residual, weight, *self.tolerance())
         total = self._pooled(sides)
         self._count(total)
-        self.live = Sides(*(a + b for a, b in zip(self.live.arrays(), total.arrays(), strict=True)))
+        self._live = self._live + np.stack(total.arrays())
 
     def _count(self, tick: Sides) -> None:
         """Follow the ratios as counts, against what the control and the canary's own past allow."""
@@ -243,7 +250,7 @@ class Evidence:
         canary, canary_of, control, control_of = (array[rows] for array in tick.arrays())
         bad = _RECENT_DECAY * self._recent[0] + control
         total = _RECENT_DECAY * self._recent[1] + control_of
-        self._recent = bad, total
+        self._recent = np.stack([bad, total])
         past, live = self.past, self.live
         bound = rate_bound(
             past.control[rows] + live.control[rows] + control,

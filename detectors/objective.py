@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.policy import Metric
+from detectors.state import Stateful
 
 Array = NDArray[np.float64]
 
 
-class Objectives:
+class Objectives(Stateful):
     """Follows for each metric in how many of its latest ticks a value was not below its limit.
 
     Parameters
@@ -27,6 +28,8 @@ class Objectives:
     >>> [bool(objectives.missed(np.array([value]))[0]) for value in (2.0, 0.5, np.nan, 2.0, 2.0)]
     [False, False, False, False, True]
     """
+
+    _state = ("_latest",)
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         windows = [metric.objective.window.split(" of ") if metric.objective else ("1", "1") for metric in metrics]

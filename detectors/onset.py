@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.scoremix import LOG_E_MAX
+from detectors.state import Stateful
 
 Array = NDArray[np.float64]
 
@@ -16,7 +17,7 @@ _CLIP: Final = 3.0
 _OFFSET_ERRORS: Final = 2.0
 
 
-class Onset:
+class Onset(Stateful):
     """Shiryaev-Roberts e-detectors over the innovations of residuals, updated in place tick by tick.
 
     For each shift the detector is the sum, over all starts so far, of the e-value of "the shift began there".
@@ -55,6 +56,8 @@ class Onset:
     >>> alarms[0]
     203
     """
+
+    _state = ("_ticks", "_before", "rise", "fall")
 
     def __init__(self, phi: Array, innovation: Array, offset_error: Array, horizon: int) -> None:
         self._phi = phi

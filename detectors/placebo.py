@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from detectors.restarts import Restarts
 from detectors.scoremix import EFFECT_TYPICAL, GATE, log_e, log_e_within, radius
-from detectors.windows import TICKS_MIN, Past, between, tick_limit
+from detectors.state import Stateful
+from detectors.windows import INFORMATION_LEAST, TICKS_MIN, Past, between, tick_limit
 
 Array = NDArray[np.float64]
 
@@ -32,7 +33,7 @@ _SCALE_TICKS: Final = 5
 _START_SHARE, _RESTART_SHARE = np.log(0.7), np.log(0.3)
 
 
-class Placebo:
+class Placebo(Stateful):
     """E-processes whose variances are those of placebo rollouts in the past, updated in place tick by tick.
 
     Parameters
@@ -69,6 +70,8 @@ class Placebo:
     >>> bool(placebo.log_e(np.full(1, 0.02), 1.0)[0] > np.log(100))
     True
     """
+
+    _state = ("score", "information", "cut", "ticks", "_restarts")
 
     def __init__(
         self,
@@ -128,7 +131,7 @@ class Placebo:
 
     def _now(self) -> tuple[Array, Array, Array]:
         """Return effects, variances and degrees of freedom [baseline, test]."""
-        known = np.maximum(self.information, np.finfo(np.float64).tiny)
+        known = np.maximum(self.information, INFORMATION_LEAST)
         variance, freedom = self._interpolated(self.ticks)
         # Ticks that are missing now, more than in the past, make the mean less certain.
         variance = variance * np.maximum(1.0, self.ticks / known)

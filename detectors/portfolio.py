@@ -9,6 +9,7 @@ from detectors.baseline import Baseline
 from detectors.onset import Onset
 from detectors.placebo import BASELINES, HORIZONS_LEAST, Placebo
 from detectors.scoremix import ScoreMix
+from detectors.state import Stateful
 
 Array = NDArray[np.float64]
 
@@ -21,7 +22,7 @@ _KNOWN_MIN: Final = 0.5
 _MIX_SHARE, _ONSET_SHARE = np.log(0.7), np.log(0.3)
 
 
-class Portfolio:
+class Portfolio(Stateful):
     """The mixture since the start, detectors of late onsets, and, where the past is long enough, placebos in it.
 
     Parameters
@@ -37,6 +38,8 @@ class Portfolio:
     horizon
         Live ticks over which a late start of the harm is looked for.
     """
+
+    _state = ("mix", "onset", "placebo")
 
     def __init__(
         self,

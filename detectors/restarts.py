@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.scoremix import EFFECT_TYPICAL, GATE, log_e
-from detectors.windows import TICKS_MIN, Past, between, tick_limit
+from detectors.state import Stateful
+from detectors.windows import INFORMATION_LEAST, TICKS_MIN, Past, between, tick_limit
 
 Array = NDArray[np.float64]
 
@@ -16,7 +17,7 @@ BASELINES: Final = (5, 15)
 _SCALE_TICKS: Final = 5
 
 
-class Restarts:
+class Restarts(Stateful):
     """E-processes that begin at every 15th live tick, each against the ticks right before its start.
 
     Their mean is an e-process, since the starts are fixed beforehand: what begins late is judged by a baseline that
@@ -36,6 +37,8 @@ class Restarts:
     factor
         [followed test] By what the variances of the past are multiplied.
     """
+
+    _state = ("_before", "score", "information", "observed", "largest", "_latest", "_tolerance", "ticks")
 
     def __init__(self, past: Past, tolerated: Array, horizon: int, first: int, factor: Array) -> None:
         own = Past(past.residual[first:], past.weight[first:], horizon)
@@ -87,7 +90,7 @@ class Restarts:
         total = np.full(len(tolerance), -np.inf)
         begun = int(np.searchsorted(self._starts, self.ticks))
         for number in range(begun):
-            known = np.maximum(self.information[number], np.finfo(np.float64).tiny)
+            known = np.maximum(self.information[number], INFORMATION_LEAST)
             age = self.ticks - int(self._starts[number])
             variance, freedom = between(self._spans, self._variance, self._freedom, age)
             variance = variance * np.maximum(1.0, age / known)

@@ -4,11 +4,13 @@ Evidence against "the canary is at most `tolerance` worse" that may be looked at
 hypothesis the chance that it *ever* exceeds 1/alpha is at most alpha (Ville's inequality).
 """
 
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
+
+from detectors.state import Stateful
 
 Array = NDArray[np.float64]
 
@@ -121,7 +123,7 @@ def radius(variance: Array, freedom: Array, alpha: float | Array, typical: Array
     return half
 
 
-class ScoreMix:
+class ScoreMix(Stateful):
     """Accumulated scores of many comparisons, updated in place tick by tick.
 
     Parameters
@@ -135,9 +137,11 @@ class ScoreMix:
 
     Notes
     -----
-    The state is two sums per comparison. They add across shards that share a baseline, and a restart from a
-    snapshot continues bit for bit.
+    The state is sums per comparison, and the largest tick. They add across shards that share a baseline (see `merge`),
+    and a restart from a snapshot continues bit for bit.
     """
+
+    _state = ("score", "information", "observed", "cut", "largest")
 
     def __init__(self, baseline_ticks: Array, variance: Array, freedom: Array, tolerated: Array, reach: Array) -> None:
         self.score = np.zeros(len(variance))
@@ -179,6 +183,20 @@ class ScoreMix:
         self.information += information
         np.maximum(self.largest, information, out=self.largest)
         self.observed += np.greater(information, 0, out=self._flags)
+
+    def merge(self, other: Self) -> None:
+        """Add what another one saw of the same comparisons, with the same baseline, in ticks of its own.
+
+        Counts of ticks and the largest one are those of a single run bit for bit, and the same in whatever order
+        shards are merged. The two sums differ from a single run's in their last bits, since they add in another order.
+        """
+        pairs = ((self._variance, other._variance), (self._inverse_baseline, other._inverse_baseline))
+        assert all(np.array_equal(own, its) for own, its in pairs), "only shards of one baseline add"
+        self.score += other.score
+        self.information += other.information
+        self.observed += other.observed
+        self.cut += other.cut
+        np.maximum(self.largest, other.largest, out=self.largest)
 
     def _estimate(self) -> tuple[Array, Array]:
         """Return what `estimate` does, in buffers that the next call overwrites."""

@@ -16,6 +16,9 @@ TICK_DEVIATIONS: Final = 3.0
 TICKS_MIN: Final = 3
 """A mean over fewer ticks is taken for one over so many when a tick is held to its share of it."""
 
+INFORMATION_LEAST: Final = 1e-100
+"""Stands for no information at all: what is known is then as uncertain as can be, and yet a number."""
+
 _SPANS: Final = (1, 3, 8, 20, 60)
 _PLACEBOS_PER_SPAN: Final = 4
 _FREEDOM_MIN: Final = 3.0
