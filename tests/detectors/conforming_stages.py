@@ -116,7 +116,8 @@ class OfDecisions(DetectorCase):
         return Decision(self.rules())
 
     def step(self, detector: Any, tick: Arrays, age: int) -> tuple[Array, Array]:
-        detector.step(Tick(age, *tick))
+        no_drop = np.zeros(len(self.given[0]), np.bool_)
+        detector.step(Tick(age, *tick, no_drop))
         blamed = np.isin(np.arange(len(self.given[0])), detector.blamed)
         stopped = np.append(at(blamed), at(detector.action == "revert"))
         return stopped, at(np.array([detector.action == "advance"]))

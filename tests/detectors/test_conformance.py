@@ -15,8 +15,11 @@ import pytest
 import detectors
 from detectors.cases import DetectorCase, FunctionCase
 from detectors.checks import DETECTOR_CHECKS, FUNCTION_CHECKS, Check
+from detectors.departure import Levels
+from detectors.drift import Drift
 from detectors.foresight import Foresight
 from detectors.state import Stateful
+from detectors.traffic import Traffic
 from detectors.windows import Past
 from tests.detectors.conforming import registry
 from tests.detectors.conforming_functions import function_registry
@@ -27,6 +30,9 @@ FUNCTIONS = function_registry()
 NOT_FOLLOWED = {
     Past: "the pre-period as sums; what is made of it is checked with Placebo and Restarts",
     Foresight: "figures from a stage's pre-period what it will show; no tick changes it",
+    Drift: "takes evidence away and gives none; tests of its own hold it to what it may take",
+    Levels: "the windows that Drift looks at; checked with it",
+    Traffic: "a rule with a limit, about both cohorts together; it has tests of its own",
     Stateful: "what all detectors are made from",
 }
 """Classes that are neither values nor detectors, and why."""
