@@ -80,7 +80,15 @@ def findings(check: Check) -> list[Finding]:
 def _of_trial(check: Check) -> Iterator[tuple[Kind, str]]:
     """Tell whether the past shows canary and control to be comparable."""
     past, trial = check.past, check.placebo
-    if trial is None:
+    if check.is_erratic:
+        text = (
+            "Canary and control are not comparable: in one half of their past they went apart much farther than the "
+            "other half leads to expect, in most metrics. Nothing would be called on evidence, and the stage would "
+            "not advance. "
+            "Choose a control of the same service, size and traffic."
+        )
+        yield "not-comparable", text
+    elif trial is None:
         needed = math.ceil(1.5 * past.ticks_min)
         text = (
             "The past is too short to try out whether canary and control are comparable: that takes "

@@ -127,7 +127,7 @@ def _outcome(check: Check) -> Text:
     """Say whether the cohorts are comparable, and what the stage comes to if the change does nothing."""
     expected, trial = check.expected, check.placebo
     text = Text("\n" if check.findings else "")
-    if trial and not trial.metrics:
+    if trial and check.is_comparable:
         text.append(
             f"Canary and control are comparable: the last {trial.ticks:,} ticks of the past, judged by the "
             f"{trial.ticks_before:,} before them, are no breach.\n"

@@ -48,7 +48,7 @@ def check_recording(policy_path: Path, path: Path, stage: str | None = None) -> 
     ahead = look_ahead(path / "metrics.parquet", setting, index)
     running, prospect, tick_ms = ahead.running, ahead.prospect, setting.tick_ms
     metrics = [_metric(ahead, number) for number in range(len(running.plan.metrics))]
-    trial = prospect.placebo
+    trial, is_erratic = prospect.placebo, bool(running.erratic.any())
     placebo = None
     if trial is not None:
         blamed = [running.plan.metrics[number] for number in sorted(trial.metrics)]
@@ -71,7 +71,8 @@ def check_recording(policy_path: Path, path: Path, stage: str | None = None) -> 
             ticks=ahead.stop - ahead.first,
             ticks_min=policy.pre_period.ticks_min,
         ),
-        is_comparable=None if trial is None else not trial.metrics,
+        is_comparable=False if is_erratic else None if trial is None else not trial.metrics,
+        is_erratic=is_erratic,
         placebo=placebo,
         expected=_expected(ahead, metrics),
         metrics=metrics,

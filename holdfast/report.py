@@ -86,6 +86,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     advance: str
     past: Past
     is_comparable: bool | None
+    is_erratic: bool
     placebo: Trial | None
     expected: Expected
     metrics: list[MetricCheck]

@@ -122,7 +122,7 @@ class Prospect:
     def ticks_needed(self, metric: int) -> int | None:
         """Return at which live tick a metric will let the stage advance, by the rules of `detectors.decision`."""
         rules = self._running.decision.rules
-        if self.pace[metric] < COVERAGE_MIN:
+        if self.pace[metric] < COVERAGE_MIN or self._running.erratic[metric]:
             return None
         if rules.advance == "exposure":
             return rules.bake
