@@ -51,10 +51,10 @@ format: $(STAMP) ## put the code in form
 bench: $(STAMP) ## time and peak memory of the seeded workloads
 	$(BIN)/python -m benchmarks
 
-quality: $(STAMP) ## measure the figures of docs/quality.md anew (a quarter of an hour)
+quality: $(STAMP) ## measure the figures of docs/quality.md anew (about ten minutes)
 	$(BIN)/python -m benchmarks.quality --harmless 1000 --bad 100 --seed 31 \
 	    --page docs/quality.md --picture docs/images/quality.svg
-	$(BIN)/python -m benchmarks.quality --fleet 20 --seed 31 --page docs/quality.md
+	$(BIN)/python -m benchmarks.quality --fleet 8 --seed 31 --page docs/quality.md
 
 # Not behind venv: a pyproject.toml that has run ahead of its lock is what this repairs.
 lock: ## pin the dependencies again after a change in pyproject.toml
