@@ -38,7 +38,6 @@ class Running(Begun):
             self.stage.deadline or 2 * self.stage.bake,
         )
         share = np.array([strand.weight for strand in self.pairing.strands])
-        share = np.array([strand.weight for strand in self.pairing.strands])
         self.within_metric = share / self.rules.weight[self.metric]
         self.within_named = self.named * share / np.bincount(self.metric, self.named * share)[self.metric]
         self.decision = Decision(self.rules)
