@@ -117,7 +117,8 @@ class OfDecisions(DetectorCase):
 
     def step(self, detector: Any, tick: Arrays, age: int) -> tuple[Array, Array]:
         no_drop = np.zeros(len(self.given[0]), np.bool_)
-        detector.step(Tick(age, *tick, no_drop))
+        shown: Arrays = (*tick, no_drop)
+        detector.step(Tick(age, *shown))
         blamed = np.isin(np.arange(len(self.given[0])), detector.blamed)
         stopped = np.append(at(blamed), at(detector.action == "revert"))
         return stopped, at(np.array([detector.action == "advance"]))
