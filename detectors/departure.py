@@ -89,7 +89,9 @@ class Levels:
         self._weigh(self._additive(recent))
         added = self._additive(recent)
         self._usual = self._usual_distance(added)
-        sums = np.stack([np.pad(np.cumsum(array, axis=1), ((0, 0), (1, 0))) for array in added.arrays()])
+        sums = np.stack(
+            [np.concatenate([np.zeros((len(array), 1)), np.cumsum(array, axis=1)], axis=1) for array in added.arrays()]
+        )
         self._spread = np.stack([self._placebos(sums, *pair) for pair in zip(WINDOWS, BEFORE, strict=True)], axis=2)
         slots = TICKS_HELD + 1
         kept = sums[:, :, -slots:].transpose(2, 0, 1)

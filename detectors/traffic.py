@@ -64,7 +64,9 @@ class Traffic:
         places, ticks = units.shape
         if ticks < 2 * BEFORE + TICKS:
             return np.ones(places)
-        sums = [np.pad(np.cumsum(array, axis=1), ((0, 0), (1, 0))) for array in (units, total)]
+        sums = [
+            np.concatenate([np.zeros((len(array), 1)), np.cumsum(array, axis=1)], axis=1) for array in (units, total)
+        ]
         before = [(array[:, BEFORE:-1] - array[:, : -BEFORE - 1]) / BEFORE for array in sums]
         share = _share(units[:, BEFORE:], total[:, BEFORE:], before[0], before[1])
         share = share / self._elsewhere(share)
