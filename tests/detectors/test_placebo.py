@@ -5,8 +5,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
+from detectors.comparisons import Strand, arrange
+from detectors.evidence import Evidence
 from detectors.placebo import BASELINES, Placebo
 from detectors.restarts import EVERY_TICKS
+from detectors.sides import Sides
 from detectors.windows import Past, between
 
 Array = NDArray[np.float64]
@@ -157,3 +160,23 @@ def test_mirror_excludes_more_the_longer_nothing_happens() -> None:
         values.append(float(judged.log_e_within(np.full(1, 0.2), 1.0, np.zeros(1, np.intp))[0]))
     assert values[59] > values[5]
     assert judged.log_e_within_after(60, np.full(1, 0.2), np.zeros(1, np.intp))[0] == pytest.approx(values[59], rel=0.2)
+
+
+@pytest.mark.parametrize("is_wild", [False, True])
+def test_stage_with_an_erratic_past_is_not_comparable_and_not_stopped(is_wild: bool) -> None:
+    """Four metrics in two colos, of which the canary's double: called at once, unless their past foretells nothing."""
+    levels = np.exp(wandering(PAST + 5, 16, phi=0.5))
+    canary, control = levels[:8], levels[8:]
+    if is_wild:
+        canary[:, 900:910] *= 20.0
+    canary[:, PAST:] *= 2.0
+    strands = [Strand(metric, 0.0, False, True, True, 0.02, 0.0, "auto", 0.25) for metric in range(4)]
+    tests = arrange(np.repeat(np.arange(4), 2), np.tile(np.arange(2), 4), np.full(8, -1))
+    ones = np.ones((8, PAST))
+    past = Sides(canary[:, :PAST], ones, control[:, :PAST], ones)
+    evidence = Evidence(strands, tests, past, np.zeros(8), 30, HORIZON)
+    for tick in range(PAST, PAST + 5):
+        evidence.update(Sides(canary[:, tick], ones[:, 0], control[:, tick], ones[:, 0]), False, np.zeros(4, np.bool_))
+    assert (evidence.is_erratic() == is_wild).all()
+    assert (evidence.strand_log_e(evidence.log_e()) > THRESHOLD).all() != is_wild
+    assert (evidence.log_e() == -np.inf).all() == is_wild
