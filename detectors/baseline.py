@@ -6,6 +6,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.windows import running_sums
+
 Array = NDArray[np.float64]
 
 INFORMATION_MAX: Final = 4.0
@@ -182,7 +184,7 @@ def _batch_means(score: Array, weight: Array, ticks: int) -> Array:
 
 def _windows(values: Array, ticks: int) -> Array:
     """Sum every window of `ticks` consecutive ticks."""
-    total = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
+    total = running_sums(values)
     sums: Array = total[:, ticks:] - total[:, :-ticks]
     return sums
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from detectors.comparisons import COLO, Tests
 from detectors.sides import Sides, means
+from detectors.windows import running_sums
 
 Array = NDArray[np.float64]
 
@@ -89,9 +90,7 @@ class Levels:
         self._weigh(self._additive(recent))
         added = self._additive(recent)
         self._usual = self._usual_distance(added)
-        sums = np.stack(
-            [np.concatenate([np.zeros((len(array), 1)), np.cumsum(array, axis=1)], axis=1) for array in added.arrays()]
-        )
+        sums = np.stack([running_sums(array) for array in added.arrays()])
         self._spread = np.stack([self._placebos(sums, *pair) for pair in zip(WINDOWS, BEFORE, strict=True)], axis=2)
         slots = TICKS_HELD + 1
         kept = sums[:, :, -slots:].transpose(2, 0, 1)

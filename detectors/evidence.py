@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from detectors import baseline
 from detectors.comparisons import Strand, Tests
 from detectors.countmix import CountMix, rate_bound
-from detectors.portfolio import TICKS_MIN, Portfolio
+from detectors.portfolio import Portfolio
 from detectors.scales import scales
 from detectors.scores import level_score, ratio_score
 from detectors.sides import Sides, means
 from detectors.state import Stateful
+from detectors.windows import TICKS_MIN
 
 Array = NDArray[np.float64]
 

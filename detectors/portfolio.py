@@ -10,11 +10,9 @@ from detectors.onset import Onset
 from detectors.placebo import BASELINES, HORIZONS_LEAST, Placebo
 from detectors.scoremix import ScoreMix
 from detectors.state import Stateful
+from detectors.windows import TICKS_MIN
 
 Array = NDArray[np.float64]
-
-TICKS_MIN: Final = 3
-"""No test alarms on fewer live ticks, nor while one tick is more than such a part of what is known."""
 
 _KNOWN_MIN: Final = 0.5
 """Share of the past in which a test must have had data to be measured against placebos in it."""

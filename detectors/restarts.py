@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from detectors.scoremix import EFFECT_TYPICAL, GATE, log_e
 from detectors.state import Stateful
-from detectors.windows import INFORMATION_LEAST, TICKS_MIN, Past, between, tick_limit
+from detectors.windows import INFORMATION_LEAST, TICKS_MIN, Past, between, mean_over, tick_limit
 
 Array = NDArray[np.float64]
 
@@ -67,10 +67,7 @@ class Restarts(Stateful):
         begun = int(np.searchsorted(self._starts, self.ticks, side="right"))
         if begun and self._starts[begun - 1] == self.ticks:
             for place, baseline in enumerate(BASELINES):
-                score, total = self._latest[:, :, -baseline:]
-                known = total.sum(axis=1)
-                mean = np.divide((score * total).sum(axis=1), known, out=np.zeros_like(known), where=known > 0)
-                self._before[begun - 1, place] = mean
+                self._before[begun - 1, place] = mean_over(*self._latest[:, :, -baseline:])
         active = slice(begun)
         self.information[active] += weight
         self.observed[active] += weight > 0

@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.windows import running_sums
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -64,9 +66,7 @@ class Traffic:
         places, ticks = units.shape
         if ticks < 2 * BEFORE + TICKS:
             return np.ones(places)
-        sums = [
-            np.concatenate([np.zeros((len(array), 1)), np.cumsum(array, axis=1)], axis=1) for array in (units, total)
-        ]
+        sums = [running_sums(array) for array in (units, total)]
         before = [(array[:, BEFORE:-1] - array[:, : -BEFORE - 1]) / BEFORE for array in sums]
         share = _share(units[:, BEFORE:], total[:, BEFORE:], before[0], before[1])
         share = share / self._elsewhere(share)

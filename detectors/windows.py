@@ -14,7 +14,7 @@ TICK_DEVIATIONS: Final = 3.0
 """One tick moves a mean by at most so many of the mean's own deviations beyond what is tolerated."""
 
 TICKS_MIN: Final = 3
-"""A mean over fewer ticks is taken for one over so many when a tick is held to its share of it."""
+"""No test alarms on fewer live ticks, nor while one tick is more than such a part of what is known."""
 
 INFORMATION_LEAST: Final = 1e-100
 """Stands for no information at all: what is known is then as uncertain as can be, and yet a number."""
@@ -69,7 +69,7 @@ class Past:
     def latest(self, baseline: int) -> Array:
         """Return the mean [test] over the last `baseline` ticks, or over all where those say nothing."""
         recent = slice(-baseline, None)
-        return _mean(self.residual[:, recent], self.weight[:, recent])
+        return mean_over(self.residual[:, recent], self.weight[:, recent])
 
     def calibrate(self, baseline: int) -> Calibration:
         """Let placebos begin all over the past, each measured against the `baseline` ticks before it."""
@@ -127,9 +127,7 @@ def _normal_extreme(count: float) -> float:
 
 
 def _sums(residual: Array, weight: Array) -> tuple[Array, Array]:
-    start = np.zeros((len(residual), 1))
-    score, total = (np.concatenate([start, np.cumsum(array, axis=1)], axis=1) for array in (residual * weight, weight))
-    return score, total
+    return running_sums(residual * weight), running_sums(weight)
 
 
 def _placebos(sums: tuple[Array, Array], baseline: int, span: int) -> tuple[Array, NDArray[np.bool_]]:
@@ -146,7 +144,13 @@ def _placebos(sums: tuple[Array, Array], baseline: int, span: int) -> tuple[Arra
     return square, known
 
 
-def _mean(residual: Array, weight: Array) -> Array:
+def running_sums(values: Array) -> Array:
+    """Return the sums before each tick and after the last: [row, tick] to [row, tick + 1]."""
+    return np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
+
+
+def mean_over(residual: Array, weight: Array) -> Array:
+    """Return the weighted means over ticks, 0 where nothing weighs: [row, tick] to [row]."""
     total = weight.sum(axis=1)
     mean: Array = np.divide((residual * weight).sum(axis=1), total, out=np.zeros_like(total), where=total > 0)
     return mean

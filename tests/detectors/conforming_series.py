@@ -13,10 +13,10 @@ from detectors.objective import Objectives
 from detectors.onset import Onset
 from detectors.placebo import Placebo
 from detectors.policy import Metric, Objective
-from detectors.portfolio import TICKS_MIN, Portfolio
+from detectors.portfolio import Portfolio
 from detectors.restarts import Restarts
 from detectors.scoremix import ScoreMix
-from detectors.windows import Past
+from detectors.windows import TICKS_MIN, Past
 
 LIVE = 32
 LONG_PAST = 500
