@@ -105,6 +105,8 @@ PARTS = {
     "quantile",
     "scales",
     "row_mean",
+    "running_sums",
+    "mean_over",
 }
 
 
