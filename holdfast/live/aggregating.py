@@ -15,7 +15,7 @@ from detectors.policy import duration_ms
 from holdfast.documents import digest
 from holdfast.live.announcing import Announcements
 from holdfast.live.dead_letters import dead_letter
-from holdfast.live.loop import Outputs, Record
+from holdfast.live.records import Outputs, Record
 from holdfast.live.settings import Settings
 from holdfast.live.telemetry import Telemetry
 from holdfast.live.terms import groups_of

@@ -12,7 +12,7 @@ from detectors.errors import BadInput
 from detectors.state import State
 from detectors.verdict import Verdict
 from holdfast.live.dead_letters import dead_letter
-from holdfast.live.loop import Outputs, Record
+from holdfast.live.records import Outputs, Record
 from holdfast.live.settings import Settings
 from holdfast.live.telemetry import Telemetry
 from holdfast.live.terms import terms_of

@@ -7,12 +7,12 @@ thought dead and wakes up later. So nothing is lost and nothing comes twice, acr
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from holdfast.live.reading import PARTITION_END
+from holdfast.live.records import Outputs, Record
 from holdfast.live.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -22,29 +22,6 @@ _DELIVERY_SECONDS: Final = 0.05
 """How long to wait for room in the producer's queue before trying again."""
 
 _RETRIES_MAX: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A message that is to be produced; without a partition, the key says where it goes."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes]] = field(default_factory=list)
-    partition: int = -1
-
-
-@dataclass(slots=True)
-class Outputs:
-    """What a step has come to: records, and the input offsets that they stand for."""
-
-    records: list[Record] = field(default_factory=list)
-    offsets: list[TopicPartition] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        """Tell whether there is anything to commit."""
-        return bool(self.records or self.offsets)
 
 
 class Step(Protocol):

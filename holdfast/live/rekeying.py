@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from confluent_kafka import Message, TopicPartition
 
 from holdfast.live.dead_letters import dead_letter
-from holdfast.live.loop import Outputs, Record
+from holdfast.live.records import Outputs, Record
 from holdfast.live.settings import Settings
 from holdfast.live.telemetry import Telemetry
 from holdfast.produce import by_colo

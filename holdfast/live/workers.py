@@ -48,7 +48,7 @@ class Worker:
         topics, step = self._made(settings)
         group = f"{settings.prefix}-{role}"
         self.loop = Loop(
-            consumer(settings, group, **{"enable.partition.eof": True}),
+            consumer(settings, group, member=f"{settings.worker}-{role}"),
             transactional_producer(settings, role),
             topics,
             step,
@@ -62,7 +62,7 @@ class Worker:
         if self.role == "rekey":
             return [each.topic for each in settings.metrics if not each.keyed], RekeyStep(settings, self.telemetry)
         # Compacted topics are read by a consumer of their own, outside of any group.
-        reader = consumer(settings, f"{settings.prefix}-{self.role}-state", **{"enable.partition.eof": True})
+        reader = consumer(settings, f"{settings.prefix}-{self.role}-state")
         if self.role == "judge":
             checkpoints = partial(_checkpoints, self._admin, reader, settings.topics.checkpoints)
             signer = None if settings.signing is None else Signer.load(settings.signing.key, settings.signing.id)

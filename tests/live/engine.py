@@ -13,7 +13,7 @@ from detectors.verdict import Verdict
 from holdfast.documents import load_policy, load_rollout
 from holdfast.live.aggregating import AggregateStep, catalogue_partition
 from holdfast.live.judging import JudgeStep
-from holdfast.live.loop import Record
+from holdfast.live.records import Record
 from holdfast.live.settings import Settings
 from holdfast.live.telemetry import Telemetry
 from holdfast.live.terms import terms_of

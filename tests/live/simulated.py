@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
 
-from holdfast.live.loop import Outputs, Record, Step
+from holdfast.live.loop import Step
+from holdfast.live.records import Outputs, Record
 
 
 class SimMessage:
