@@ -1,19 +1,23 @@
 """A look: all metrics of a stage classified at once, and the score that they come to."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, fields
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.classical.classify import Judgement, Label, classify
+from detectors.classical.hodges_lehmann import Shift
 from detectors.classical.score import Outcome, Score, Thresholds, score
 from detectors.classical.settings import Settings, settings_of
+from detectors.errors import StateMismatch
 from detectors.policy import Classical, ClassicalMetric, Metric, Policy
+from detectors.state import State, part
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,46 @@ class Look:
         """Which metrics fail since they could not be judged: those that must have data, and critical ones."""
         lacking: Bools = (self.judgement.label == Label.NODATA_FAIL) | (self.judgement.critical & ~self.is_worse)
         return lacking
+
+    def snapshot(self) -> State:
+        """Return the look as plain arrays."""
+        judgement = _arrays(self.judgement, but="shift")
+        return {
+            "age": self.age,
+            "judgement": judgement,
+            "shift": _arrays(self.judgement.shift),
+            "score": _arrays(self.score),
+        }
+
+    @classmethod
+    def of(cls, state: State) -> Self:
+        """Make a look out of what `snapshot` returned.
+
+        Raises
+        ------
+        StateMismatch
+            If it is not that.
+        """
+        age = state.get("age")
+        if not isinstance(age, int):
+            msg = f"a look has an age in ticks, and here is {age!r}"
+            raise StateMismatch(msg)
+        shift = _made(Shift, part(state, "shift"))
+        judgement = _made(Judgement, part(state, "judgement"), shift=shift)
+        return cls(age, judgement, _made(Score, part(state, "score")))
+
+
+def _arrays(found: Any, but: str = "") -> State:
+    return {one.name: np.asarray(getattr(found, one.name)).copy() for one in fields(found) if one.name != but}
+
+
+def _made(kind: type[_Found], state: State, **more: Any) -> _Found:
+    given = {name: value for name, value in state.items() if isinstance(value, np.ndarray)} | more
+    wanted = {one.name for one in fields(kind)}  # type: ignore[arg-type]
+    if given.keys() != wanted:
+        msg = f"{kind.__name__} has {sorted(wanted)}, its state {sorted(given)}"
+        raise StateMismatch(msg)
+    return kind(**given)
 
 
 @dataclass(frozen=True, slots=True)
