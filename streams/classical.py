@@ -77,7 +77,7 @@ class ClassicalRunning(Begun):
         """See `Stateful`."""
         look = part(state, "look")
         super().restore({name: value for name, value in state.items() if name != "look"})
-        self._looking.look = Look.of(look) if look else None
+        self._looking.look = self.panel.restored(look) if look else None
 
     @property
     def look(self) -> Look | None:

@@ -322,7 +322,7 @@ class Judge:
             self._sequence,
             self._said,
             self._keys,
-            dict(self._trouble),
+            dict(sorted(self._trouble.items())),
             stage,
         )
         state = standing.written()

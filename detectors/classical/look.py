@@ -1,6 +1,6 @@
 """A look: all metrics of a stage classified at once, and the score that they come to."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self, TypeVar
 
@@ -63,35 +63,20 @@ class Look:
             "score": _arrays(self.score),
         }
 
-    @classmethod
-    def of(cls, state: State) -> Self:
-        """Make a look out of what `snapshot` returned.
-
-        Raises
-        ------
-        StateMismatch
-            If it is not that.
-        """
-        age = state.get("age")
-        if not isinstance(age, int):
-            msg = f"a look has an age in ticks, and here is {age!r}"
-            raise StateMismatch(msg)
-        shift = _made(Shift, part(state, "shift"))
-        judgement = _made(Judgement, part(state, "judgement"), shift=shift)
-        return cls(age, judgement, _made(Score, part(state, "score")))
-
 
 def _arrays(found: Any, but: str = "") -> State:
     return {one.name: np.asarray(getattr(found, one.name)).copy() for one in fields(found) if one.name != but}
 
 
-def _made(kind: type[_Found], state: State, **more: Any) -> _Found:
-    given = {name: value for name, value in state.items() if isinstance(value, np.ndarray)} | more
-    wanted = {one.name for one in fields(kind)}  # type: ignore[arg-type]
-    if given.keys() != wanted:
-        msg = f"{kind.__name__} has {sorted(wanted)}, its state {sorted(given)}"
+def _made(kind: type[_Found], state: State, shapes: Mapping[str, tuple[int, ...]], **more: Any) -> _Found:
+    """Make what `_arrays` took apart; what is not named has the shape that stands under ""."""
+    found = {name: np.shape(value) for name, value in state.items() if isinstance(value, np.ndarray)}
+    names = [one.name for one in fields(kind) if one.name not in more]  # type: ignore[arg-type]
+    wanted = {name: shapes.get(name, shapes[""]) for name in names}
+    if found != wanted or len(state) != len(found):
+        msg = f"{kind.__name__} has arrays of {wanted}, its state {found}"
         raise StateMismatch(msg)
-    return kind(**given)
+    return kind(**state, **more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +131,23 @@ class Panel:
             np.array([given.groups.get(name, np.nan) for name in names]),
             Thresholds(passing=given.passing, marginal=given.marginal),
         )
+
+    def restored(self, state: State) -> Look:
+        """Make a look out of its snapshot.
+
+        Raises
+        ------
+        StateMismatch
+            If it is none, or that of another panel.
+        """
+        age = state.get("age")
+        if not isinstance(age, int) or state.keys() != {"age", "judgement", "shift", "score"}:
+            msg = f"a look has an age in ticks and three findings, and here are {sorted(state)}"
+            raise StateMismatch(msg)
+        metrics = {"": (len(self.settings),)}
+        shift = _made(Shift, part(state, "shift"), metrics)
+        judgement = _made(Judgement, part(state, "judgement"), metrics, shift=shift)
+        return Look(age, judgement, _made(Score, part(state, "score"), {"groups": (len(self.names),), "": ()}))
 
     def look(self, canary: Array, control: Array, age: int) -> Look:
         """Classify and score.
