@@ -223,9 +223,12 @@ def broken(state: State) -> list[State]:
     """Return states that lack a part, or have one that is nothing of the kind."""
     found: list[State] = []
     for key, value in state.items():
-        found += [{name: part for name, part in state.items() if name != key}, {**state, key: np.zeros(1, np.int8)}]
+        less: State = {name: part for name, part in state.items() if name != key}
+        other: State = {**state, key: np.zeros((1, 1), np.int8)}
+        found += [less, other]
         if isinstance(value, dict) and key not in ("figured", "seen"):  # which hold what happens to be known
-            found += [{**state, key: inner} for inner in broken(value)]
+            nested: list[State] = [{**state, key: inner} for inner in broken(value)]
+            found += nested
     return found
 
 
