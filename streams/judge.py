@@ -301,6 +301,10 @@ class Judge:
         self._sequence += 1
         return True
 
+    def number_after(self, sequence: int) -> None:
+        """Number verdicts from after `sequence` on, if they would not be already."""
+        self._sequence = max(self._sequence, sequence)
+
     def snapshot(self) -> State:
         """Return what was learned, for `resumed`; what is remembered of ticks is no part of it."""
         current, place = self._current, {key: row for row, key in enumerate(self._keys)}

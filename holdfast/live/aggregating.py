@@ -19,7 +19,7 @@ from holdfast.live.records import Outputs, Record
 from holdfast.live.settings import Settings
 from holdfast.live.telemetry import Telemetry
 from holdfast.live.terms import groups_of
-from rollouts.announced import Announcement, finished_at
+from rollouts.announced import Announcement, encode, finished_at
 from sinks.cloudevents import epoch_ms
 from streams.live.frames import Header, Keys, Planned, PlannedStage, SourcePartition, body_of, frame_of
 from streams.live.partition import Closed, Group, Partition
@@ -199,7 +199,8 @@ class AggregateStep:
 
     def _announce(self) -> None:
         """Take the announcements as they are now."""
-        self._raw = {each.rollout.rollout: Known(each, raw, digest(each.policy)) for each, raw in self._announcements}
+        current = self._announcements.current
+        self._raw = {name: Known(each, encode(each), digest(each.policy)) for name, each in current.items()}
         self._regroup()
 
     def _regroup(self) -> None:

@@ -38,7 +38,14 @@ def _said(error: KafkaError) -> None:
     log.warning("kafka: %s", error.str())
 
 
-def _base(settings: Settings) -> dict[str, Any]:
+def base(settings: Settings) -> dict[str, Any]:
+    """Return what all clients have in common.
+
+    Raises
+    ------
+    BadInput
+        If a key under `kafka` is ours.
+    """
     for key in settings.kafka:
         if key in OURS:
             message = f"kafka: {key} is set by holdfast: {OURS[key]}"
@@ -75,7 +82,7 @@ def consumer(settings: Settings, group: str, *, member: str | None = None) -> Co
     BadInput
         If a key under `kafka` is unknown, or ours.
     """
-    config = _base(settings) | {
+    config = base(settings) | {
         "group.id": group,
         "isolation.level": "read_committed",
         "enable.auto.commit": False,
@@ -100,7 +107,7 @@ def transactional_producer(settings: Settings, role: str) -> Producer:
     """Make a producer whose writes count all together or not at all, and that fences off an earlier self."""
     made: Producer = _made(
         Producer,
-        _base(settings)
+        base(settings)
         | {
             "transactional.id": f"{settings.prefix}-{role}-{settings.worker}",
             "transaction.timeout.ms": settings.transaction_ms,
@@ -112,7 +119,7 @@ def transactional_producer(settings: Settings, role: str) -> Producer:
 
 def producer(settings: Settings) -> Producer:
     """Make an idempotent producer."""
-    made: Producer = _made(Producer, _base(settings) | _PRODUCING)
+    made: Producer = _made(Producer, base(settings) | _PRODUCING)
     return made
 
 
@@ -127,5 +134,5 @@ _PRODUCING: Final = {
 
 def admin(settings: Settings) -> AdminClient:
     """Make a client that asks about topics, and makes them."""
-    made: AdminClient = _made(AdminClient, _base(settings))
+    made: AdminClient = _made(AdminClient, base(settings))
     return made

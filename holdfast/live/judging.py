@@ -8,7 +8,7 @@ from typing import Final
 import pyarrow as pa
 from confluent_kafka import Message, TopicPartition
 
-from detectors.errors import BadInput
+from detectors.errors import BadInput, StateMismatch
 from detectors.state import State
 from detectors.verdict import Verdict
 from holdfast.live.dead_letters import dead_letter
@@ -198,7 +198,13 @@ class JudgeStep:
 
     def _resume(self, judged: Judged) -> None:
         assert judged.resumption is not None
-        judged.live = judged.resumption.resume(terms_of, ENGINE, judged.rows)
+        try:
+            judged.live = judged.resumption.resume(terms_of, ENGINE, judged.rows)
+        except StateMismatch as error:
+            # As after an upgrade: the journal still tells all that is needed, it only takes longer.
+            log.warning("%s: judged again from the journal, since its checkpoint does not fit: %s", judged.rollout, error)
+            self._telemetry.checkpoint_unfit()
+            judged.live = judged.resumption.judge_again(terms_of, ENGINE, judged.rows)
         judged.position = judged.resumption.offset
         judged.checkpointed = judged.live.turnstile.released
         judged.resumption = None
@@ -260,7 +266,7 @@ class JudgeStep:
             through,
             at,
             self._signer,
-            is_finished=is_finished,
+            finished=is_finished,
         )
 
     def _record(self, message: Sent) -> Record:
@@ -279,11 +285,12 @@ class JudgeStep:
     def _checkpoint(self, judged: Judged, result: Outputs) -> None:
         live = judged.live
         assert live is not None
-        blocks = encode(snapshot(live, judged.position))
+        released = live.turnstile.released
+        blocks = encode(snapshot(live, judged.position), 0 if released is None else released)
         for number, block in enumerate(blocks):
             key = f"{judged.rollout}\n{number}".encode()
             result.records.append(Record(self._settings.topics.checkpoints, key, block, [], judged.partition))
-        judged.checkpointed = live.turnstile.released if live.turnstile.released is not None else -1
+        judged.checkpointed = -1 if released is None else released
         self._telemetry.checkpoint(judged.rollout, sum(len(block) for block in blocks))
 
     def _evidence(self, result: Outputs) -> None:

@@ -48,3 +48,6 @@ class Telemetry:
 
     def checkpoint(self, rollout: str, size: int) -> None:
         """Note the size of a checkpoint, in bytes."""
+
+    def checkpoint_unfit(self) -> None:
+        """Note a checkpoint that did not fit, so that its rollout was judged again from the journal."""

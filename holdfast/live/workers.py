@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from detectors.state import State
 from holdfast.live.aggregating import AggregateStep, catalogue_partition
 from holdfast.live.announcing import Announcements
-from holdfast.live.clients import admin, consumer, transactional_producer
+from holdfast.live.clients import admin, base, consumer, transactional_producer
 from holdfast.live.http import Server
 from holdfast.live.judging import JudgeStep
 from holdfast.live.loop import Hook, Loop, Step
@@ -22,7 +22,7 @@ from holdfast.live.rekeying import RekeyStep
 from holdfast.live.settings import Settings
 from holdfast.live.telemetry import Telemetry
 from sinks.signatures import Signer
-from streams.live.checkpoint import decode
+from streams.live.checkpoint import decode, read
 from streams.live.frames import SourcePartition
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Worker:
             signer = None if settings.signing is None else Signer.load(settings.signing.key, settings.signing.id)
             return [settings.topics.cohort_ticks], JudgeStep(settings, checkpoints, signer, self.telemetry)
         topics = settings.sources
-        announcements = Announcements(settings, self.telemetry)
+        announcements = Announcements(base(settings), settings.topics.rollouts)
         announcements.load()
         catalogue = partial(_catalogue, self._admin, reader, settings)
         return topics, AggregateStep(
@@ -115,16 +115,24 @@ def _checkpoints(client: AdminClient, reader: Consumer, topic: str, partition: i
 
 
 def checkpoints_of(pairs: Pairs) -> dict[str, State]:
-    """Put checkpoints together from their blocks: state by rollout."""
+    """Put checkpoints together from their blocks: state by rollout.
+
+    Raises
+    ------
+    StateMismatch
+        If blocks are missing.
+    """
     blocks: dict[str, dict[int, bytes]] = {}
     for key, value in pairs:
         rollout, _, number = key.decode().rpartition("\n")
-        mine = blocks.setdefault(rollout, {})
         if value:
-            mine[int(number)] = value
-        else:
-            mine.pop(int(number), None)
-    return {rollout: decode([mine[number] for number in sorted(mine)]) for rollout, mine in blocks.items() if mine}
+            blocks.setdefault(rollout, {})[int(number)] = value
+    # Where an earlier checkpoint had more blocks than the latest, those that are left over belong to no set.
+    return {
+        rollout: decode([mine[number] for number in range(read(mine[0]).count) if number in mine])
+        for rollout, mine in blocks.items()
+        if 0 in mine
+    }
 
 
 def run(settings: Settings, roles: Sequence[str], hook: Hook | None = None) -> None:

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from detectors.errors import StateMismatch
 from detectors.state import State
 from detectors.verdict import Verdict
 from streams.cohorts import CohortTicks, RowKey
@@ -50,10 +51,6 @@ class _About(Struct):
     colos: list[str]
     regions: list[str]
     last_verdict: tuple[int, Verdict] | None
-
-
-class StaleCheckpoint(Exception):
-    """A checkpoint of another format; the text says which."""
 
 
 def snapshot(live: LiveJudge, offset: int) -> State:
@@ -107,7 +104,7 @@ class Resumption:
 
     Raises
     ------
-    StaleCheckpoint
+    StateMismatch
         If another version of holdfast made it.
     """
 
@@ -117,7 +114,7 @@ class Resumption:
         version = msgspec.json.decode(raw, type=_Format).format
         if version != FORMAT:
             msg = f"the checkpoint has format {version}, and this holdfast reads format {FORMAT}"
-            raise StaleCheckpoint(msg)
+            raise StateMismatch(msg)
         self._about = msgspec.json.decode(raw, type=_About)
         self._state = state
         self._parts: list[Part] = []
@@ -146,7 +143,7 @@ class Resumption:
 
         Raises
         ------
-        detectors.state.StateMismatch
+        StateMismatch
             If the state does not fit what the journal says.
         """
         about, state = self._about, self._state
@@ -170,6 +167,20 @@ class Resumption:
             if part.header.kind == "tick" and (gate.released is None or part.header.tick > gate.released):
                 live.turnstile.reenter(part)
         self._parts = []
+        return live
+
+    def judge_again(self, read: Reader, engine: str, sink: Sink | None = None) -> LiveJudge:
+        """Return the rollout as the frames alone tell it, with verdicts numbered on from the last one.
+
+        What was decided on frames that the checkpoint does not reach back to, as in stages before, is not known then.
+        """
+        live = LiveJudge(self._about.rollout, read, engine, sink)
+        for part in self._parts:
+            for _ in live.push(part):
+                pass
+        self._parts = []
+        if live.judge is not None and self._about.last_verdict is not None:
+            live.judge.number_after(self._about.last_verdict[1].sequence)
         return live
 
     def _keys(self) -> tuple[RowKey, ...]:

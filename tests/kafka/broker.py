@@ -95,12 +95,12 @@ class Broker:
 
     def __init__(self) -> None:
         self._jars = jars()
-        self._folder = Path(tempfile.mkdtemp(prefix="holdfast-broker-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="holdfast-broker-"))
         self._port, self._controller = free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
-        properties = self._folder / "server.properties"
+        properties = self.folder / "server.properties"
         properties.write_text(
-            PROPERTIES.format(port=self._port, controller=self._controller, data=self._folder / "data")
+            PROPERTIES.format(port=self._port, controller=self._controller, data=self.folder / "data")
         )
         self._java("kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", str(properties), wait=True)
 
@@ -117,7 +117,7 @@ class Broker:
 
     def start(self) -> None:
         """Start, and wait until it answers."""
-        self._process = self._java("kafka.Kafka", str(self._folder / "server.properties"), wait=False)
+        self._process = self._java("kafka.Kafka", str(self.folder / "server.properties"), wait=False)
         client = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
@@ -128,7 +128,7 @@ class Broker:
             except KafkaException:
                 continue
             return
-        log = (self._folder / "log").read_text(errors="replace")[-2_000:]
+        log = (self.folder / "log").read_text(errors="replace")[-2_000:]
         self.stop()
         msg = f"the broker did not start: {log}"
         raise NoBroker(msg)
@@ -153,7 +153,7 @@ class Broker:
     def remove(self) -> None:
         """Stop, and remove the data."""
         self.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         """Start."""
@@ -169,14 +169,14 @@ class Broker:
         self.remove()
 
     def _java(self, *arguments: str, wait: bool) -> subprocess.Popen[bytes]:
-        log = (self._folder / "log").open("ab")
+        log = (self.folder / "log").open("ab")
         heap = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         process = subprocess.Popen(
             ["java", *heap, "-cp", f"{self._jars}/*", *arguments], stdout=log, stderr=log, start_new_session=True
         )
         log.close()
         if wait and process.wait(60):
-            msg = f"{arguments[0]}: {(self._folder / 'log').read_text(errors='replace')[-2_000:]}"
+            msg = f"{arguments[0]}: {(self.folder / 'log').read_text(errors='replace')[-2_000:]}"
             raise NoBroker(msg)
         return process
 

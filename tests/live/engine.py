@@ -20,7 +20,7 @@ from holdfast.live.terms import terms_of
 from holdfast.live.workers import checkpoints_of, segments_of
 from holdfast.produce import frames_of
 from holdfast.replaying import ENGINE, load_setting
-from rollouts.announced import Announcement, announce, encode
+from rollouts.announced import Announcement, announce
 from sinks.cloudevents import VerdictEvent, decode, verdict_event
 from streams.fleet import Fleet, write
 from streams.live.frames import Header, header_of
@@ -38,14 +38,11 @@ class Told:
     """The rollouts topic, as a worker knows it: any announcements, which a test may change."""
 
     def __init__(self, announcements: Sequence[Announcement]) -> None:
-        self.announcements = {each.rollout.rollout: each for each in announcements}
-        self.is_changed = False
+        self.current = {each.rollout.rollout: each for each in announcements}
+        self.changed: set[str] = set()
 
-    def __iter__(self):
-        return iter([(each, encode(each)) for each in self.announcements.values()])
-
-    def poll(self):
-        changed, self.is_changed = self.is_changed, False
+    def poll(self) -> set[str]:
+        changed, self.changed = self.changed, set()
         return changed
 
 
