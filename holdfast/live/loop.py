@@ -149,9 +149,13 @@ class Loop:
         now = time.monotonic()
         if messages:
             self._step.take(self._readable(messages), now)
+        self._hook("taken")
         outputs = self._step.outputs(now)
-        if outputs and not self._commit(outputs):
-            self._rewind()
+        if outputs:
+            if self._commit(outputs):
+                self._hook("taken_over")
+            else:
+                self._rewind()
 
     def _readable(self, messages: Sequence[Message]) -> list[Message]:
         """Keep messages and ends of partitions; other errors pass by themselves, or end the worker."""

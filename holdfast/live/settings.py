@@ -173,7 +173,8 @@ def _set(given: dict[str, object], name: str, text: str) -> None:
     """Put a variable in its place."""
     path = name.removeprefix(PREFIX).lower().split("__")
     if path[0] not in _File.__struct_fields__:
-        message = f"{name}: no such setting; allowed: {', '.join(PREFIX + key.upper() for key in _File.__struct_fields__)}"
+        allowed = ", ".join(PREFIX + key.upper() for key in _File.__struct_fields__)
+        message = f"{name}: no such setting; allowed: {allowed}"
         raise BadInput(message)
     if path[0] == "kafka" and len(path) > 1:
         path[1:] = [".".join(path[1:]).replace("_", ".")]

@@ -13,7 +13,7 @@ def wanted(settings: Settings) -> list[NewTopic]:
     compact = {"cleanup.policy": "compact", **large}
     kept = {"cleanup.policy": "delete", "retention.ms": str(settings.retention_ms), **large}
     topics = {
-        **{name: large for name in settings.sources},
+        **dict.fromkeys(settings.sources, large),
         **{each.topic: large for each in settings.metrics},
         names.rollouts: compact,
         names.catalogue: compact,

@@ -69,5 +69,3 @@ def encode(samples: Samples) -> bytes:
 def _column(column: LabelColumn) -> pa.DictionaryArray:
     codes = pa.array(column.codes, pa.int32(), mask=column.codes < 0)
     return pa.DictionaryArray.from_arrays(codes, pa.array(column.values, pa.string()))
-
-
