@@ -131,14 +131,27 @@ class Loop:
         KafkaException
             If the broker refuses for good.
         """
-        self._producer.init_transactions(_TRANSACTION_SECONDS)
-        self._consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+        self.begin()
         try:
             while not self._stopping:
                 self.once()
         finally:
-            # Leaving the group revokes what is assigned, and so writes down what has to be.
-            self._consumer.close()
+            self.end()
+
+    def begin(self) -> None:
+        """Fence off an earlier self, and join the group."""
+        self._producer.init_transactions(_TRANSACTION_SECONDS)
+        self._consumer.subscribe(
+            self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        )
+
+    def end(self) -> None:
+        """Leave the group, which revokes what is assigned, and so writes down what has to be."""
+        self._consumer.close()
+
+    def position(self, topic: str, partition: int) -> int:
+        """Return up to where a partition was read; negative as long as it was not."""
+        return self._consumer.position([TopicPartition(topic, partition)])[0].offset
 
     def once(self) -> None:
         """Poll and take one batch, and commit what came of it."""
