@@ -1,0 +1,1 @@
+"""Frames as they come off a topic, decoded into columns, and columns encoded into frames."""

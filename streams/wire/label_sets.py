@@ -1,0 +1,67 @@
+"""Sets of labels, each read once however many rows share it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from streams.wire.frame import BadFrame
+from streams.wire.protobuf import Ints
+from streams.wire.texts import Codes, Words
+
+LABEL_CELLS_MAX: Final = 1 << 25
+"""The most labels times rows of one frame: the columns of a frame have at most so many codes, of 4 bytes each."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSets:
+    """What sets hold: by label name its values [set], as codes (-1 where absent) of words."""
+
+    codes: dict[str, Codes]
+    words: dict[str, Words]
+
+
+def label_sets(sets: int, owner: Ints, pair: Codes, names: list[str], values: list[str]) -> LabelSets:
+    """Lay the labels of sets out by name.
+
+    Parameters
+    ----------
+    sets
+        How many sets there are.
+    owner
+        The set [occurrence] that has a label.
+    pair
+        Which pair [occurrence] of name and value it is.
+    names, values
+        The names [pair] and values [pair].
+
+    Raises
+    ------
+    BadFrame
+        If a set has two values under one name, or there are more labels than a frame may have.
+    """
+    name_words = Words()
+    name_of_pair = name_words.numbers(names)
+    labels = name_words.column(name_of_pair).values
+    check_cells(sets, len(labels))
+    words = {label: Words() for label in labels}
+    by_number = list(words.values())
+    value_of_pair = np.array(
+        [by_number[name].number(value) for name, value in zip(name_of_pair.tolist(), values, strict=True)], np.int32
+    )
+    codes = np.full((len(labels), sets), -1, np.int32)
+    where = (name_of_pair[pair], owner)
+    codes[where] = value_of_pair[pair]
+    twice = np.flatnonzero(codes[where] != value_of_pair[pair])
+    if len(twice):
+        name = names[int(pair[twice[0]])]
+        msg = f"the label {name!r} has two values in one set of labels; one is allowed"
+        raise BadFrame(msg)
+    return LabelSets(dict(zip(labels, codes, strict=True)), words)
+
+
+def check_cells(rows: int, labels: int) -> None:
+    """Refuse a frame whose label columns would take far more memory than the frame itself."""
+    if rows * labels > LABEL_CELLS_MAX:
+        msg = f"the frame has {labels} labels on {rows} rows; allowed are {LABEL_CELLS_MAX} of labels times rows"
+        raise BadFrame(msg)
