@@ -1,10 +1,12 @@
 """Sets of labels, each read once however many rows share it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from streams.recording import LabelColumn
 from streams.wire.frame import BadFrame
 from streams.wire.protobuf import Ints
 from streams.wire.texts import Codes, Words
@@ -65,3 +67,30 @@ def check_cells(rows: int, labels: int) -> None:
     if rows * labels > LABEL_CELLS_MAX:
         msg = f"the frame has {labels} labels on {rows} rows; allowed are {LABEL_CELLS_MAX} of labels times rows"
         raise BadFrame(msg)
+
+
+def stacked(blocks: Sequence[tuple[Mapping[str, LabelColumn], int]]) -> dict[str, LabelColumn]:
+    """Put the label columns of blocks of rows below each other; each block comes with how many rows it has."""
+    names = list(dict.fromkeys(name for labels, _ in blocks for name in labels))
+    check_cells(sum(rows for _, rows in blocks), len(names))
+    columns: dict[str, LabelColumn] = {}
+    for name in names:
+        words = Words()
+        parts = [
+            recoded(labels[name], words) if name in labels else np.full(rows, -1, np.int32) for labels, rows in blocks
+        ]
+        columns[name] = words.column(parts[0] if len(parts) == 1 else np.concatenate(parts))
+    return columns
+
+
+def filled(column: LabelColumn, other: LabelColumn) -> LabelColumn:
+    """Return a label column with the other's values where it has none."""
+    words = Words()
+    own = recoded(column, words)
+    return words.column(np.where(own < 0, recoded(other, words), own))
+
+
+def recoded(column: LabelColumn, words: Words) -> Codes:
+    """Return a column's codes as those of words, which take up its values."""
+    table = np.append(words.numbers(column.values), np.int32(-1))  # the last cell serves -1
+    return table.take(column.codes, mode="wrap")

@@ -14,6 +14,7 @@ from streams.wire.otlp_attributes import number_text
 from streams.wire.protobuf import BYTES, FIXED64, VARINT, Frame, Ints, Kind, Spans
 from streams.wire.texts import Codes, Words, first_appearances
 
+_START: Final = 2 << 3 | FIXED64
 _TIME: Final = 3 << 3 | FIXED64
 _NANOSECONDS: Final = np.uint64(1_000_000)  # in a millisecond
 _NO_RECORDED_VALUE: Final = np.uint64(1)
@@ -57,39 +58,67 @@ _SUM: Final = 5 << 3 | FIXED64
 _BUCKET_COUNTS: Final = 6
 _EXPLICIT_BOUNDS: Final = 7
 _HISTOGRAM_FLAGS: Final = 10 << 3 | VARINT
+_HISTOGRAM_NUMBERS: Final = (_START, _TIME, _COUNT, _SUM, 11 << 3 | FIXED64, 12 << 3 | FIXED64)
 
 SUFFIXES: Final = ("_bucket", "_count", "_sum")
 """What is appended to a histogram's name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """Number points: one row each. `time` [point] in epoch ms, `value` [point], list of `attributes` [point]."""
-
-    time: NDArray[np.int64]
-    value: NDArray[np.float64]
-    attributes: Spans
+_DOUBLE, _SIGNED, _UNSIGNED, _BUCKET = range(4)
+"""What the eight bytes of a row are: its value, as a double or an integer, or a bucket to add up."""
 
 
 @dataclass(frozen=True, slots=True)
-class Histograms:
-    """Histogram points: several rows each.
+class Cells:
+    """Where the numbers of rows are in a frame: 8 bytes each, at -1 where there are none, which reads as zero.
 
-    `point` [row] and `suffix` [row] (of `SUFFIXES`) say what a row is, `time` [row] and `value` [row] are its own,
-    and `le` [row] is the code of its bound among `bounds`, -1 where it has none.
+    `at` [row] is the value's place, `kind` [row] what is there, `void` [row] whether it was not recorded, whatever is
+    there, and `time_at` [row] the time's place. Buckets are also
+    numbered among themselves: `first` [bucket] is the first of the same point; each point that has any is closed by
+    its last, `closing` [point], which must come to the count at `count_at` [point].
     """
 
+    at: Ints
+    kind: NDArray[np.int8]
+    void: NDArray[np.bool_]
+    time_at: Ints
+    first: Ints
+    closing: Ints
+    count_at: Ints
+
+    def shifted(self, by: Ints) -> "Cells":
+        """Return the cells of as many stretches of the same layout as there are places [stretch] to move them by."""
+        buckets = len(self.first) * np.arange(len(by))[:, np.newaxis]
+        return Cells(
+            _shifted(self.at, by),
+            np.tile(self.kind, len(by)),
+            np.tile(self.void, len(by)),
+            _shifted(self.time_at, by),
+            (self.first + buckets).ravel(),
+            (self.closing + buckets).ravel(),
+            _shifted(self.count_at, by),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Points of one kind: their rows, lists of `attributes` [point], and the places of all numbers that may differ.
+
+    `point` [row] says whose a row is. A histogram's rows have a `suffix` [row] of `SUFFIXES`, -1 otherwise, and the
+    code `le` [row] of their bound among `bounds`, -1 where there is none.
+    """
+
+    cells: Cells
     point: Ints
+    attributes: Spans
+    free: list[Ints]
     suffix: Codes
-    time: NDArray[np.int64]
-    value: NDArray[np.float64]
     le: Codes
     bounds: Words
-    attributes: Spans
 
 
-def numbers(frame: Frame, points: Spans) -> Numbers:
-    """Read number points [point].
+def numbers(frame: Frame, points: Spans) -> Points:
+    """Find the values of number points [point]: one row each.
 
     Raises
     ------
@@ -98,76 +127,112 @@ def numbers(frame: Frame, points: Spans) -> Numbers:
     """
     fields = scan(frame, points, NUMBER_POINT)
     doubles, integers = fields.last(_AS_DOUBLE).start, fields.last(_AS_INT).start
-    value = frame.doubles(doubles)
-    is_integer = integers > doubles  # of two, the later holds
-    if is_integer.any():
-        value[is_integer] = frame.signed(integers[is_integer])
-    missing = np.maximum(doubles, integers) < 0
-    unrecorded = _unrecorded(frame, fields, _NUMBER_FLAGS, len(points))
-    value[unrecorded] = np.nan
-    missing[unrecorded] = False
+    at = np.maximum(doubles, integers)  # of two, the later holds
+    kind = np.where(integers > doubles, np.int8(_SIGNED), np.int8(_DOUBLE))
+    missing = at < 0
+    void = _unrecorded(frame, fields, _NUMBER_FLAGS, len(points))
+    missing &= ~void
     if missing.any():
         msg = (
             f"the NumberDataPoint at byte {points.start[missing][0]} has no value; allowed is as_double or as_int, "
             "or the flag of a value that was not recorded"
         )
         raise BadFrame(msg)
-    return Numbers(_times(frame, fields), value, fields.extent(NUMBER_ATTRIBUTES))
+    none = np.empty(0, np.int64)
+    cells = Cells(at, kind, void, fields.last(_TIME).start, none, none, none)
+    free = [fields.every(tag)[1].start for tag in (_START, _TIME, _AS_DOUBLE, _AS_INT)]
+    bare = np.full(len(points), -1, np.int32)
+    return Points(cells, np.arange(len(points)), fields.extent(NUMBER_ATTRIBUTES), free, bare, bare, Words())
 
 
-def histograms(frame: Frame, points: Spans) -> Histograms:
-    """Read histogram points [point] as cumulative buckets, counts and sums.
+def histograms(frame: Frame, points: Spans) -> Points:
+    """Find the values of histogram points [point]: a row for each bucket, one for the count, one for the sum if any.
 
     Raises
     ------
     BadFrame
-        If bounds do not grow, do not fit the bucket counts, or these do not add up to the count.
+        If bounds do not grow, or do not fit the bucket counts.
     """
     fields = scan(frame, points, HISTOGRAM_POINT)
     total = len(points)
-    count_at = fields.last(_COUNT).start
-    count = np.where(count_at < 0, np.uint64(0), frame.unsigned(count_at))
-    sum_at = fields.last(_SUM).start
-    with_sum = np.flatnonzero(sum_at >= 0)
-    bucket_point, bucket_at = _elements(fields, _BUCKET_COUNTS, points)
-    bound_point, bound_at = _elements(fields, _EXPLICIT_BOUNDS, points)
+    count_at, sum_at = fields.last(_COUNT).start, fields.last(_SUM).start
+    bucket_point, bucket_at = _elements(fields, _BUCKET_COUNTS)
+    bound_point, bound_at = _elements(fields, _EXPLICIT_BOUNDS)
     bound = frame.doubles(bound_at)
     _check_bounds(points, bound_point, bound)
     buckets = np.bincount(bucket_point, minlength=total)
     _check_buckets(points, buckets, np.bincount(bound_point, minlength=total))
-    running = np.cumsum(frame.unsigned(bucket_at), dtype=np.uint64)
     last = np.cumsum(buckets) - 1
-    before = np.concatenate([np.zeros(1, np.uint64), running])[last - buckets + 1]
-    _check_counts(points, buckets, np.concatenate([np.zeros(1, np.uint64), running])[last + 1] - before, count)
-    inner = np.ones(len(running), np.bool_)
-    inner[last[buckets > 0]] = False  # the last bucket has no bound: all are at most infinite
-    cumulative = (running - before[bucket_point])[inner]
+    with_buckets, without = np.flatnonzero(buckets), np.flatnonzero(buckets == 0)
+    with_sum, every = np.flatnonzero(sum_at >= 0), np.arange(total)
 
-    every = np.arange(total)
-    point = np.concatenate([bound_point, every, every, with_sum])
-    parts = (len(bound_point), total, total, len(with_sum))
-    value = np.concatenate([cumulative.astype(np.float64), count, count, frame.doubles(sum_at[with_sum])])
-    value[_unrecorded(frame, fields, _HISTOGRAM_FLAGS, total)[point]] = np.nan
     bounds = Words()
-    le = [_bound_codes(bound, bounds), np.full(total, bounds.number("+Inf")), np.full(total + len(with_sum), -1)]
-    return Histograms(
+    infinite = bounds.number("+Inf")
+    le = np.full(len(bucket_point), infinite, np.int32)
+    inner = np.ones(len(bucket_point), np.bool_)
+    inner[last[with_buckets]] = False  # the last bucket has no bound
+    le[inner] = _bound_codes(bound, bounds)
+    parts = (  # the rows: of which point, where, of which kind, suffix and bound
+        (bucket_point, bucket_at, _BUCKET, 0, le),
+        (without, count_at[without], _UNSIGNED, 0, np.full(len(without), infinite, np.int32)),
+        (every, count_at, _UNSIGNED, 1, np.full(total, -1, np.int32)),
+        (with_sum, sum_at[with_sum], _DOUBLE, 2, np.full(len(with_sum), -1, np.int32)),
+    )
+    sizes = [len(part[0]) for part in parts]
+    point = np.concatenate([part[0] for part in parts])
+    order = np.argsort(point, kind="stable")
+    point = point[order]
+    cells = Cells(
+        np.concatenate([part[1] for part in parts])[order],
+        np.repeat(np.array([part[2] for part in parts], np.int8), sizes)[order],
+        _unrecorded(frame, fields, _HISTOGRAM_FLAGS, total)[point],
+        fields.last(_TIME).start[point],
+        (last - buckets + 1)[bucket_point],
+        last[with_buckets],
+        count_at[with_buckets],
+    )
+    return Points(
+        cells,
         point,
-        np.repeat(np.array([0, 0, 1, 2], np.int32), parts),
-        _times(frame, fields)[point],
-        value,
-        np.concatenate(le).astype(np.int32),
-        bounds,
         fields.extent(HISTOGRAM_ATTRIBUTES),
+        [fields.every(tag)[1].start for tag in _HISTOGRAM_NUMBERS] + [bucket_at],
+        np.repeat(np.array([part[3] for part in parts], np.int32), sizes)[order],
+        np.concatenate([part[4] for part in parts])[order],
+        bounds,
     )
 
 
-def _times(frame: Frame, fields: Fields) -> NDArray[np.int64]:
-    """Return the times [point] in epoch milliseconds."""
-    at = fields.last(_TIME).start
-    nanoseconds = frame.unsigned(at)
+def read(frame: Frame, cells: Cells) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Read the times [row], in epoch milliseconds, and values [row] of rows.
+
+    Raises
+    ------
+    BadFrame
+        If the buckets of a histogram do not add up to its count.
+    """
+    words = frame.unsigned(cells.at)
+    value = words.view(np.float64).copy()
+    signed = np.flatnonzero(cells.kind == _SIGNED)
+    value[signed] = words[signed].view(np.int64)
+    unsigned = np.flatnonzero(cells.kind == _UNSIGNED)
+    value[unsigned] = words[unsigned]
+    if len(cells.first):
+        bucket = np.flatnonzero(cells.kind == _BUCKET)
+        running = np.cumsum(words[bucket], dtype=np.uint64)
+        running -= (running - words[bucket])[cells.first]
+        value[bucket] = running
+        _check_counts(cells, running[cells.closing], frame.unsigned(cells.count_at))
+    value[cells.void] = np.nan
+    nanoseconds = frame.unsigned(cells.time_at)
     time = (nanoseconds // _NANOSECONDS).astype(np.int64)
-    time[(at < 0) | (nanoseconds == 0)] = NO_TIME
-    return time
+    time[nanoseconds == 0] = NO_TIME
+    return time, value
+
+
+def _shifted(at: Ints, by: Ints) -> Ints:
+    moved = at + by[:, np.newaxis]
+    moved[:, at < 0] = -1
+    return moved.ravel()
 
 
 def _unrecorded(frame: Frame, fields: Fields, tag: int, points: int) -> NDArray[np.bool_]:
@@ -178,7 +243,7 @@ def _unrecorded(frame: Frame, fields: Fields, tag: int, points: int) -> NDArray[
     return unrecorded
 
 
-def _elements(fields: Fields, number: int, points: Spans) -> tuple[Ints, Ints]:
+def _elements(fields: Fields, number: int) -> tuple[Ints, Ints]:
     """Return the points [element] and places [element] of a repeated number, packed (as is usual) or not."""
     packed_owner, packed = fields.every(number << 3 | BYTES)
     single_owner, single = fields.every(number << 3 | FIXED64)
@@ -216,13 +281,13 @@ def _check_buckets(points: Spans, buckets: Ints, bounds: Ints) -> None:
         raise BadFrame(msg)
 
 
-def _check_counts(points: Spans, buckets: Ints, added: NDArray[np.uint64], count: NDArray[np.uint64]) -> None:
-    wrong = np.flatnonzero((added != count) & (buckets > 0))
+def _check_counts(cells: Cells, added: NDArray[np.uint64], count: NDArray[np.uint64]) -> None:
+    wrong = np.flatnonzero(added != count)
     if len(wrong):
         index = wrong[0]
         msg = (
-            f"the bucket counts of the HistogramDataPoint at byte {points.start[index]} add up to {added[index]}, "
-            f"but its count is {count[index]}; they must be equal"
+            f"the bucket counts of a HistogramDataPoint add up to {added[index]}, but its count, at byte "
+            f"{cells.count_at[index]}, is {count[index]}; they must be equal"
         )
         raise BadFrame(msg)
 

@@ -85,6 +85,11 @@ class Frame:
         """Read the little-endian doubles at these places."""
         return self._cells[at].view("<f8")
 
+    def words(self, at: Ints, count: int) -> NDArray[np.uint64]:
+        """Return `count` words of 8 bytes each [place, word] from these places on; beyond the frame they are zero."""
+        cells = np.ndarray((self.size + _PADDING - 8 * count + 1,), np.dtype(f"V{8 * count}"), self.raw, strides=(1,))
+        return cells[at].view(np.uint64).reshape(len(at), count)
+
     def varints(self, at: Ints, *, are_guesses: bool = False) -> tuple[NDArray[np.uint64], Ints]:
         """Read the varints at these places: their values, and how many bytes each takes.
 
