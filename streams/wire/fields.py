@@ -26,12 +26,15 @@ from streams.wire.protobuf import (
     Kind,
     Spans,
     endless,
+    where,
 )
 
 _LENGTH_MAX: Final = 1 << 40  # any longer length overruns every frame just the same
 _STEP_FIELDS: Final = 64  # a step of lockstep takes as long as walking about so many fields
 _STEP_HOPS: Final = 256  # or following so many hops
 _HOP_BYTES_MIN: Final = 1 << 14  # below, filling the table takes longer than walking
+_HOP_BYTES_MAX: Final = 256  # as it does where fields are longer than this
+_SAMPLE_FIELDS: Final = 16  # to know how long fields are
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class _Step:
         """Return the fields with this tag."""
         if isinstance(self.tag, int):
             return self if self.tag == tag else _NO_FIELDS
-        index = np.flatnonzero(self.tag == tag)
+        index = where(self.tag == tag)
         return _Step(self.owner[index], tag, self.at[index], self.start[index], self.end[index])
 
 
@@ -144,10 +147,15 @@ def scan(frame: Frame, messages: Spans, kind: Kind, repeated: int | None = None)
         another wire type than its own.
     """
     steps: list[_Step] = []
-    owner = np.flatnonzero(messages.start < messages.end)
+    owner = where(messages.start < messages.end)
     whole = len(owner) == len(messages)
     cursor, limit = (messages.start, messages.end) if whole else (messages.start[owner], messages.end[owner])
-    few = _STEP_FIELDS if repeated is None else _STEP_HOPS
+    few = _STEP_FIELDS
+    if repeated is not None and 0 < len(owner) < _STEP_HOPS:
+        if _has_short_fields(frame, Spans(cursor, limit)):
+            few = _STEP_HOPS
+        else:
+            repeated = None
     while len(owner):
         if len(owner) < few:
             steps.append(_walked(frame, owner, Spans(cursor, limit), kind, repeated))
@@ -218,25 +226,39 @@ def _read_mixed(frame: Frame, owner: Ints, at: Ints) -> _Step:
     fixed = wire == FIXED32
     end[fixed] += 4
     good_wire |= fixed
-    which = np.flatnonzero(wire == VARINT)
+    which = where(wire == VARINT)
     end[which] += frame.varints(start[which])[1]
     good_wire[which] = True
-    which = np.flatnonzero(wire == BYTES)
+    which = where(wire == BYTES)
     value, width = frame.varints(start[which])
     start[which] += width
     end[which] = start[which] + np.minimum(value, _LENGTH_MAX).astype(np.int64)
     good_wire[which] = True
-    bad = np.flatnonzero(~(good & good_wire))
+    bad = where(~(good & good_wire))
     if len(bad):
         raise _bad_tag(int(number[bad[0]]), int(at[bad[0]]))
     return _Step(owner, tag, at, start, end)
 
 
+def _has_short_fields(frame: Frame, messages: Spans) -> bool:
+    """Say whether messages have so many short fields that hops are worth their table, as far as the first tells."""
+    if int((messages.end - messages.start).sum()) < _HOP_BYTES_MIN:
+        return False
+    place, end = int(messages.start[0]), int(messages.end[0])
+    start = place
+    for _ in range(_SAMPLE_FIELDS):
+        if place >= end:
+            break
+        place = _after(frame.raw, place)
+    return place - start <= _SAMPLE_FIELDS * _HOP_BYTES_MAX and place < end
+
+
 def _walked(frame: Frame, owner: Ints, messages: Spans, kind: Kind, repeated: int | None) -> _Step:
     """Read the fields of a few messages one after the other."""
-    low, high = int(messages.start.min()), int(messages.end.max())
+    low = 0
     hops = memoryview(b"")
-    if repeated is not None and int((messages.end - messages.start).sum()) >= _HOP_BYTES_MIN:
+    if repeated is not None:
+        low, high = int(messages.start.min()), int(messages.end.max())
         hops = _hops(frame, low, high, repeated)
     places: list[int] = []
     counts: list[int] = []
@@ -255,10 +277,12 @@ def _walk(raw: bytes, start: int, end: int, places: list[int], kind: Kind) -> No
     place = start
     while place < end:
         places.append(place)
-        after = _after(raw, place)
-        if after > end:
-            raise _overrun(kind, place, end)
-        place = after
+        if raw[place] & 0x87 == BYTES and raw[place] >= 8 and raw[place + 1] < 0x80:  # what nearly every field is
+            place += 2 + raw[place + 1]
+        else:
+            place = _after(raw, place)
+    if place > end:
+        raise _overrun(kind, places[-1], end)
 
 
 def _hops(frame: Frame, low: int, high: int, tag: int) -> memoryview:
@@ -266,7 +290,7 @@ def _hops(frame: Frame, low: int, high: int, tag: int) -> memoryview:
 
     Most of these bytes are not the beginning of a field, and are never looked up.
     """
-    at = np.flatnonzero(frame.bytes[low:high] == tag)
+    at = where(frame.bytes[low:high] == tag)
     length, width = frame.varints(at + (low + 1), are_guesses=True)
     after = at + width
     after += 1 + low
@@ -288,11 +312,16 @@ def _hop(raw: bytes, start: int, end: int, hops: memoryview, low: int, places: l
 
 def _after(raw: bytes, place: int) -> int:
     """Return where the field ends that begins at a place."""
-    tag, start = _varint(raw, place)
+    tag, start = raw[place], place + 1
+    if tag >= 0x80:
+        tag, start = _varint(raw, place)
     wire = tag & 7
     if not 8 <= tag < 1 << 32 or wire not in WIRE_NAMES:
         raise _bad_tag(tag, place)
     if wire == BYTES:
+        length = raw[start]
+        if length < 0x80:
+            return start + 1 + length
         length, start = _varint(raw, start)
         return start + length
     if wire == VARINT:
@@ -302,9 +331,6 @@ def _after(raw: bytes, place: int) -> int:
 
 def _varint(raw: bytes, place: int) -> tuple[int, int]:
     """Return the varint at a place, and where it ends."""
-    byte = raw[place]
-    if byte < 0x80:
-        return byte, place + 1
     value = 0
     for index in range(VARINT_BYTES_MAX):
         byte = raw[place + index]

@@ -1,6 +1,6 @@
 """Sets of labels, each read once however many rows share it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,11 +8,14 @@ import numpy as np
 
 from streams.recording import LabelColumn
 from streams.wire.frame import BadFrame
-from streams.wire.protobuf import Ints
+from streams.wire.protobuf import Ints, where
 from streams.wire.texts import Codes, Words
 
 LABEL_CELLS_MAX: Final = 1 << 25
 """The most labels times rows of one frame: the columns of a frame have at most so many codes, of 4 bytes each."""
+
+_COLUMNS: Final = frozenset({"metric", "time", "value"})
+_COLUMNS_TEXT: Final = ", ".join(sorted(_COLUMNS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +50,29 @@ def label_sets(sets: int, owner: Ints, pair: Codes, names: list[str], values: li
     labels = name_words.column(name_of_pair).values
     check_cells(sets, len(labels))
     words = {label: Words() for label in labels}
-    by_number = list(words.values())
-    value_of_pair = np.array(
-        [by_number[name].number(value) for name, value in zip(name_of_pair.tolist(), values, strict=True)], np.int32
-    )
+    value_of_pair = np.empty(len(names), np.int32)
+    ends = np.cumsum(np.bincount(name_of_pair, minlength=len(labels))).tolist()
+    by_name = np.argsort(name_of_pair, kind="stable")
+    for label, start, end in zip(labels, [0, *ends], ends, strict=False):
+        which = by_name[start:end]
+        value_of_pair[which] = words[label].numbers([values[index] for index in which.tolist()])
     codes = np.full((len(labels), sets), -1, np.int32)
-    where = (name_of_pair[pair], owner)
-    codes[where] = value_of_pair[pair]
-    twice = np.flatnonzero(codes[where] != value_of_pair[pair])
+    cells = (name_of_pair[pair], owner)
+    codes[cells] = value_of_pair[pair]
+    twice = where(codes[cells] != value_of_pair[pair])
     if len(twice):
         name = names[int(pair[twice[0]])]
         msg = f"the label {name!r} has two values in one set of labels; one is allowed"
         raise BadFrame(msg)
     return LabelSets(dict(zip(labels, codes, strict=True)), words)
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse labels that are named as the columns are which samples have besides their labels."""
+    taken = sorted(_COLUMNS.intersection(names))
+    if taken:
+        msg = f"a label is named {taken[0]!r}, as a column of all samples is; allowed is any name but {_COLUMNS_TEXT}"
+        raise BadFrame(msg)
 
 
 def check_cells(rows: int, labels: int) -> None:

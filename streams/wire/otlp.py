@@ -29,6 +29,7 @@ from streams.wire.otlp_layouts import Layouts
 from streams.wire.otlp_points import read
 from streams.wire.otlp_scopes import Block, label_columns, read_scopes
 from streams.wire.protobuf import BYTES, VARINT, Frame, Ints, Kind
+from streams.wire.texts import Codes
 
 __all__ = ["decode", "encode", "looks_like"]
 
@@ -95,7 +96,7 @@ def decode(payload: bytes | memoryview) -> Samples:
     return Samples(time, value, labels)
 
 
-def _add_resources(labels: dict[str, LabelColumn], lists: AttributeLists, of_scope: Ints, scope: Ints) -> None:
+def _add_resources(labels: dict[str, LabelColumn], lists: AttributeLists, of_scope: Codes, scope: Ints) -> None:
     """Add the attributes of the resource of each scope [scope] to the labels of its rows, and those always there."""
     sets = lists.read()
     check_cells(len(scope), len(sets.codes) + len(labels))
@@ -103,8 +104,8 @@ def _add_resources(labels: dict[str, LabelColumn], lists: AttributeLists, of_sco
         if name == "le":
             msg = "a resource has an attribute 'le', which is the label of buckets; any other name is allowed"
             raise BadFrame(msg)
-        column = LabelColumn(column.codes.take(scope), column.values)
-        labels[name] = filled(labels[name], column) if name in labels else column
+        of_row = LabelColumn(column.codes.take(scope), column.values)
+        labels[name] = filled(labels[name], of_row) if name in labels else of_row
     if "host.name" in labels:  # what the semantic conventions call a host
         named = labels["host.name"]
         labels["host"] = filled(labels["host"], named) if "host" in labels else named

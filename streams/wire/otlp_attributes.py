@@ -8,8 +8,8 @@ import numpy as np
 
 from streams.wire.fields import each_field, scan
 from streams.wire.frame import BadFrame
-from streams.wire.label_sets import LabelSets, label_sets
-from streams.wire.protobuf import BYTES, FIXED64, VARINT, Frame, Ints, Kind, Spans
+from streams.wire.label_sets import LabelSets, check_names, label_sets
+from streams.wire.protobuf import BYTES, FIXED64, VARINT, Frame, Ints, Kind, Spans, where
 from streams.wire.texts import Codes, distinct, texts
 
 _KEY_VALUE: Final = Kind("KeyValue", {1: ("key", (BYTES,)), 2: ("value", (BYTES,))})
@@ -32,9 +32,6 @@ _ANY_VALUE: Final = Kind(
 _VALUES: Final = Kind("ArrayValue or KeyValueList", {1: ("values", (BYTES,))})
 _DEPTH_MAX: Final = 16
 """How deep values may be nested."""
-
-RESERVED: Final = ("metric", "time", "value")
-"""Names of the columns that samples have besides their labels."""
 
 
 class AttributeLists:
@@ -72,16 +69,13 @@ class AttributeLists:
         pairs = pairs.take(first)
         fields = scan(frame, pairs, _KEY_VALUE)
         keys = fields.last(_KEY)
-        empty = np.flatnonzero(keys.start == keys.end)
+        empty = where(keys.start == keys.end)
         if len(empty):
             msg = f"the attribute at byte {pairs.start[empty[0]]} has no key; every attribute must have one"
             raise BadFrame(msg)
         key, first_key = distinct(frame, keys)
         names = texts(frame, keys.take(first_key), "an attribute's key")
-        for name in RESERVED:
-            if name in names:
-                msg = f"an attribute is named {name!r}, as a column of the samples is; any other name is allowed"
-                raise BadFrame(msg)
+        check_names(names)
         values = _values(frame, fields.one(_VALUE, "an attribute's value"))
         return label_sets(
             self._sets, np.concatenate(self._owners), pair, [names[code] for code in key.tolist()], values
@@ -106,7 +100,7 @@ def _values(frame: Frame, spans: Spans) -> list[str]:
     plain &= frame.bytes[spans.start + 1] == spans.end - content
     plain &= (content <= spans.end) & (spans.end - content < 0x80)
     words = texts(frame, Spans(np.where(plain, content, 0), np.where(plain, spans.end, 0)), "an attribute's value")
-    for index in np.flatnonzero(~plain).tolist():
+    for index in where(~plain).tolist():
         value = _any_value(frame, int(spans.start[index]), int(spans.end[index]), 0)
         words[index] = _text(value)
     return words

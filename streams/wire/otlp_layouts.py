@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from streams.recording import LabelColumn
 from streams.wire.otlp_points import Cells
 from streams.wire.otlp_scopes import Block, read_scopes
-from streams.wire.protobuf import Frame, Ints, Spans
+from streams.wire.protobuf import Frame, Ints, Spans, where
 
 _BYTES_MIN: Final = 1 << 13  # scopes of one length that are together smaller are read sooner than compared
 _NEW_MAX: Final = 2  # layouts that one frame may add
-_LENGTHS_MAX: Final = 256
 _PER_LENGTH_MAX: Final = 4
-_LAYOUT_BYTES_MAX: Final = 1 << 16  # so all layouts together take less than about a gigabyte at the very worst
+_LENGTHS_MAX: Final = 256
+_SCOPE_BYTES_MAX: Final = 1 << 20
+_ROW_BYTES: Final = 26  # two places, a kind and a flag, and a bucket's first
+_BYTES_MAX: Final = 1 << 26  # memory for all layouts together
 
 
 class _Layout:
@@ -39,12 +41,14 @@ class _Layout:
         self._cells = _moved(block.cells, -start)
         self._labels = block.labels
         self._rows = len(block.scope)
+        self.size = 16 * words + self._rows * (_ROW_BYTES + 4 * len(block.labels))
 
     def fits(self, frame: Frame, start: Ints) -> NDArray[np.bool_]:
         """Say which of the scopes [scope] that begin at these places, of this layout's length, are of this layout."""
         words = frame.words(start, len(self._fixed))
         words &= self._fixed
-        return ~(words != self._bytes).any(axis=1)
+        fits: NDArray[np.bool_] = (words == self._bytes).all(axis=1)
+        return fits
 
     def block(self, start: Ints, scope: Ints) -> Block:
         """Return the rows of scopes that begin at these places, and have these numbers in their frame."""
@@ -56,7 +60,7 @@ class _Layout:
 
 
 class Layouts:
-    """The layouts that were seen last, at most so many that they stay small."""
+    """The layouts that were seen last, by length; the length that was asked for last is the last to go."""
 
     def __init__(self) -> None:
         self._of_length: dict[int, list[_Layout]] = {}
@@ -68,9 +72,10 @@ class Layouts:
         blocks: list[Block] = []
         done = np.zeros(len(scopes), np.bool_)
         new = 0
-        for index in np.flatnonzero((lengths * counts >= _BYTES_MIN) & (lengths <= _LAYOUT_BYTES_MAX)).tolist():
-            which = np.flatnonzero(group == index)
-            known = self._known(int(lengths[index]))
+        for index in where((lengths * counts >= _BYTES_MIN) & (lengths <= _SCOPE_BYTES_MAX)).tolist():
+            which = where(group == index)
+            known = self._of_length.pop(int(lengths[index]), [])
+            self._of_length[int(lengths[index])] = known
             for layout in list(known):
                 which = _take(layout, frame, scopes, which, blocks, done)
             while len(which) * lengths[index] >= _BYTES_MIN and new < _NEW_MAX:
@@ -79,15 +84,17 @@ class Layouts:
                 known.insert(0, layout)
                 del known[_PER_LENGTH_MAX:]
                 which = _take(layout, frame, scopes, which, blocks, done)
-        return blocks, np.flatnonzero(~done)
+        if new:
+            self._shrink()
+        return blocks, where(~done)
 
-    def _known(self, length: int) -> list[_Layout]:
-        """Return the layouts of a length, which is now the one that was asked for last."""
-        known = self._of_length.pop(length, [])
-        self._of_length[length] = known
-        while len(self._of_length) > _LENGTHS_MAX:
-            del self._of_length[next(iter(self._of_length))]
-        return known
+    def _shrink(self) -> None:
+        """Forget what was not asked for the longest, until the rest fits."""
+        size = sum(layout.size for known in self._of_length.values() for layout in known)
+        for length in list(self._of_length):
+            if size <= _BYTES_MAX and len(self._of_length) <= _LENGTHS_MAX:
+                break
+            size -= sum(layout.size for layout in self._of_length.pop(length))
 
 
 def _take(

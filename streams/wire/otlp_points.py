@@ -11,7 +11,7 @@ from streams.recording import NO_TIME
 from streams.wire.fields import Fields, scan
 from streams.wire.frame import BadFrame
 from streams.wire.otlp_attributes import number_text
-from streams.wire.protobuf import BYTES, FIXED64, VARINT, Frame, Ints, Kind, Spans
+from streams.wire.protobuf import BYTES, FIXED64, VARINT, Frame, Ints, Kind, Spans, where
 from streams.wire.texts import Codes, Words, first_appearances
 
 _START: Final = 2 << 3 | FIXED64
@@ -163,8 +163,8 @@ def histograms(frame: Frame, points: Spans) -> Points:
     buckets = np.bincount(bucket_point, minlength=total)
     _check_buckets(points, buckets, np.bincount(bound_point, minlength=total))
     last = np.cumsum(buckets) - 1
-    with_buckets, without = np.flatnonzero(buckets), np.flatnonzero(buckets == 0)
-    with_sum, every = np.flatnonzero(sum_at >= 0), np.arange(total)
+    with_buckets, without = np.flatnonzero(buckets), where(buckets == 0)
+    with_sum, every = where(sum_at >= 0), np.arange(total)
 
     bounds = Words()
     infinite = bounds.number("+Inf")
@@ -212,12 +212,12 @@ def read(frame: Frame, cells: Cells) -> tuple[NDArray[np.int64], NDArray[np.floa
     """
     words = frame.unsigned(cells.at)
     value = words.view(np.float64).copy()
-    signed = np.flatnonzero(cells.kind == _SIGNED)
+    signed = where(cells.kind == _SIGNED)
     value[signed] = words[signed].view(np.int64)
-    unsigned = np.flatnonzero(cells.kind == _UNSIGNED)
+    unsigned = where(cells.kind == _UNSIGNED)
     value[unsigned] = words[unsigned]
     if len(cells.first):
-        bucket = np.flatnonzero(cells.kind == _BUCKET)
+        bucket = where(cells.kind == _BUCKET)
         running = np.cumsum(words[bucket], dtype=np.uint64)
         running -= (running - words[bucket])[cells.first]
         value[bucket] = running
@@ -250,7 +250,7 @@ def _elements(fields: Fields, number: int) -> tuple[Ints, Ints]:
     owner = np.concatenate([packed_owner, single_owner])
     start = np.concatenate([packed.start, single.start])
     length = np.concatenate([packed.end, single.end]) - start
-    odd = np.flatnonzero(length & 7)
+    odd = where(length & 7)
     if len(odd):
         name, _ = HISTOGRAM_POINT.fields[number]
         msg = f"the {name} at byte {start[odd[0]]} take {length[odd[0]]} bytes; allowed are multiples of 8"
@@ -271,7 +271,7 @@ def _check_bounds(points: Spans, point: Ints, bound: NDArray[np.float64]) -> Non
 
 
 def _check_buckets(points: Spans, buckets: Ints, bounds: Ints) -> None:
-    wrong = np.flatnonzero((buckets != bounds + 1) & ((buckets > 0) | (bounds > 0)))
+    wrong = where((buckets != bounds + 1) & ((buckets > 0) | (bounds > 0)))
     if len(wrong):
         index = wrong[0]
         msg = (
@@ -282,7 +282,7 @@ def _check_buckets(points: Spans, buckets: Ints, bounds: Ints) -> None:
 
 
 def _check_counts(cells: Cells, added: NDArray[np.uint64], count: NDArray[np.uint64]) -> None:
-    wrong = np.flatnonzero(added != count)
+    wrong = where(added != count)
     if len(wrong):
         index = wrong[0]
         msg = (

@@ -22,7 +22,7 @@ from streams.wire.otlp_points import (
     histograms,
     numbers,
 )
-from streams.wire.protobuf import BYTES, VARINT, Frame, Ints, Kind, Spans
+from streams.wire.protobuf import BYTES, VARINT, Frame, Ints, Kind, Spans, where
 from streams.wire.texts import Codes, Words, distinct, texts
 
 _NONE: Final = np.empty(0, np.int64)
@@ -142,7 +142,7 @@ def _metrics(frame: Frame, scope: Ints, metrics: Spans) -> _Metrics:
     """Read the names of metrics, and check that all of them can be read."""
     fields = scan(frame, metrics, _METRIC)
     found = fields.last(_FIRST)
-    nameless = np.flatnonzero(found.start == found.end)
+    nameless = where(found.start == found.end)
     if len(nameless):
         msg = f"the Metric at byte {metrics.start[nameless[0]]} has no name; every metric must have one"
         raise BadFrame(msg)
@@ -165,7 +165,7 @@ def _check_kinds(fields: Fields, name: Codes, names: list[str]) -> None:
     kinds = (*_NUMBER_KINDS, _HISTOGRAM_KIND)
     count = np.bincount(np.concatenate([fields.every(number << 3 | BYTES)[0] for number in kinds]), minlength=len(name))
     unknown = fields.outside(_METRIC)
-    strange = np.concatenate([np.flatnonzero(count > 1), unknown[count[unknown] == 0]])
+    strange = np.concatenate([where(count > 1), unknown[count[unknown] == 0]])
     if len(strange):
         metric = names[name[strange[0]]]
         found = f"{count[strange[0]]} kinds of data" if count[strange[0]] else "data of an unknown kind"
