@@ -2,9 +2,8 @@
 
 Messages of a kind are scanned in lockstep: one step reads the field that every message stands at, and moves every
 message on. A step costs some twenty calls of numpy however many messages there are, so ten thousand data points of six
-fields are read in six steps. Few long messages are the bad case of that, and are walked one field at a time instead:
-the walk finds out only where fields begin, and what repeats in it (the metrics of a scope) leads from one to the next
-over a table that numpy has filled. Either way the work grows with the number of fields and no faster.
+fields are read in six steps. Few long messages are the bad case of that, and are walked one field at a time instead,
+only to find where each begins. Either way the work grows with the number of fields and no faster.
 """
 
 from collections.abc import Iterator
@@ -30,11 +29,7 @@ from streams.wire.protobuf import (
 )
 
 _LENGTH_MAX: Final = 1 << 40  # any longer length overruns every frame just the same
-_STEP_FIELDS: Final = 64  # a step of lockstep takes as long as walking about so many fields
-_STEP_HOPS: Final = 256  # or following so many hops
-_HOP_BYTES_MIN: Final = 1 << 14  # below, filling the table takes longer than walking
-_HOP_BYTES_MAX: Final = 256  # as it does where fields are longer than this
-_SAMPLE_FIELDS: Final = 16  # to know how long fields are
+_STEP_FIELDS: Final = 128  # a step of lockstep takes as long as walking about so many fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +121,7 @@ class Fields:
         return Spans(np.full(self._count, -1, np.int64), np.full(self._count, -1, np.int64))
 
 
-def scan(frame: Frame, messages: Spans, kind: Kind, repeated: int | None = None) -> Fields:
+def scan(frame: Frame, messages: Spans, kind: Kind) -> Fields:
     """Find the fields of messages.
 
     Parameters
@@ -137,8 +132,6 @@ def scan(frame: Frame, messages: Spans, kind: Kind, repeated: int | None = None)
         Where they are.
     kind
         What they are.
-    repeated
-        The tag that makes most of a long message, if there is one: of a single byte, and length-delimited.
 
     Raises
     ------
@@ -150,15 +143,9 @@ def scan(frame: Frame, messages: Spans, kind: Kind, repeated: int | None = None)
     owner = where(messages.start < messages.end)
     whole = len(owner) == len(messages)
     cursor, limit = (messages.start, messages.end) if whole else (messages.start[owner], messages.end[owner])
-    few = _STEP_FIELDS
-    if repeated is not None and 0 < len(owner) < _STEP_HOPS:
-        if _has_short_fields(frame, Spans(cursor, limit)):
-            few = _STEP_HOPS
-        else:
-            repeated = None
     while len(owner):
-        if len(owner) < few:
-            steps.append(_walked(frame, owner, Spans(cursor, limit), kind, repeated))
+        if len(owner) < _STEP_FIELDS:
+            steps.append(_walked(frame, owner, Spans(cursor, limit), kind))
             break
         step = _read(frame, owner, cursor)
         over = step.end > limit
@@ -183,7 +170,7 @@ def each_field(frame: Frame, start: int, end: int, kind: Kind) -> Iterator[tuple
         As `scan` does.
     """
     if start < end:
-        step = _walked(frame, np.zeros(1, np.int64), Spans(np.array([start]), np.array([end])), kind, None)
+        step = _walked(frame, np.zeros(1, np.int64), Spans(np.array([start]), np.array([end])), kind)
         _check_wires(step, kind)
         tags = np.broadcast_to(np.asarray(step.tag), len(step.at))
         yield from zip(tags.tolist(), step.start.tolist(), step.end.tolist(), strict=True)
@@ -240,34 +227,13 @@ def _read_mixed(frame: Frame, owner: Ints, at: Ints) -> _Step:
     return _Step(owner, tag, at, start, end)
 
 
-def _has_short_fields(frame: Frame, messages: Spans) -> bool:
-    """Say whether messages have so many short fields that hops are worth their table, as far as the first tells."""
-    if int((messages.end - messages.start).sum()) < _HOP_BYTES_MIN:
-        return False
-    place, end = int(messages.start[0]), int(messages.end[0])
-    start = place
-    for _ in range(_SAMPLE_FIELDS):
-        if place >= end:
-            break
-        place = _after(frame.raw, place)
-    return place - start <= _SAMPLE_FIELDS * _HOP_BYTES_MAX and place < end
-
-
-def _walked(frame: Frame, owner: Ints, messages: Spans, kind: Kind, repeated: int | None) -> _Step:
+def _walked(frame: Frame, owner: Ints, messages: Spans, kind: Kind) -> _Step:
     """Read the fields of a few messages one after the other."""
-    low = 0
-    hops = memoryview(b"")
-    if repeated is not None:
-        low, high = int(messages.start.min()), int(messages.end.max())
-        hops = _hops(frame, low, high, repeated)
     places: list[int] = []
     counts: list[int] = []
     for start, end in zip(messages.start.tolist(), messages.end.tolist(), strict=True):
         before = len(places)
-        if hops:
-            _hop(frame.raw, start, end, hops, low, places, kind)
-        else:
-            _walk(frame.raw, start, end, places, kind)
+        _walk(frame.raw, start, end, places, kind)
         counts.append(len(places) - before)
     return _read(frame, np.repeat(owner, counts), np.array(places, np.int64))
 
@@ -275,37 +241,20 @@ def _walked(frame: Frame, owner: Ints, messages: Spans, kind: Kind, repeated: in
 def _walk(raw: bytes, start: int, end: int, places: list[int], kind: Kind) -> None:
     """Append the places at which the fields of a message begin."""
     place = start
-    while place < end:
-        places.append(place)
-        if raw[place] & 0x87 == BYTES and raw[place] >= 8 and raw[place + 1] < 0x80:  # what nearly every field is
-            place += 2 + raw[place + 1]
-        else:
-            place = _after(raw, place)
-    if place > end:
-        raise _overrun(kind, places[-1], end)
-
-
-def _hops(frame: Frame, low: int, high: int, tag: int) -> memoryview:
-    """Return, for each byte from `low` to `high` that equals the tag, where a field that began there would end; else 0.
-
-    Most of these bytes are not the beginning of a field, and are never looked up.
-    """
-    at = where(frame.bytes[low:high] == tag)
-    length, width = frame.varints(at + (low + 1), are_guesses=True)
-    after = at + width
-    after += 1 + low
-    table = np.zeros(high - low, np.int32)
-    table[at] = after + np.minimum(length, np.uint64(frame.size + 1)).astype(np.int64)
-    return table.data
-
-
-def _hop(raw: bytes, start: int, end: int, hops: memoryview, low: int, places: list[int], kind: Kind) -> None:
-    """Do as `_walk`, over the table of `_hops`."""
-    place = start
     append = places.append
     while place < end:
         append(place)
-        place = hops[place - low] or _after(raw, place)
+        tag = raw[place]
+        if tag & 0x87 == BYTES and tag > BYTES:  # what nearly every field of a long message is
+            length = raw[place + 1]
+            if length < 0x80:
+                place += 2 + length
+                continue
+            more = raw[place + 2]
+            if more < 0x80:
+                place += 3 + (length & 0x7F | more << 7)
+                continue
+        place = _after(raw, place)
     if place > end:
         raise _overrun(kind, places[-1], end)
 

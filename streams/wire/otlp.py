@@ -71,8 +71,8 @@ def decode(payload: bytes | memoryview) -> Samples:
         If it is not OTLP metrics, or has a metric of a kind that is not read.
     """
     frame = Frame(payload)
-    _, spans = scan(frame, frame.whole, _METRICS_DATA, _FIRST).every(_FIRST)
-    fields = scan(frame, spans, _RESOURCE_METRICS, _SECOND)
+    _, spans = scan(frame, frame.whole, _METRICS_DATA).every(_FIRST)
+    fields = scan(frame, spans, _RESOURCE_METRICS)
     lists = AttributeLists(frame)
     of_resource = lists.add(fields.one(_FIRST, "the resource of a ResourceMetrics"), _RESOURCE, _FIRST)
     resource, scopes = fields.every(_SECOND)

@@ -46,7 +46,7 @@ class AttributeLists:
     def add(self, lists: Spans, kind: Kind, tag: int) -> Codes:
         """Take up the lists [list] under a tag of messages of a kind; return the number of the set of each."""
         number, first = distinct(self._frame, lists)
-        owner, pairs = scan(self._frame, lists.take(first), kind, tag).every(tag)
+        owner, pairs = scan(self._frame, lists.take(first), kind).every(tag)
         self._owners.append(owner + self._sets)
         self._pairs.append(pairs)
         number = number + np.int32(self._sets)

@@ -97,7 +97,7 @@ def read_scopes(frame: Frame, spans: Spans) -> Block:
     BadFrame
         If something there is malformed, or is a metric of a kind that is not read.
     """
-    fields = scan(frame, spans, _SCOPE_METRICS, _SECOND)
+    fields = scan(frame, spans, _SCOPE_METRICS)
     scopes = fields.one(_FIRST, "the scope of a ScopeMetrics")
     metrics = _metrics(frame, *fields.every(_SECOND))
     parts: list[tuple[Points, Ints, Ints]] = []  # points, metric of each, place of each
@@ -178,7 +178,7 @@ def _points(frame: Frame, metrics: _Metrics, kinds: tuple[int, ...]) -> tuple[In
     found = [metrics.fields.every(number << 3 | BYTES) for number in kinds]
     owner = np.concatenate([owner for owner, _ in found])
     data = Spans(np.concatenate([data.start for _, data in found]), np.concatenate([data.end for _, data in found]))
-    of_data, points = scan(frame, data, _DATA, _FIRST).every(_FIRST)
+    of_data, points = scan(frame, data, _DATA).every(_FIRST)
     order = np.argsort(points.start, kind="stable")
     return owner[of_data[order]], points.take(order)
 

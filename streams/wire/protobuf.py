@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -90,10 +91,8 @@ class Frame:
         cells = np.ndarray((self.size + _PADDING - 8 * count + 1,), np.dtype(f"V{8 * count}"), self.raw, strides=(1,))
         return cells[at].view(np.uint64).reshape(len(at), count)
 
-    def varints(self, at: Ints, *, are_guesses: bool = False) -> tuple[NDArray[np.uint64], Ints]:
+    def varints(self, at: Ints) -> tuple[NDArray[np.uint64], Ints]:
         """Read the varints at these places: their values, and how many bytes each takes.
-
-        Where they are guesses, one that does not end is no error, and its value is the largest there is.
 
         Raises
         ------
@@ -111,9 +110,8 @@ class Frame:
             value[more] |= (byte & 0x7F).astype(np.uint64) << np.uint64(7 * position)
             width[more] += 1
             more = more[byte >= 0x80]
-        if len(more) and not are_guesses:
+        if len(more):
             raise endless(int(at[more[0]]))
-        value[more] = np.iinfo(np.uint64).max
         return value, width
 
 
@@ -127,6 +125,7 @@ def endless(at: int) -> BadFrame:
     return BadFrame(f"the varint at byte {at} goes on and on; at most {VARINT_BYTES_MAX} bytes are allowed")
 
 
+@lru_cache(1 << 14)
 def varint(value: int) -> bytes:
     """Write an unsigned integer.
 

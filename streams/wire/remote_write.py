@@ -91,13 +91,13 @@ def decode(payload: bytes | memoryview) -> Samples:
         If it is not remote write, or has a native histogram.
     """
     frame = Frame(_decompressed(payload))
-    root = scan(frame, frame.whole, _EITHER, _FIRST)
+    root = scan(frame, frame.whole, _EITHER)
     for number in (_SYMBOLS, _SERIES_OF_TWO):
         if len(root.every(number)[0]):
-            root = scan(frame, frame.whole, _REQUEST_OF_TWO, _SERIES_OF_TWO)
+            root = scan(frame, frame.whole, _REQUEST_OF_TWO)
             return _decode_two(frame, root)
     _, series = root.every(_FIRST)
-    fields = scan(frame, series, _SERIES, _SECOND)
+    fields = scan(frame, series, _SERIES)
     _refuse_histograms(fields, series, _HISTOGRAMS)
     owner, spans = fields.every(_FIRST)
     pair, first = distinct(frame, spans)
@@ -145,7 +145,7 @@ def _decode_two(frame: Frame, root: Fields) -> Samples:
     _, spans = root.every(_SYMBOLS)
     symbols = _words(frame, spans.take(np.argsort(spans.start, kind="stable")))
     _, series = root.every(_SERIES_OF_TWO)
-    fields = scan(frame, series, _SERIES_TWO, _SECOND)
+    fields = scan(frame, series, _SERIES_TWO)
     _refuse_histograms(fields, series, _HISTOGRAMS_OF_TWO)
     owner, reference = _references(frame, fields)
     counts = np.bincount(owner, minlength=len(series))
