@@ -103,7 +103,7 @@ def query(
 
 
 @app.command()
-def schema(name: Annotated[str, typer.Argument(help="policy, rollout, truth or verdict.")]) -> None:
+def schema(name: Annotated[str, typer.Argument(help="policy, rollout, truth, verdict or heartbeat.")]) -> None:
     """Print the JSON Schema of a document."""
     from holdfast.schemas import NAMES
     from holdfast.schemas import schema as schema_of
