@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from holdfast.demo import SEED, SPEED, run
-from holdfast.errors import BadInput
+from holdfast.errors import BadInput, Unreachable
 from holdfast.progress import Bars
 from sinks.store import DEFAULT_FOLDER, Store, StoreError
 
@@ -103,7 +103,7 @@ def query(
 
 
 @app.command()
-def schema(name: Annotated[str, typer.Argument(help="policy, rollout, truth or verdict.")]) -> None:
+def schema(name: Annotated[str, typer.Argument(help="policy, rollout, truth, verdict or heartbeat.")]) -> None:
     """Print the JSON Schema of a document."""
     from holdfast.schemas import NAMES
     from holdfast.schemas import schema as schema_of
@@ -131,7 +131,7 @@ def main() -> NoReturn:
     run: Callable[..., object] = app
     try:
         run(prog_name="holdfast")
-    except (BadInput, StoreError) as error:
+    except (BadInput, StoreError, Unreachable) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(BAD_INPUT)
     except BrokenPipeError:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import yaml
 from yaml.constructor import SafeConstructor
@@ -104,7 +104,8 @@ class Problems:
     def refuse(self) -> None:
         """Raise everything found so far as one error, if there is anything."""
         ordered = sorted(self._found, key=lambda found: found[:2])
-        lines = [f"{self.file}:{line}: {text}" for line, _, text in ordered[:ERRORS_MAX]]
+        lines = [f"{self.file}:{line}: {text}" if line else f"{self.file}: {text}" for line, _, text in ordered]
+        del lines[ERRORS_MAX:]
         if len(ordered) > ERRORS_MAX:
             lines.append(f"{self.file}: and {len(ordered) - ERRORS_MAX} more errors")
         if lines:
@@ -128,6 +129,25 @@ def quoted(text: str) -> str:
 def cut(text: str) -> str:
     """Cut text that is too long to repeat."""
     return text if len(text) <= SHOWN_MAX else text[: SHOWN_MAX - 1] + "…"
+
+
+def placed(value: object) -> Place:
+    """Give every value of a document that was no file a place; it has no line, which is written as 0.
+
+    Parameters
+    ----------
+    value
+        Mappings with text as keys, lists and scalars, as JSON has them.
+    """
+    if isinstance(value, dict):
+        mapping = cast("dict[str, object]", value)
+        places = {key: placed(one) for key, one in mapping.items()}
+        size = 1 + sum(place.size for place in places.values())
+        return Place(places, 0, 0, size=size, keys={key: Place(key, 0, 0, key) for key in mapping})
+    if isinstance(value, list):
+        items = [placed(one) for one in cast("list[object]", value)]
+        return Place(items, 0, 0, size=1 + sum(item.size for item in items))
+    return Place(cast("Scalar", value), 0, 0, str(value))
 
 
 def read(file: Path, problems: Problems) -> Place:
