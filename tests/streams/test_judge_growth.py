@@ -1,21 +1,27 @@
 """What comes up while a stage is judged: rows, signatures and rollouts that were not known when it began."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from detectors.checks import same_bits
 from detectors.errors import StateMismatch
+from detectors.verdict import Verdict
 from streams.cohorts import CohortTicks, RowKey
+from streams.journal import Journal
 from streams.judge import Judge, Judged
 from streams.membership import NOT_REACHED, Announced, Stage
 from streams.methods import begin
 from streams.plan import Plan
+from tests.samples import TICK_MS
 from tests.streams.judging import (
     COLOS,
     JUDGES,
+    LONG_PAST,
     PAST,
     STAGES,
     START,
@@ -150,6 +156,69 @@ def test_a_stage_that_was_stopped_is_not_judged_anew(begun: list[int]) -> None:
     assert begun == []
 
 
+KNOWN = {
+    "nothing": (),
+    "controls": keys_of(COLOS, [0]),
+    "canaries": keys_of(COLOS, [1]),
+    "who reports": tuple(key for key in ALL if key.metric == 4),
+    "all but a histogram": tuple(key for key in ALL if key.metric != 2),
+    "a histogram without an edge": tuple(key for key in ALL if key.metric != 2 or key.edge == np.inf),
+}
+
+
+@pytest.mark.parametrize("past", [PAST, LONG_PAST])
+@pytest.mark.parametrize("known", KNOWN.values(), ids=KNOWN)
+@pytest.mark.parametrize("kind", JUDGES)
+def test_a_stage_may_begin_before_there_is_anything_to_compare(kind: str, known: tuple[RowKey, ...], past: int) -> None:
+    plan = plan_of(judge=kind, past=past)
+    whole, late = ticks_of(START - past, GROWS, ALL), ticks_of(GROWS, STOP, ALL)
+    early = CohortTicks(whole.first, known, whole.values[:, [ALL.index(key) for key in known]])
+    grown, full = Judge(plan), Judge(plan)
+    first = pushed(grown, early)
+    assert {one.verdict.action for one in first if one.verdict} == {"wait"}
+    assert [one.verdict.cause for one in first if one.verdict][-1] == "data"
+    resumed = Judge.resumed(plan, grown.snapshot(), [early])
+    pushed(full, with_rows(early, ALL))
+    expected = evidence(pushed(full, late))
+    assert evidence(pushed(grown, late)) == expected
+    assert evidence(pushed(resumed, late)) == expected
+
+
+class Rows:
+    """A sink that counts: rows of evidence by tick, and ticks of cohorts."""
+
+    def __init__(self) -> None:
+        self.evidence_rows: Counter[int] = Counter()
+        self.cohort_rows: Counter[int] = Counter()
+
+    def evidence(self, table: pa.Table) -> None:
+        self.evidence_rows.update(ticks_in(table))
+
+    def cohort_ticks(self, table: pa.Table) -> None:
+        self.cohort_rows.update(ticks_in(table))
+
+    def verdict(self, rollout: str, time_ms: int, verdict: Verdict) -> None:
+        raise AssertionError((rollout, time_ms, verdict))
+
+
+def ticks_in(table: pa.Table) -> list[int]:
+    return [time // TICK_MS for time in table["time"].cast(pa.int64()).to_pylist()]
+
+
+def test_what_is_judged_anew_is_not_recorded_again() -> None:
+    early, late = before_and_after()
+    plan, sinks = plan_of(), (Rows(), Rows())
+    for sink, blocks in zip(sinks, ([early, late], [early]), strict=True):
+        journal = Journal(sink, plan)
+        pushed(Judge(plan, journal), *blocks)
+        journal.flush()
+    grown, before = sinks
+    live = [*range(START, STOP)]
+    assert sorted(grown.evidence_rows) == sorted(grown.cohort_rows) == live
+    assert {tick: rows for tick, rows in grown.evidence_rows.items() if tick < GROWS} == before.evidence_rows
+    assert grown.evidence_rows[GROWS] > before.evidence_rows[GROWS - 1]
+
+
 # ---------------------------------------------------------------- plans that know more
 
 
@@ -248,6 +317,15 @@ def test_rows_that_come_too_late_are_named_and_not_judged(kind: str) -> None:
     assert said is not None
     words = "new in sin04 since, too late for the stage: not judged there"
     assert [one.metric for one in said.abstained if one.why.endswith(words)] == judge.metrics
+
+
+def test_what_is_remembered_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch, begun: list[int]) -> None:
+    early, late = before_and_after()
+    for values, times in ((3 * len(OLD) * early.ticks, 2), (3 * len(OLD) * 2, 1)):
+        monkeypatch.setattr("streams.judge.LIVE_VALUES_MAX", values)
+        begun.clear()
+        pushed(Judge(plan_of()), early, late)
+        assert begun == [0] * times
 
 
 def test_a_rollout_that_comes_too_late_is_told_and_not_judged() -> None:
