@@ -200,7 +200,7 @@ class Loop:
         except KafkaException as exception:
             self._abort(exception)
             return False
-        self._telemetry.transaction(time.monotonic() - started, is_committed=True)
+        self._telemetry.transaction(time.monotonic() - started, is_committed=True, records=len(outputs.records))
         self._aborted = 0
         return True
 
