@@ -3,7 +3,7 @@
 import logging
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from holdfast.errors import BadInput
@@ -34,10 +34,6 @@ OURS: Final = {
 """Keys of librdkafka that are not the user's to set, and why."""
 
 
-def _said(error: KafkaError) -> None:
-    log.warning("kafka: %s", error.str())
-
-
 def base(settings: Settings) -> dict[str, Any]:
     """Return what all clients have in common.
 
@@ -52,8 +48,8 @@ def base(settings: Settings) -> dict[str, Any]:
             raise BadInput(message)
     return {
         "bootstrap.servers": "localhost:9092",
-        "error_cb": _said,
-        "log_level": 3,
+        "logger": log,
+        "log_level": 4,
         "client.id": f"holdfast-{settings.worker}",
         **settings.kafka,
     }

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from holdfast.live.reading import PARTITION_END
+from holdfast.live.reading import PARTITION_END, TIMED_OUT
 from holdfast.live.records import Outputs, Record
 from holdfast.live.telemetry import Telemetry
 
@@ -110,12 +110,18 @@ class Loop:
         self._hook = hook
         self._stopping = False
         self._aborted = 0  # transactions in a row
+        self._committing: float | None = None  # since when
         self._is_ready = False
 
     @property
     def is_ready(self) -> bool:
         """Whether partitions were assigned and their state is loaded."""
         return self._is_ready
+
+    def commits_for(self, now: float) -> float:
+        """Return for how many seconds a transaction has been under way; 0 if none is."""
+        started = self._committing
+        return 0.0 if started is None else now - started
 
     def stop(self) -> None:
         """End the loop after the batch at hand; may be called from a signal handler or another thread."""
@@ -141,9 +147,7 @@ class Loop:
     def begin(self) -> None:
         """Fence off an earlier self, and join the group."""
         self._producer.init_transactions(_TRANSACTION_SECONDS)
-        self._consumer.subscribe(
-            self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
-        )
+        self._consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
 
     def end(self) -> None:
         """Leave the group, which revokes what is assigned, and so writes down what has to be."""
@@ -185,7 +189,7 @@ class Loop:
 
     def _commit(self, outputs: Outputs) -> bool:
         """Put outputs and offsets into one transaction; tell whether that is done."""
-        started = time.monotonic()
+        started = self._committing = time.monotonic()
         try:
             self._producer.begin_transaction()
             for record in outputs.records:
@@ -202,6 +206,8 @@ class Loop:
         except KafkaException as exception:
             self._abort(exception)
             return False
+        finally:
+            self._committing = None
         self._telemetry.transaction(time.monotonic() - started, is_committed=True)
         self._aborted = 0
         return True
@@ -224,7 +230,10 @@ class Loop:
             try:
                 call()
             except KafkaException as exception:
-                if attempt == _RETRIES_MAX - 1 or not exception.args[0].retriable():
+                error: KafkaError = exception.args[0]
+                # A call that has timed out may leave the client waiting for an answer that never comes: after a broker
+                # was killed it did so for good. Taking the transaction back gets it out of that.
+                if attempt == _RETRIES_MAX - 1 or not error.retriable() or error.code() == TIMED_OUT:
                     raise
                 log.warning("transaction: %s; trying again", exception.args[0].str())
             else:

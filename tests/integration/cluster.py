@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections import Counter
@@ -73,6 +74,7 @@ class Cluster:
         self._producer: Producer = producer(self.settings)
         self._reader: Consumer = consumer(self.settings, f"{self.settings.prefix}-test")
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._stopping = False
 
     @property
     def metrics(self) -> str:
@@ -89,8 +91,17 @@ class Cluster:
         self._processes.append(process)
         return process
 
+    def keep(self, roles: str) -> None:
+        """Start a worker, and start it again whenever it ends by itself, as whoever runs workers does."""
+        threading.Thread(target=self._watch, args=(roles,), daemon=True).start()
+
+    def _watch(self, roles: str) -> None:
+        while not self._stopping:
+            self.start(roles).wait()
+
     def stop(self) -> None:
         """Stop everything that runs."""
+        self._stopping = True
         for process in self._processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)

@@ -147,8 +147,8 @@ def test_a_broker_that_is_restarted(tmp_path, bad):
     with Broker() as broker, Cluster(broker.bootstrap, tmp_path, batch_messages=20) as cluster:
         announcement, frames = begun(cluster, bad)
         first, second = slices(frames, 2)
-        cluster.start("aggregate")
-        cluster.start("judge")
+        cluster.keep("aggregate")
+        cluster.keep("judge")
         samples = cluster.feed(first)
         while not cluster.journal(announcement.rollout.rollout):
             time.sleep(0.2)
