@@ -29,7 +29,7 @@ from streams.wire.protobuf import (
 )
 
 _LENGTH_MAX: Final = 1 << 40  # any longer length overruns every frame just the same
-_STEP_FIELDS: Final = 128  # a step of lockstep takes as long as walking about so many fields
+_STEP_FIELDS: Final = 64  # a step of lockstep takes as long as walking about so many fields
 
 
 @dataclass(frozen=True, slots=True)

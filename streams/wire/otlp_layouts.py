@@ -65,6 +65,11 @@ class Layouts:
     def __init__(self) -> None:
         self._of_length: dict[int, list[_Layout]] = {}
 
+    @property
+    def known(self) -> int:
+        """How many there are."""
+        return sum(len(known) for known in self._of_length.values())
+
     def split(self, frame: Frame, scopes: Spans) -> tuple[list[Block], Ints]:
         """Read the scopes [scope] whose layout is known or worth knowing; return them, and which are left."""
         length = scopes.end - scopes.start
