@@ -167,7 +167,7 @@ def frames(draw):
     return data
 
 
-def fleet(hosts, seed, points=9):
+def fleet(hosts: int, seed: int, points: int = 9) -> MetricsData:
     """Return a frame of alike hosts, each with two numbers for each path and a histogram."""
     rng = np.random.default_rng(seed)
     data = MetricsData()
@@ -176,8 +176,8 @@ def fleet(hosts, seed, points=9):
         of_resource.resource.attributes.extend(pairs(host__name=f"edge-{host}", colo=f"c{host % 3}"))
         metrics = of_resource.scope_metrics.add().metrics
         load, hits, seconds = metrics.add(name="load"), metrics.add(name="hits"), metrics.add(name="seconds")
+        time = TIME * 10**6 + int(rng.integers(10**9))
         for path in range(points):
-            time = TIME * 10**6 + int(rng.integers(10**9))
             point = {"time_unix_nano": time, "attributes": pairs(path=f"/{path}")}
             load.gauge.data_points.add(as_double=rng.normal(), **point)
             hits.sum.data_points.add(as_int=int(rng.integers(10**6)), start_time_unix_nano=time - 10**12, **point)

@@ -12,6 +12,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 from streams.recording import NO_TIME, LabelColumn, Samples
 from streams.wire import otlp, otlp_layouts
 from streams.wire.frame import BadFrame
+from streams.wire.protobuf import Frame, Spans
 from tests.streams.otlp_frames import TIME, fleet, frames, gauge, pairs, rows, walked
 
 
@@ -46,7 +47,7 @@ def test_a_known_layout_changes_nothing_in_what_is_read(no_layouts):
 
 
 def test_scopes_of_equal_length_and_other_bytes_are_told_apart(no_layouts):
-    data = fleet(40, seed=1)
+    data = fleet(100, seed=1)
     for of_resource in data.resource_metrics[::2]:
         of_resource.scope_metrics[0].metrics[0].name = "idle"
     data.resource_metrics[7].scope_metrics[0].metrics[1].name = "miss"
@@ -66,6 +67,24 @@ def test_layouts_are_forgotten_when_they_are_large(no_layouts, monkeypatch):
     for points in range(20):
         otlp.decode(fleet(1, seed=1, points=200 + points).SerializeToString())
     assert 0 < no_layouts.known < 5
+
+
+def test_layouts_that_never_fit_are_tried_more_and_more_seldom(no_layouts, monkeypatch):
+    tried: list[Spans] = []
+
+    class Counted(otlp_layouts._Layout):
+        def __init__(self, frame: Frame, span: Spans) -> None:
+            tried.append(span)
+            super().__init__(frame, span)
+
+    monkeypatch.setattr(otlp_layouts, "_Layout", Counted)
+    for seed in range(40):
+        data = fleet(60, seed)
+        for index, of_resource in enumerate(data.resource_metrics):
+            of_resource.scope_metrics[0].metrics[0].name = f"load-{seed:02d}-{index:02d}"
+        assert rows(otlp.decode(data.SerializeToString())) == walked(data)
+    assert no_layouts.known == 0
+    assert len(tried) < 10
 
 
 def test_a_count_that_its_buckets_do_not_come_to_is_refused_in_a_known_layout_too(no_layouts):
@@ -90,7 +109,7 @@ def test_an_empty_frame_has_no_samples_and_yet_its_columns():
 def test_no_damage_to_a_frame_raises_anything_but_a_bad_frame(no_layouts):
     rng = np.random.default_rng(4)
     good = np.frombuffer(fleet(6, seed=4, points=20).SerializeToString(), np.uint8)
-    outcomes = Counter()
+    outcomes: Counter[str] = Counter()
     for _ in range(600):
         damaged = good[: rng.integers(1, len(good))] if rng.random() < 0.2 else good.copy()
         damaged = damaged.copy()

@@ -6,7 +6,6 @@ from collections import Counter
 import cramjam
 import numpy as np
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,44 +13,10 @@ from streams.recording import NO_TIME, LabelColumn, Samples
 from streams.wire import remote_write
 from streams.wire.frame import BadFrame
 from streams.wire.protobuf import FRAME_BYTES_MAX, varint
+from tests.streams.remote_write_schema import SCHEMA
 
 TIME = 1_700_000_000_000  # ms
 STALE = np.array([0x7FF0000000000002], np.uint64).view(np.float64)[0]
-
-# The messages of prompb/types.proto, prompb/remote.proto and prompb/io/prometheus/write/v2/types.proto: field name,
-# number and type; a type that is the name of a message, or ends in *, is repeated.
-MESSAGES = {
-    "Label": [("name", 1, "string"), ("value", 2, "string")],
-    "Sample": [("value", 1, "double"), ("timestamp", 2, "int64")],
-    "Histogram": [("sum", 3, "double")],
-    "TimeSeries": [("labels", 1, "Label"), ("samples", 2, "Sample"), ("histograms", 4, "Histogram")],
-    "MetricMetadata": [("metric_family_name", 2, "string")],
-    "WriteRequest": [("timeseries", 1, "TimeSeries"), ("metadata", 3, "MetricMetadata")],
-    "TimeSeriesV2": [("labels_refs", 1, "uint32*"), ("samples", 2, "Sample"), ("histograms", 3, "Histogram")],
-    "Request": [("symbols", 4, "string*"), ("timeseries", 5, "TimeSeriesV2")],
-}
-
-
-def schema():
-    file = descriptor_pb2.FileDescriptorProto(name="remote_write.proto", package="prometheus", syntax="proto3")
-    kinds = descriptor_pb2.FieldDescriptorProto
-    for name, fields in MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field_name, number, kind in fields:
-            field = message.field.add(name=field_name, number=number)
-            repeated = kind in MESSAGES or kind.endswith("*")
-            field.label = kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL
-            field.type = kinds.TYPE_MESSAGE if kind in MESSAGES else getattr(kinds, f"TYPE_{kind.rstrip('*').upper()}")
-            if kind in MESSAGES:
-                field.type_name = f".prometheus.{kind}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"prometheus.{name}")) for name in MESSAGES
-    }
-
-
-SCHEMA = schema()
 
 
 def packed(message):
@@ -84,7 +49,7 @@ def request_of_two(*series):
 
 
 def expected(*series):
-    found = []
+    found: list[tuple[int, str, tuple[tuple[str, str], ...]]] = []
     for labels, samples in series:
         renamed = {"metric" if name == "__name__" else name: value for name, value in labels.items() if value}
         found.extend((time, repr(float(value)), tuple(sorted(renamed.items()))) for value, time in samples)
@@ -176,7 +141,7 @@ def test_no_damage_to_a_request_raises_anything_but_a_bad_frame(write):
         ({"__name__": "up", "host": f"h{host}", "colo": "ams"}, [(rng.random(), TIME + host)]) for host in range(300)
     ]
     good = np.frombuffer(write(*series).SerializeToString(), np.uint8)
-    outcomes = Counter()
+    outcomes: Counter[str] = Counter()
     for _ in range(300):
         damaged = (good[: rng.integers(1, len(good))] if rng.random() < 0.2 else good).copy()
         damaged[rng.integers(0, len(damaged), rng.integers(1, 4))] = rng.integers(0, 256)
