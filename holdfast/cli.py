@@ -10,6 +10,8 @@ import msgspec
 import typer
 from rich.console import Console
 
+from holdfast.commands import config as config_commands
+from holdfast.commands import topics as topics_commands
 from holdfast.demo import SEED, SPEED, run
 from holdfast.errors import BadInput, Unreachable
 from holdfast.progress import Bars
@@ -25,6 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.command()(config_commands.config)
+app.add_typer(topics_commands.app, name="topics")
 
 Folder = Annotated[Path, typer.Option("--data", help="Folder of the embedded store.")]
 
