@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from detectors.comparisons import COLO, Tests
 from detectors.sides import Sides, means
+from detectors.state import Stateful
 from detectors.windows import running_sums
 
 Array = NDArray[np.float64]
@@ -61,7 +62,7 @@ class Departures:
         return self.canary - self.control
 
 
-class Levels:
+class Levels(Stateful):
     """Follows both sides' levels in sums over windows, and what their departures usually are.
 
     Parameters
@@ -79,6 +80,8 @@ class Levels:
     logarithm (or of the level over its scale) less what that was before. Pools add k and e, or average levels weighted
     by their precision, so that a colo that drops out moves nothing.
     """
+
+    _state = ("_sums", "_oldest")
 
     def __init__(
         self, tests: Tests, is_ratio: NDArray[np.bool_], is_log: NDArray[np.bool_], scale: Array, past: Sides

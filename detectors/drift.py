@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from detectors.comparisons import COLO, FLEET, REGION, Strand, Tests
 from detectors.departure import BEFORE, TICKS_HELD, WINDOWS, Departures, Levels
 from detectors.sides import Sides
+from detectors.state import Stateful
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -39,7 +40,7 @@ _WIDE_SHARE: Final = 0.5
 """A strand is not comparable as a whole from this part of its comparisons on."""
 
 
-class Drift:
+class Drift(Stateful):
     """Follows which controls have moved suddenly while their canaries did not, until they settle.
 
     A vectorised screen over all tests finds the few controls that have departed from where they were just before, by
@@ -60,6 +61,11 @@ class Drift:
     exempt
         [strand] Strands that are not followed.
     """
+
+    _state = (
+        *("_levels", "_jump", "_window", "_age", "_gap", "_gap_window"),
+        *("_held_for", "_harmed_for", "_kept", "_kept_for", "held", "set_aside"),
+    )
 
     def __init__(
         self,

@@ -5,7 +5,9 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-State: TypeAlias = "dict[str, NDArray[Any] | int | str | list[int] | State]"
+from detectors.errors import StateMismatch
+
+State: TypeAlias = "dict[str, NDArray[Any] | int | str | list[int] | list[str] | State]"
 """Plain arrays, numbers and words by name; that of a detector inside another one is nested."""
 
 
@@ -36,30 +38,59 @@ class Stateful:
         return {key: _plain(getattr(self, name)) for key, name in self._live_names().items()}
 
     def restore(self, state: State) -> None:
-        """Go on from `state`, which must be that of a detector begun with the same; it is copied."""
+        """Go on from `state`, which must be that of a detector begun with the same; it is copied.
+
+        Raises
+        ------
+        StateMismatch
+            If the state has other parts, or parts of other shapes or kinds. The detector is of no use then.
+        """
         names = self._live_names()
         own = type(self).__name__
-        assert state.keys() == names.keys(), f"{own} has {sorted(names)}, its state {sorted(state)}"
+        if state.keys() != names.keys():
+            msg = f"{own} has {sorted(names)}, its state {sorted(state)}"
+            raise StateMismatch(msg)
         for key, name in names.items():
-            held, value = getattr(self, name), state[key]
+            held = getattr(self, name)
             if isinstance(held, Stateful):
-                assert isinstance(value, dict), f"{key} of {own} has a state of its own"
-                held.restore(value)
+                held.restore(part(state, key))
                 continue
-            assert _kind(value) == _kind(held), f"{key} of {own} is {_kind(held)}, in its state {_kind(value)}"
-            setattr(self, name, _plain(value))
+            value = state[key]
+            if _kind(value) != _kind(held):
+                msg = f"{key} of {own} is {_kind(held)}, in its state {_kind(value)}"
+                raise StateMismatch(msg)
+            setattr(self, name, set(_plain(value)) if isinstance(held, set) else _plain(value))
 
     def _live_names(self) -> dict[str, str]:
         return {name.lstrip("_"): name for name in self._state if getattr(self, name) is not None}
 
 
+def part(state: State, name: str) -> State:
+    """Return a state that is nested in another one.
+
+    Raises
+    ------
+    StateMismatch
+        If there is none of that name.
+    """
+    found = state.get(name)
+    if not isinstance(found, dict):
+        msg = f"{name} has a state of its own, and here is {_kind(found)}"
+        raise StateMismatch(msg)
+    return found
+
+
 def _plain(value: Any) -> Any:
-    """Return a copy of one attribute."""
+    """Return a copy of one attribute; of a set it is a list, in order."""
     if isinstance(value, Stateful):
         return value.snapshot()
+    if isinstance(value, set):
+        return sorted(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     return value.copy() if isinstance(value, np.ndarray | list) else value
 
 
 def _kind(value: Any) -> tuple[Any, ...]:
-    """Return what two values must have in common for one to replace the other."""
-    return (value.dtype.str, *value.shape) if isinstance(value, np.ndarray) else (type(value).__name__,)
+    """Return what two values must have in common for one to replace the other; a set is kept as a list."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, *value.shape
+    return ("list",) if isinstance(value, set) else (type(value).__name__,)

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.state import Stateful
 from detectors.windows import running_sums
 
 Array = NDArray[np.float64]
@@ -27,7 +28,7 @@ _LOWEST: Final = 0.01
 """A colo whose total fell below the limit by itself, in more than this part of its past, is given that much more."""
 
 
-class Traffic:
+class Traffic(Stateful):
     """Follows the totals of a metric in each colo, against their own latest past and the other colos' way.
 
     Parameters
@@ -47,6 +48,8 @@ class Traffic:
     >>> [traffic.update(np.full(4, 8.0), fallen, is_settling=False).tolist() for _ in range(3)][1:]
     [[False, False, False, False], [True, False, False, False]]
     """
+
+    _state = ("_units", "_total", "_next", "_row", "share", "elsewhere")
 
     def __init__(self, limit: Array, metric: NDArray[np.intp], is_reached: Mask, units: Array, total: Array) -> None:
         self._metric, self._is_reached = metric, is_reached

@@ -25,14 +25,16 @@ def abstained(view: View, tick: Tick, *, is_open: bool) -> list[Abstained]:
     result = []
     for metric, name in enumerate(running.plan.metrics):
         tests = tests_of(view, metric, FLEET)
-        why = _without_past(view, metric)
+        # Nothing of this tick is known, so that nothing else can be said of it.
+        why = None if running.trouble and is_open else _without_past(view, metric)
         visible = float(as_fraction(running, tests, view.visible[tests]).min(initial=math.inf))
         if why is None and is_open:
             why = _why_not(running, tick, metric, bool(len(tests)), -math.log(ADVANCE_ALPHA))
             result += not_compared(running, metric) if why is None or not running.unlike[metric] else []
             if why is None and tick.age < running.stage.bake and view.prospect.is_noisy[metric]:
                 why, visible = _too_noisy(view, metric, tests)
-        parts = (why, _not_comparable(view, metric), *_beside(view, metric), _set_aside(running, metric))
+        beside = (_not_comparable(view, metric), *_beside(view, metric), _set_aside(running, metric))
+        parts = (why, *beside, *came_late(running, metric))
         why = "; ".join(part for part in parts if part)
         if why:
             known = visible if math.isfinite(visible) else None
@@ -92,8 +94,26 @@ def _not_comparable(view: View, metric: int) -> str | None:
     )
 
 
+def came_late(running: Begun, metric: int) -> list[str]:
+    """Say that the stage begins later than announced, and what came up too late for it to be judged anew."""
+    said = []
+    if running.late:
+        late = f"{running.late} ticks ({running.late * running.plan.tick_ms / 1000:g} s)"
+        said.append(f"began {late} later than announced, as those ticks were closed: they count as its past")
+    if metric in running.unjudged:
+        said.append(f"new in {listed(running.unjudged[metric])} since, too late for the stage: not judged there")
+    if running.is_outdated:
+        said.append("which hosts have which change is no longer as it was when the stage began: judged as it was then")
+    return said
+
+
 def no_data(running: Begun, metric: int) -> str:
-    """Say since when a metric has had no data, or where it is missing though it is required."""
+    """Say since when a metric has had no data, or where it is missing though it is required.
+
+    Of a tick that cannot be trusted it is why.
+    """
+    if running.trouble:
+        return running.trouble
     tests, pairing = running.pairing.tests, running.pairing
     own = running.metric[tests.strand[: tests.comparisons]] == metric
     if running.silent[metric] > running.plan.policy.gap_ticks_max or not running.missing[own].any():

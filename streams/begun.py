@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from detectors.decision import Decision, Rules
 from detectors.objective import Objectives
 from detectors.sides import Sides
+from detectors.state import Stateful
 from detectors.traffic import Traffic
 from streams.cohorts import RowKey
 from streams.histograms import Histograms
@@ -32,7 +34,7 @@ class Seen:
     drops: Bools
 
 
-class Begun:
+class Begun(Stateful):
     """A stage that has begun: its pairing, and the data it had; what it decides is added by who judges it.
 
     Parameters
@@ -41,8 +43,25 @@ class Begun:
         The rollout, and which of its stages begins.
     keys, past
         [row], [3, row, tick] The pre-period.
+
+    Attributes
+    ----------
+    first
+        First tick of its past; None if it has none, or no start yet.
+    trouble
+        Why the data of the tick that is judged cannot be trusted, as a sentence; None if they can.
+    late
+        Ticks by which the stage starts later than was announced, as long as no verdict has said so.
+    unjudged
+        What came up after the stage had begun, and too late to judge the stage anew with it: colos by metric.
+    is_outdated
+        Whether something else in the plan has changed since, too late as well.
     """
 
+    _state: ClassVar[tuple[str, ...]] = (
+        *("decision", "histograms", "canary_objectives", "control_objectives", "traffic"),
+        *("silent", "covered", "quiet", "missing", "heard", "fallen", "hurt"),
+    )
     decision: Decision
 
     def __init__(self, plan: Plan, index: int, keys: Sequence[RowKey], past: Array) -> None:
@@ -51,8 +70,8 @@ class Begun:
         self.stage = stage
         self.ticks_past = int((past[0] > 0).any(axis=0).sum())
         # A stage that is only looked at beforehand may not have a start yet.
-        first = stage.started - past.shape[2] if self.ticks_past and stage.started is not None else None
-        others = others_of(plan.membership, plan.others, first)
+        self.first = stage.started - past.shape[2] if self.ticks_past and stage.started is not None else None
+        others = others_of(plan.membership, plan.others, self.first)
         self.pairing: Pairing = pair(keys, past, policy, plan.membership, index, len(plan.stages), others)
         self.metric = np.array([strand.metric for strand in self.pairing.strands])
         weight = np.bincount(self.metric, [strand.weight for strand in self.pairing.strands]).astype(np.float64)
@@ -64,7 +83,7 @@ class Begun:
         self.named: Bools = np.array([strand.quantile for strand in self.pairing.strands]) == wanted[self.metric]
         cohorts = {"canary": plan.membership.canary(index), "control": plan.membership.controls(index)}
         self.histograms = Histograms(keys, policy, self.pairing, past, cohorts)
-        self.objectives = [Objectives(policy.metrics) for _ in range(2)]  # canary's, control's
+        self.canary_objectives, self.control_objectives = (Objectives(policy.metrics) for _ in range(2))
         self.silent = np.zeros(len(weight), np.int64)  # ticks since there was data, [metric]
         self.covered = np.zeros(len(weight), np.int64)
         self.quiet = np.zeros(self.pairing.tests.comparisons, np.int64)  # the same for each comparison
@@ -77,6 +96,10 @@ class Begun:
         self.traffic = Traffic(self.totals.limit, self.totals.metric, self.totals.is_reached, *self.totals.sums(past))
         self.fallen: set[int] = set()  # places of `totals` that have lost their traffic
         self.hurt: set[int] = set()  # colos that a stop holds for, by position
+        self.trouble: str | None = None
+        self.late = stage.started - plan.announced[index] if stage.started and index in plan.announced else 0
+        self.unjudged: dict[int, list[str]] = {}
+        self.is_outdated = False
 
     def watch(self, sides: Sides, totals: tuple[Array, Array], age: int, bet: Bools) -> Seen:
         """Note which data a tick brought, and hold it against objectives and what colos used to get.
@@ -96,7 +119,7 @@ class Begun:
         self.silent = np.where(self.some(both), 0, self.silent + 1)
         self._find_missing(sides, both)
         self.covered += self.some(both & bet)
-        has_data = (self.silent <= self.plan.policy.gap_ticks_max) & ~self.some(self.missing)
+        has_data = (self.silent <= self.plan.policy.gap_ticks_max) & ~self.some(self.missing) & (self.trouble is None)
         drops = self._dropped(totals, is_settling=age <= self.stage.settle)
         misses, misses_too = self._missed(sides)
         return Seen(self.covered / age, has_data, misses, misses_too, drops)
@@ -119,8 +142,9 @@ class Begun:
         fleet = tests.fleet()
         whole = sides.pooled(tests)
         result = []
-        for objectives, total, count in zip(
-            self.objectives, (whole.canary, whole.control), (whole.canary_of, whole.control_of), strict=True
+        for objectives, total, count in (
+            (self.canary_objectives, whole.canary, whole.canary_of),
+            (self.control_objectives, whole.control, whole.control_of),
         ):
             value = np.full(len(self.rules.weight), np.nan)
             some = fleet[count[fleet] > 0]

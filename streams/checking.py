@@ -76,7 +76,7 @@ def look_ahead(metrics: Path, setting: Setting, index: int) -> Ahead:
     if keys is None:
         msg = f"{metrics}: no tick before the start of stage {setting.stages[index].name} has a sample that is judged"
         raise BadInput(msg)
-    past = history.values(len(keys))
+    past = history.values(keys)
     running = Running(plan, index, keys, past)
     if not running.pairing.tests.comparisons:
         msg = f"{setting.place}: stages[{index}]: no canary stands against a control in any metric"

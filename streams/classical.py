@@ -12,6 +12,7 @@ from detectors.classical.look import Look, Panel
 from detectors.decision import Tick
 from detectors.policy import Classical
 from detectors.sides import Sides, means
+from detectors.state import State, part
 from streams.begun import Begun
 from streams.cohorts import RowKey
 from streams.plan import Plan
@@ -27,6 +28,8 @@ class ClassicalRunning(Begun):
     of its comparisons in a colo the latest `ticks_max` samples are held: 16 bytes each, for both sides.
     """
 
+    _state = (*Begun._state, "_samples", "ticks_sampled", "_placed")  # noqa: SLF001 - a subclass adds to it
+
     def __init__(self, plan: Plan, index: int, keys: Sequence[RowKey], past: Array) -> None:
         super().__init__(plan, index, keys, past)
         self.decision = self._looking = ClassicalDecision(self.rules)
@@ -41,7 +44,7 @@ class ClassicalRunning(Begun):
         count = len(self._rows)
         self._pool = csr_array((np.ones(count), (self._metric, np.arange(count))), shape=(len(first), count))
         # Both sides of all metrics over the fleet, then of all rows; a tick overwrites the one `ticks_max` before it.
-        self._samples = np.empty((2, len(first) + count, self.given.ticks_max))
+        self._samples = np.zeros((2, len(first) + count, self.given.ticks_max))
         self.ticks_sampled = 0
         self._placed: list[int] = []  # metrics whose colos were looked for
 
@@ -64,6 +67,17 @@ class ClassicalRunning(Begun):
             self._placed = self.decision.blamed
             self._find_hurt()
         return tick
+
+    def snapshot(self) -> State:
+        """See `Stateful`; the latest look is part of it, if there was one."""
+        look = self.look
+        return {**super().snapshot(), "look": look.snapshot() if look else {}}
+
+    def restore(self, state: State) -> None:
+        """See `Stateful`."""
+        look = part(state, "look")
+        super().restore({name: value for name, value in state.items() if name != "look"})
+        self._looking.look = self.panel.restored(look) if look else None
 
     @property
     def look(self) -> Look | None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.policy import Policy
+from detectors.state import Stateful
 from streams.cohorts import RowKey
 from streams.pairing import Pairing
 
@@ -73,7 +74,7 @@ class Tails:
     expected: Tail
 
 
-class Histograms:
+class Histograms(Stateful):
     """Histograms of a stage's metrics: sums of the past, and of the live ticks so far.
 
     Parameters
@@ -85,6 +86,8 @@ class Histograms:
     cohorts
         [signature], by name of the cohort. Whether units of that signature belong to it.
     """
+
+    _state = ("_live",)
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from detectors.decision import Tick
 from detectors.sides import Sides
+from detectors.state import State, part
 from detectors.verdict import Verdict
 from streams.begun import Begun
 from streams.classical import ClassicalRunning
@@ -45,6 +46,10 @@ class Method(Protocol):
         """Put what was decided at the last tick into words."""
         ...
 
+    def snapshot(self) -> State:
+        """Return what was learned since the stage began; `begin` goes on from it."""
+        ...
+
 
 class Sequential:
     """Evidence that may be looked at after every tick."""
@@ -68,6 +73,10 @@ class Sequential:
         """See `Method`."""
         assert self._tick is not None
         return narrate(self.begun, self._prospect, self._tick, self._log_e, sequence)
+
+    def snapshot(self) -> State:
+        """See `Method`."""
+        return {"begun": self.begun.snapshot(), "prospect": self._prospect.snapshot()}
 
 
 class Classical:
@@ -106,9 +115,13 @@ class Classical:
         assert self._tick is not None
         return narrate_classical(self.begun, self._tick, sequence)
 
+    def snapshot(self) -> State:
+        """See `Method`."""
+        return {"begun": self.begun.snapshot()}
 
-def begin(plan: Plan, index: int, keys: Sequence[RowKey], past: Array) -> Method:
-    """Begin a stage with the judge that the policy chooses.
+
+def begin(plan: Plan, index: int, keys: Sequence[RowKey], past: Array, state: "State | None" = None) -> Method:
+    """Begin a stage with the judge that the policy chooses, or go on with one.
 
     Parameters
     ----------
@@ -116,8 +129,21 @@ def begin(plan: Plan, index: int, keys: Sequence[RowKey], past: Array) -> Method
         The rollout, and which of its stages begins.
     keys, past
         [row], [3, row, tick] The pre-period.
+    state
+        What was learned since it began, by a stage that was begun on the same.
+
+    Raises
+    ------
+    StateMismatch
+        If the state is not that of such a stage.
     """
     if plan.policy.judge == "classical":
-        return Classical(ClassicalRunning(plan, index, keys, past))
+        looked = ClassicalRunning(plan, index, keys, past)
+        if state is not None:
+            looked.restore(part(state, "begun"))
+        return Classical(looked)
     running = Running(plan, index, keys, past)
-    return Sequential(running, Prospect(running, keys, past))
+    prospect = Prospect(running, keys, past, None if state is None else part(state, "prospect"))
+    if state is not None:
+        running.restore(part(state, "begun"))
+    return Sequential(running, prospect)

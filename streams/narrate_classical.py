@@ -9,7 +9,7 @@ from detectors.classical import Label
 from detectors.classical.look import Look
 from detectors.decision import COVERAGE_MIN, Tick
 from detectors.verdict import Abstained, Reason, Samples, Scope, Verdict
-from streams.abstaining import no_data
+from streams.abstaining import came_late, no_data
 from streams.apart import drops
 from streams.classical import ClassicalRunning
 
@@ -154,12 +154,13 @@ def _number(value: float, is_ratio: bool) -> str:
 
 def _abstained(running: ClassicalRunning, tick: Tick, *, is_open: bool) -> list[Abstained]:
     """List what could not be judged or keeps a stage from advancing, and what failed though the score passes."""
-    found = [(name, _why_not(running, tick, metric)) for metric, name in enumerate(running.plan.metrics)]
-    return [
-        Abstained(metric=name, colo=None, minimum_detectable_effect=None, why=why)
-        for name, why in found
-        if why is not None and is_open
-    ]
+    result = []
+    for metric, name in enumerate(running.plan.metrics):
+        parts = _why_not(running, tick, metric) if is_open else None, *came_late(running, metric)
+        why = "; ".join(part for part in parts if part)
+        if why:
+            result.append(Abstained(metric=name, colo=None, minimum_detectable_effect=None, why=why))
+    return result
 
 
 def _why_not(running: ClassicalRunning, tick: Tick, metric: int) -> str | None:

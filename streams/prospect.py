@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from detectors.comparisons import COLO, FLEET
 from detectors.decision import ADVANCE_ALPHA, COVERAGE_MIN
+from detectors.errors import StateMismatch
 from detectors.foresight import Foresight
+from detectors.state import State, part
 from streams.cohorts import RowKey
 from streams.plan import Plan
 from streams.quantiles import visible_change
@@ -26,6 +28,9 @@ TICKS_MAX: Final = 1_000_000
 """What takes longer than so many live ticks is never shown."""
 
 _THRESHOLD: Final = -float(np.log(ADVANCE_ALPHA))
+
+_FIGURED: Final = ("is_noisy", "excludable")
+"""What is figured when a verdict first asks for it, and stays as it is."""
 
 _PLACEBO_PART: Final = 3
 """At most one of so many ticks of the past is judged as if it were live: the rest must tell what is usual."""
@@ -61,6 +66,8 @@ class Prospect:
         The stage, before its first live tick.
     keys, past
         [row], [3, row, tick] The pre-period that it was begun on.
+    known
+        What `snapshot` returned for the same stage: the placebo is then not tried again.
 
     Attributes
     ----------
@@ -70,7 +77,7 @@ class Prospect:
         None if the past is too short to be split.
     """
 
-    def __init__(self, running: Running, keys: Sequence[RowKey], past: Array) -> None:
+    def __init__(self, running: Running, keys: Sequence[RowKey], past: Array, known: "State | None" = None) -> None:
         self._running = running
         self._expected: dict[tuple[int, float], Array] = {}
         self._seen: dict[int, tuple[Array, Array]] = {}
@@ -78,7 +85,37 @@ class Prospect:
         self.horizon = stage.deadline or 2 * stage.bake
         sides = running.pairing.sides(past)
         self.foresight = Foresight(running.evidence, sides, stage.settle, running.reporting)
-        self.placebo = _placebo(running.plan, running.plan.stages.index(stage), keys, past, self.horizon)
+        if known is None:
+            self.placebo = _placebo(running.plan, running.plan.stages.index(stage), keys, past, self.horizon)
+        else:
+            self._restore(known)
+
+    def snapshot(self) -> State:
+        """Return what was foreseen so far. It was with the tolerances of its tick, and is not figured anew."""
+        placebo: State = {}
+        if self.placebo is not None:
+            metrics, colos = sorted(self.placebo.metrics), list(self.placebo.colos)
+            placebo = {"ticks": self.placebo.ticks, "ticks_before": self.placebo.ticks_before}
+            placebo |= {"metrics": metrics, "colos": colos}
+        figured = {name: value.copy() for name, value in vars(self).items() if name in _FIGURED}
+        seen: State = {str(ticks): {"effect": pair[0], "rate": pair[1]} for ticks, pair in self._seen.items()}
+        return {"placebo": placebo, "figured": figured, "seen": seen}
+
+    def _restore(self, state: State) -> None:
+        """Go on from what `snapshot` returned."""
+        try:
+            placebo = part(state, "placebo")
+            self.placebo = msgspec.convert(placebo, Placebo) if placebo else None
+            for name, value in part(state, "figured").items():
+                shown = _array(value, len(self._running.plan.metrics))
+                setattr(self, name, shown.astype(np.bool_) if name == "is_noisy" else shown)
+            tests = len(self._running.pairing.tests)
+            for ticks in part(state, "seen"):
+                pair = part(part(state, "seen"), ticks)
+                self._seen[int(ticks)] = _array(pair.get("effect"), tests), _array(pair.get("rate"), tests)
+        except (msgspec.ValidationError, ValueError) as error:
+            msg = f"what was foreseen of {self._running.stage.name} is no such thing: {error}"
+            raise StateMismatch(msg) from error
 
     @cached_property
     def pace(self) -> Array:
@@ -180,6 +217,14 @@ class Prospect:
         own = fleet[self._running.metric[tests.strand[fleet]] == metric]
         bad, total = past.control[own].sum(), past.control_of[own].sum()
         return float(bad / total) if total > 0 else 0.0
+
+
+def _array(value: object, size: int) -> Array:
+    """Return one number for each metric or test, or refuse what is no such thing."""
+    if not isinstance(value, np.ndarray) or value.shape != (size,):
+        msg = f"{size} numbers are due, and here is {value!r:.80}"
+        raise ValueError(msg)
+    return value.copy()
 
 
 def as_fraction(running: Running, tests: NDArray[np.intp], effect: Array) -> Array:

@@ -72,21 +72,23 @@ class MetricsFile:
         """Yield the samples in file order, at most `rows` at a time; of `columns` alone, if given."""
         try:
             for batch in self._file.iter_batches(batch_size=rows, columns=columns, use_threads=True):
-                yield self._samples(batch)
+                yield samples_of(batch, self.labels)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             msg = f"{self.path}: cannot be read to its end: {_first_line(error)}"
             raise BadInput(msg) from error
 
-    def _samples(self, batch: pa.RecordBatch) -> Samples:
-        time = batch.column("time")
-        missing = time.null_count > 0
-        milliseconds = time.cast(pa.timestamp("ms", tz="UTC")).cast(pa.int64())
-        if missing:
-            milliseconds = milliseconds.fill_null(NO_TIME)
-        there = set(batch.schema.names)
-        value = batch.column("value").to_numpy(zero_copy_only=False) if "value" in there else np.empty(0)
-        labels = {name: _label_column(batch.column(name)) for name in self.labels if name in there}
-        return Samples(milliseconds.to_numpy(zero_copy_only=False), value, labels)
+
+def samples_of(batch: pa.RecordBatch, label_names: Sequence[str]) -> Samples:
+    """Take the columns of a batch as they are: labels are dictionary-encoded in it, and some columns may be missing."""
+    there = set(batch.schema.names)
+    time = batch.column("time")
+    missing = time.null_count > 0
+    milliseconds = time.cast(pa.timestamp("ms", tz="UTC")).cast(pa.int64())
+    if missing:
+        milliseconds = milliseconds.fill_null(NO_TIME)
+    value = batch.column("value").to_numpy(zero_copy_only=False) if "value" in there else np.empty(0)
+    labels = {name: _label_column(batch.column(name)) for name in label_names if name in there}
+    return Samples(milliseconds.to_numpy(zero_copy_only=False), value, labels)
 
 
 NO_TIME: Final = np.iinfo(np.int64).min
@@ -101,20 +103,26 @@ def _label_column(column: pa.Array) -> LabelColumn:
 
 
 def _check_schema(path: Path, schema: pa.Schema) -> None:
+    problems = [f"{path}: {problem}" for problem in schema_problems(schema)]
+    if problems:
+        raise BadInput("\n".join(problems))
+
+
+def schema_problems(schema: pa.Schema) -> list[str]:
+    """Say what of a schema is not as the columns of samples have to be."""
     wanted = {"time": "timestamp[ms, tz=UTC]", "metric": "string", "colo": "string", "value": "double"}
     problems = [
-        f"{path}: column `{name}` is missing; it must be there, of type {kind}"
+        f"column `{name}` is missing; it must be there, of type {kind}"
         for name, kind in wanted.items()
         if name not in schema.names
     ]
     for field in schema:
         found = _type_problem(field)
         if found:
-            problems.append(f"{path}: column `{field.name}` is {field.type}; {found}")
+            problems.append(f"column `{field.name}` is {field.type}; {found}")
         if schema.names.count(field.name) > 1:
-            problems.append(f"{path}: column `{field.name}` occurs more than once")
-    if problems:
-        raise BadInput("\n".join(dict.fromkeys(problems)))
+            problems.append(f"column `{field.name}` occurs more than once")
+    return list(dict.fromkeys(problems))
 
 
 def _type_problem(field: pa.Field) -> str | None:

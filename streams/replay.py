@@ -114,7 +114,8 @@ def replay(
     _check_times(setting, found)
     aggregate, plan = prepare(setting, found, str(metrics))
     journal = Journal(sink, plan) if sink else None
-    judge = Judge(plan, journal)
+    # A recording's rows are known before its first tick, so that no stage is begun anew.
+    judge = Judge(plan, journal, live_ticks_max=0)
     result = Result()
     first_live = next(stage.started for stage in setting.stages if stage.started is not None)
     total = -(-found.last_ms // setting.tick_ms) - first_live + 1

@@ -26,6 +26,8 @@ _DRIFT_EVERY: Final = 3
 class Running(Begun):
     """A stage that has begun: its evidence and decision."""
 
+    _state = (*Begun._state, "evidence", "drift", "unlike")  # noqa: SLF001 - a subclass adds to it
+
     def __init__(self, plan: Plan, index: int, keys: Sequence[RowKey], past: Array) -> None:
         super().__init__(plan, index, keys, past)
         sides, tests = self.pairing.sides(past), self.pairing.tests

@@ -1,19 +1,23 @@
 """A look: all metrics of a stage classified at once, and the score that they come to."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.classical.classify import Judgement, Label, classify
+from detectors.classical.hodges_lehmann import Shift
 from detectors.classical.score import Outcome, Score, Thresholds, score
 from detectors.classical.settings import Settings, settings_of
+from detectors.errors import StateMismatch
 from detectors.policy import Classical, ClassicalMetric, Metric, Policy
+from detectors.state import State, part
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,31 @@ class Look:
         """Which metrics fail since they could not be judged: those that must have data, and critical ones."""
         lacking: Bools = (self.judgement.label == Label.NODATA_FAIL) | (self.judgement.critical & ~self.is_worse)
         return lacking
+
+    def snapshot(self) -> State:
+        """Return the look as plain arrays."""
+        judgement = _arrays(self.judgement, but="shift")
+        return {
+            "age": self.age,
+            "judgement": judgement,
+            "shift": _arrays(self.judgement.shift),
+            "score": _arrays(self.score),
+        }
+
+
+def _arrays(found: Any, but: str = "") -> State:
+    return {one.name: np.asarray(getattr(found, one.name)).copy() for one in fields(found) if one.name != but}
+
+
+def _made(kind: type[_Found], state: State, shapes: Mapping[str, tuple[int, ...]], **more: Any) -> _Found:
+    """Make what `_arrays` took apart; what is not named has the shape that stands under ""."""
+    found = {name: np.shape(value) for name, value in state.items() if isinstance(value, np.ndarray)}
+    names = [one.name for one in fields(kind) if one.name not in more]  # type: ignore[arg-type]
+    wanted = {name: shapes.get(name, shapes[""]) for name in names}
+    if found != wanted or len(state) != len(found):
+        msg = f"{kind.__name__} has arrays of {wanted}, its state {found}"
+        raise StateMismatch(msg)
+    return kind(**state, **more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +131,23 @@ class Panel:
             np.array([given.groups.get(name, np.nan) for name in names]),
             Thresholds(passing=given.passing, marginal=given.marginal),
         )
+
+    def restored(self, state: State) -> Look:
+        """Make a look out of its snapshot.
+
+        Raises
+        ------
+        StateMismatch
+            If it is none, or that of another panel.
+        """
+        age = state.get("age")
+        if not isinstance(age, int) or state.keys() != {"age", "judgement", "shift", "score"}:
+            msg = f"a look has an age in ticks and three findings, and here are {sorted(state)}"
+            raise StateMismatch(msg)
+        metrics = {"": (len(self.settings),)}
+        shift = _made(Shift, part(state, "shift"), metrics)
+        judgement = _made(Judgement, part(state, "judgement"), metrics, shift=shift)
+        return Look(age, judgement, _made(Score, part(state, "score"), {"groups": (len(self.names),), "": ()}))
 
     def look(self, canary: Array, control: Array, age: int) -> Look:
         """Classify and score.

@@ -1,0 +1,320 @@
+"""The judge's worker: the journal in; verdicts, evidence and checkpoints out."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import pyarrow as pa
+from confluent_kafka import Message, TopicPartition
+
+from detectors.errors import BadInput, StateMismatch
+from detectors.state import State
+from detectors.verdict import Verdict
+from holdfast.live.dead_letters import dead_letter
+from holdfast.live.records import Outputs, Record
+from holdfast.live.settings import Settings
+from holdfast.live.telemetry import Telemetry
+from holdfast.live.terms import terms_of
+from holdfast.replaying import ENGINE
+from holdfast.wall import now_ms
+from sinks.cloudevents import verdict_event
+from sinks.signatures import Signer
+from sinks.verdict_messages import Message as Sent
+from sinks.verdict_messages import heartbeat_message, verdict_message
+from streams.live.checkpoint import encode
+from streams.live.frames import FrameError, header_of
+from streams.live.judging import Decided, LiveJudge
+from streams.live.resuming import Resumption, snapshot
+from streams.live.turnstile import Part
+
+log = logging.getLogger(__name__)
+
+_EVIDENCE_TICKS: Final = 6
+"""Ticks between two messages of evidence: a chart may be a minute behind, a verdict may not."""
+
+Checkpoints = Callable[[int], dict[str, State]]
+"""Reads the checkpoints of a partition of the journal to their end: state by rollout."""
+
+
+class Rows:
+    """Gathers the rows that judged ticks leave behind, until they are sent."""
+
+    def __init__(self) -> None:
+        self._tables: list[tuple[str, pa.Table]] = []
+
+    def cohort_ticks(self, table: pa.Table) -> None:
+        """See `streams.records.Sink`."""
+        self._tables.append(("cohort_ticks", table))
+
+    def evidence(self, table: pa.Table) -> None:
+        """See `streams.records.Sink`."""
+        self._tables.append(("evidence", table))
+
+    def verdict(self, rollout: str, time_ms: int, verdict: Verdict) -> None:
+        """See `streams.records.Sink`; verdicts have a topic of their own."""
+
+    def taken(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the tables as Arrow streams, one of each kind, and forget them."""
+        for kind in ("cohort_ticks", "evidence"):
+            tables = [table for name, table in self._tables if name == kind]
+            if tables:
+                sink = pa.BufferOutputStream()
+                whole = pa.concat_tables(tables)
+                with pa.ipc.new_stream(sink, whole.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+                    writer.write_table(whole)
+                yield kind, sink.getvalue().to_pybytes()
+        self._tables = []
+
+
+@dataclass(slots=True)
+class Judged:
+    """A rollout on a partition: on its way back (`resumption`), or under way (`live`)."""
+
+    rollout: str
+    partition: int
+    rows: Rows
+    resumption: Resumption | None = None
+    live: LiveJudge | None = None
+    position: int = 0  # the offset after the last frame taken
+    checkpointed: int | None = None  # the tick of the last checkpoint
+    sent: int = 0  # ticks since evidence was last sent
+    decided: list[tuple[Decided, int]] = field(default_factory=list)  # with the time of the frame that released it
+
+
+class JudgeStep:
+    """Judges the rollouts of the partitions that it is given.
+
+    Parameters
+    ----------
+    settings
+        Names of topics, how often to checkpoint and to beat.
+    checkpoints
+        See `Checkpoints`.
+    signer
+        Signs verdicts; None leaves them unsigned.
+    telemetry
+        Counts.
+    """
+
+    def __init__(
+        self, settings: Settings, checkpoints: Checkpoints, signer: Signer | None, telemetry: Telemetry
+    ) -> None:
+        self._settings = settings
+        self._checkpoints = checkpoints
+        self._signer = signer
+        self._telemetry = telemetry
+        self._judged: dict[str, Judged] = {}
+        self._committed: dict[int, int] = {}  # what was committed when a partition was assigned
+        self._position: dict[int, int] = {}
+        self._moved: set[int] = set()  # partitions read further since the last commit
+        self._dead: list[Record] = []
+        self._beat: float | None = None
+        self._is_busy = False  # whether ticks were judged since the last outputs
+
+    def assigned(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+        """See `holdfast.live.loop.Step`."""
+        started = []
+        for partition in partitions:
+            number, committed = partition.partition, partition.offset
+            self._committed[number] = self._position[number] = max(committed, 0)
+            offsets = []
+            for rollout, state in self._checkpoints(number).items():
+                resumption = Resumption(state)
+                self._judged[rollout] = Judged(rollout, number, Rows(), resumption)
+                offsets.append(resumption.needed_from)
+            start = min([committed, *offsets]) if committed >= 0 else committed
+            started.append(TopicPartition(partition.topic, number, start))
+        return started
+
+    def revoked(self, partitions: Sequence[TopicPartition]) -> Outputs:
+        """See `holdfast.live.loop.Step`: write down where each rollout stands."""
+        result = Outputs()
+        numbers = {partition.partition for partition in partitions}
+        for judged in self._judged.values():
+            if judged.partition in numbers and judged.live is not None:
+                self._checkpoint(judged, result)
+        self._offsets(numbers & self._moved, result)
+        self.lost(partitions)
+        return result
+
+    def lost(self, partitions: Sequence[TopicPartition]) -> None:
+        """See `holdfast.live.loop.Step`."""
+        numbers = {partition.partition for partition in partitions}
+        self._judged = {name: each for name, each in self._judged.items() if each.partition not in numbers}
+        for number in numbers:
+            self._committed.pop(number, None)
+            self._position.pop(number, None)
+        self._moved -= numbers
+        self._dead = []
+
+    def take(self, messages: Sequence[Message], _now: float) -> None:
+        """See `holdfast.live.loop.Step`."""
+        for message in messages:
+            number = message.partition() or 0
+            if number not in self._position:  # polled before it was given up
+                continue
+            if message.error() is not None:
+                self._resume_all(number)
+                continue
+            self._push(number, message)
+
+    def _push(self, number: int, message: Message) -> None:
+        offset, frame = message.offset() or 0, message.value() or b""
+        is_new = offset >= self._committed[number]
+        try:
+            part = Part(header_of(frame), frame, offset)
+            judged = self._of(number, part)
+            if judged.live is None:
+                assert judged.resumption is not None
+                if offset < judged.resumption.offset:
+                    judged.resumption.add(part)
+                    return
+                self._resume(judged)
+            assert judged.live is not None
+            if offset < judged.position:
+                return
+            judged.position = offset + 1
+            sent_ms = message.timestamp()[1]
+            for decided in judged.live.push(part):
+                self._telemetry.tick_judged(decided.samples, decided.dropped if is_new else {})
+                judged.sent += decided.is_live
+                self._is_busy = True
+                if is_new:
+                    judged.decided.append((decided, sent_ms))
+        except (FrameError, BadInput) as error:
+            if is_new:
+                self._dead.append(dead_letter(self._settings, message, str(error)))
+                self._telemetry.dead_letter("no_cohort_tick")
+        if is_new:
+            self._position[number] = offset + 1
+            self._moved.add(number)
+
+    def _of(self, number: int, part: Part) -> Judged:
+        name = part.header.rollout
+        if name not in self._judged:
+            rows = Rows()
+            live = LiveJudge(name, terms_of, ENGINE, rows)
+            self._judged[name] = Judged(name, number, rows, None, live, part.offset)
+        return self._judged[name]
+
+    def _resume(self, judged: Judged) -> None:
+        assert judged.resumption is not None
+        try:
+            judged.live = judged.resumption.resume(terms_of, ENGINE, judged.rows)
+        except StateMismatch as error:
+            # As after an upgrade: the journal still tells all that is needed, it only takes longer.
+            log.warning("%s: judged again from the journal, as its checkpoint does not fit: %s", judged.rollout, error)
+            self._telemetry.checkpoint_unfit()
+            judged.live = judged.resumption.judge_again(terms_of, ENGINE, judged.rows)
+        judged.position = judged.resumption.offset
+        judged.checkpointed = judged.live.turnstile.released
+        judged.resumption = None
+
+    def _resume_all(self, number: int) -> None:
+        for judged in self._judged.values():
+            if judged.partition == number and judged.live is None:
+                self._resume(judged)
+
+    def outputs(self, now: float) -> Outputs:
+        """See `holdfast.live.loop.Step`."""
+        result = Outputs(self._dead)
+        self._dead = []
+        for judged in self._judged.values():
+            if judged.live is None or self._position[judged.partition] < self._committed[judged.partition]:
+                continue
+            self._verdicts(judged, result)
+        self._heartbeats(now, result)
+        # What nobody waits for is done while nobody waits, one rollout at a time: a large one takes a second.
+        is_busy, self._is_busy = self._is_busy, False
+        due = [each for each in self._judged.values() if each.live is not None and self._is_due(each)]
+        urgent = [each for each in due if each.checkpointed is None or self._is_due(each, patience=2)]
+        for judged in urgent or ([] if is_busy else due[:1]):
+            self._checkpoint(judged, result)
+        if not is_busy:
+            self._evidence(result)
+        if result.records:
+            self._offsets(self._moved, result)
+        return result
+
+    def _verdicts(self, judged: Judged, result: Outputs) -> None:
+        at = now_ms()
+        for decided, sent_ms in judged.decided:
+            self._telemetry.decided(max(0, at - sent_ms) / 1_000, decided.verdict.action if decided.verdict else None)
+            if decided.verdict is not None:
+                event = verdict_event(judged.rollout, decided.time_ms, decided.verdict)
+                result.records.append(self._record(verdict_message(event, at, self._signer)))
+            if decided.is_last:
+                result.records.append(self._record(self._beat_of(judged, at, is_finished=True)))
+        judged.decided = []
+
+    def _heartbeats(self, now: float, result: Outputs) -> None:
+        """Say, every so often, how far each rollout that is under way has been judged."""
+        if self._beat is not None and now - self._beat < self._settings.heartbeat_seconds:
+            return
+        self._beat = now
+        at = now_ms()
+        for judged in self._judged.values():
+            live = judged.live
+            if live is not None and live.turnstile.released is not None and not live.is_finished:
+                result.records.append(self._record(self._beat_of(judged, at, is_finished=False)))
+
+    def _beat_of(self, judged: Judged, at: int, *, is_finished: bool) -> Sent:
+        live = judged.live
+        assert live is not None
+        assert live.terms is not None
+        last = live.last_verdict[1] if live.last_verdict else None
+        through = (live.turnstile.released or 0) * live.terms.tick_ms
+        return heartbeat_message(
+            judged.rollout,
+            last.sequence if last else 0,
+            last.action if last else None,
+            through,
+            at,
+            self._signer,
+            finished=is_finished,
+        )
+
+    def _record(self, message: Sent) -> Record:
+        return Record(self._settings.topics.verdicts, message.key, message.value, message.headers)
+
+    def _is_due(self, judged: Judged, patience: int = 1) -> bool:
+        """Tell whether it is time for a checkpoint: at the first tick, every so many ticks, and at the end.
+
+        `patience` is how many times as long it may take.
+        """
+        assert judged.live is not None
+        released = judged.live.turnstile.released
+        if judged.checkpointed is None:
+            return True  # the first one says where in the journal the rollout begins
+        if released is None or judged.checkpointed == released:
+            return False
+        return judged.live.is_finished or released - judged.checkpointed >= patience * self._settings.checkpoint_ticks
+
+    def _checkpoint(self, judged: Judged, result: Outputs) -> None:
+        live = judged.live
+        assert live is not None
+        released = live.turnstile.released
+        blocks = encode(snapshot(live, judged.position), 0 if released is None else released)
+        for number, block in enumerate(blocks):
+            key = f"{judged.rollout}\n{number}".encode()
+            result.records.append(Record(self._settings.topics.checkpoints, key, block, [], judged.partition))
+        judged.checkpointed = -1 if released is None else released
+        self._telemetry.checkpoint(judged.rollout, sum(len(block) for block in blocks))
+
+    def _evidence(self, result: Outputs) -> None:
+        """Send the rows that ticks left behind: seldom, and when nobody's rollout waits for it."""
+        for judged in self._judged.values():
+            live = judged.live
+            if live is None or live.journal is None or (judged.sent < _EVIDENCE_TICKS and not live.is_finished):
+                continue
+            live.journal.flush()
+            for kind, table in judged.rows.taken():
+                headers = [("table", kind.encode()), ("content-type", b"application/vnd.apache.arrow.stream")]
+                result.records.append(Record(self._settings.topics.evidence, judged.rollout.encode(), table, headers))
+            judged.sent = 0
+
+    def _offsets(self, numbers: set[int], result: Outputs) -> None:
+        topic = self._settings.topics.cohort_ticks
+        result.offsets += [TopicPartition(topic, number, self._position[number]) for number in sorted(numbers)]
+        self._moved -= numbers

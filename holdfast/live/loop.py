@@ -1,0 +1,282 @@
+"""The one loop of aggregate, judge and re-key: poll a batch, take a step, and commit what came of it, all or nothing.
+
+Outputs, state and input offsets go into one Kafka transaction, whose group metadata fences off a worker that was
+thought dead and wakes up later. So nothing is lost and nothing comes twice, across kill -9 and rebalances.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from holdfast.live.reading import PARTITION_END
+from holdfast.live.records import Outputs, Record
+from holdfast.live.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+_TRANSACTION_SECONDS: Final = 30.0
+_DELIVERY_SECONDS: Final = 0.05
+"""How long to wait for room in the producer's queue before trying again."""
+
+_RETRIES_MAX: Final = 20
+
+
+class Step(Protocol):
+    """What a worker does with what it reads; it never touches the consumer or the producer."""
+
+    def assigned(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+        """Load the state of partitions, whose `offset` is the committed one, and return from where each is read."""
+        ...
+
+    def revoked(self, partitions: Sequence[TopicPartition], /) -> Outputs:
+        """Give partitions up; return what has to be written down before."""
+        ...
+
+    def lost(self, partitions: Sequence[TopicPartition], /) -> None:
+        """Forget partitions that somebody else has already."""
+        ...
+
+    def take(self, messages: Sequence[Message], now: float, /) -> None:
+        """Take messages, ends of partitions among them."""
+        ...
+
+    def outputs(self, now: float, /) -> Outputs:
+        """Return what has come up since; what is returned will be committed, or the state be loaded anew."""
+        ...
+
+
+Hook = Callable[[str], None]
+"""Told each point that a commit has passed, by name; tests stop the process there."""
+
+
+def _nothing(_point: str) -> None:
+    """Let a point pass."""
+
+
+class Fenced(Exception):
+    """The worker has to end: another one bears its name, or the broker refuses what it writes."""
+
+
+def _explicit(partition: TopicPartition) -> TopicPartition:
+    """Have a partition of which nothing was committed be read from its beginning."""
+    if partition.offset < 0:
+        partition.offset = OFFSET_BEGINNING
+    return partition
+
+
+class Loop:
+    """Drives a step between a consumer and a transactional producer.
+
+    Parameters
+    ----------
+    consumer, producer
+        As `holdfast.live.clients` makes them: `read_committed`, no automatic commits, partition ends reported.
+    topics
+        What is read.
+    step
+        What is done with it.
+    telemetry
+        Counts transactions and rebalances.
+    batch_messages
+        Most messages taken at a time.
+    poll_seconds
+        Longest wait for a message, and so the pause between two looks at the clock.
+    hook
+        See `Hook`.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        producer: Producer,
+        topics: Sequence[str],
+        step: Step,
+        telemetry: Telemetry,
+        *,
+        batch_messages: int,
+        poll_seconds: float = 0.1,
+        hook: Hook = _nothing,
+    ) -> None:
+        self._consumer = consumer
+        self._producer = producer
+        self._topics = list(topics)
+        self._step = step
+        self._telemetry = telemetry
+        self._batch = batch_messages
+        self._poll_seconds = poll_seconds
+        self._hook = hook
+        self._stopping = False
+        self._aborted = 0  # transactions in a row
+        self._is_ready = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether partitions were assigned and their state is loaded."""
+        return self._is_ready
+
+    def stop(self) -> None:
+        """End the loop after the batch at hand; may be called from a signal handler or another thread."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Work until stopped.
+
+        Raises
+        ------
+        Fenced
+            If another worker has taken over.
+        KafkaException
+            If the broker refuses for good.
+        """
+        self.begin()
+        try:
+            while not self._stopping:
+                self.once()
+        finally:
+            self.end()
+
+    def begin(self) -> None:
+        """Fence off an earlier self, and join the group."""
+        self._producer.init_transactions(_TRANSACTION_SECONDS)
+        self._consumer.subscribe(
+            self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        )
+
+    def end(self) -> None:
+        """Leave the group, which revokes what is assigned, and so writes down what has to be."""
+        self._consumer.close()
+
+    def position(self, topic: str, partition: int) -> int:
+        """Return up to where a partition was read; negative as long as it was not."""
+        return self._consumer.position([TopicPartition(topic, partition)])[0].offset
+
+    def once(self) -> None:
+        """Poll and take one batch, and commit what came of it."""
+        # The first message is waited for, and what else is there is taken along: nothing waits for a batch to fill.
+        first = self._consumer.poll(self._poll_seconds)
+        messages = [] if first is None else [first, *self._consumer.consume(self._batch, 0.0)]
+        self._telemetry.alive()
+        now = time.monotonic()
+        if messages:
+            self._step.take(self._readable(messages), now)
+        self._hook("taken")
+        outputs = self._step.outputs(now)
+        if outputs:
+            if self._commit(outputs):
+                self._hook("taken_over")
+            else:
+                self._rewind()
+
+    def _readable(self, messages: Sequence[Message]) -> list[Message]:
+        """Keep messages and ends of partitions; other errors pass by themselves, or end the worker."""
+        kept = []
+        for message in messages:
+            error = message.error()
+            if error is None or error.code() == PARTITION_END:
+                kept.append(message)
+            elif error.fatal():
+                raise KafkaException(error)
+            else:
+                log.warning("the broker says: %s", error.str())
+        return kept
+
+    def _commit(self, outputs: Outputs) -> bool:
+        """Put outputs and offsets into one transaction; tell whether that is done."""
+        started = time.monotonic()
+        try:
+            self._producer.begin_transaction()
+            for record in outputs.records:
+                self._produce(record)
+            self._hook("produced")
+            if outputs.offsets:
+                metadata = self._consumer.consumer_group_metadata()
+                self._retried(
+                    lambda: self._producer.send_offsets_to_transaction(outputs.offsets, metadata, _TRANSACTION_SECONDS)
+                )
+            self._hook("offsets_added")
+            self._retried(lambda: self._producer.commit_transaction(_TRANSACTION_SECONDS))
+            self._hook("committed")
+        except KafkaException as exception:
+            self._abort(exception)
+            return False
+        self._telemetry.transaction(time.monotonic() - started, is_committed=True)
+        self._aborted = 0
+        return True
+
+    def _produce(self, record: Record) -> None:
+        """Queue one record, waiting for room: the queue is bounded, and so is what waits before it."""
+        while True:
+            try:
+                self._producer.produce(
+                    record.topic, record.value, record.key, record.partition, headers=list(record.headers)
+                )
+            except BufferError:
+                self._producer.poll(_DELIVERY_SECONDS)
+            else:
+                return
+
+    def _retried(self, call: Callable[[], object]) -> None:
+        """Call, and call again while Kafka says that this may help."""
+        for attempt in range(_RETRIES_MAX):
+            try:
+                call()
+            except KafkaException as exception:
+                if attempt == _RETRIES_MAX - 1 or not exception.args[0].retriable():
+                    raise
+                log.warning("transaction: %s; trying again", exception.args[0].str())
+            else:
+                return
+
+    def _abort(self, exception: KafkaException) -> None:
+        """Take a transaction back, or end if that is no longer ours to do."""
+        error: KafkaError = exception.args[0]
+        self._telemetry.transaction(0.0, is_committed=False)
+        if error.fatal():
+            msg = f"this worker was fenced off: {error.str()}"
+            raise Fenced(msg) from exception
+        self._aborted += 1
+        if self._aborted > _RETRIES_MAX:
+            msg = f"{self._aborted} transactions in a row were taken back; the last one: {error.str()}"
+            raise Fenced(msg) from exception
+        log.warning("transaction taken back: %s", error.str())
+        self._retried(lambda: self._producer.abort_transaction(_TRANSACTION_SECONDS))
+        self._hook("aborted")
+
+    def _stable(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Ask for committed offsets until none is in the hands of an open transaction."""
+        for _ in range(_RETRIES_MAX):
+            found = self._consumer.committed(partitions, _TRANSACTION_SECONDS)
+            errors = [partition.error for partition in found if partition.error is not None]
+            if not errors:
+                return [_explicit(partition) for partition in found]
+            log.warning("committed offsets are not known yet: %s", errors[0].str())
+        raise KafkaException(errors[0])
+
+    def _rewind(self) -> None:
+        """Load the state anew and read again from what was committed: the step had gone on, Kafka had not."""
+        mine = self._consumer.assignment()
+        if mine:
+            self._step.lost(mine)
+            for partition in self._step.assigned(self._stable(mine)):
+                self._consumer.seek(partition)
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._telemetry.rebalance("assigned", len(partitions))
+        started = self._step.assigned(self._stable(partitions)) if partitions else []
+        consumer.incremental_assign(started)
+        self._is_ready = True
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._telemetry.rebalance("revoked", len(partitions))
+        outputs = self._step.revoked(partitions)
+        if outputs:
+            self._commit(outputs)  # if it fails, whoever comes next begins from what was committed
+        consumer.incremental_unassign(partitions)
+
+    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._telemetry.rebalance("lost", len(partitions))
+        self._step.lost(partitions)
+        consumer.incremental_unassign(partitions)

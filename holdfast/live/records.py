@@ -1,0 +1,28 @@
+"""What steps give to the loop: records to be produced, and the input offsets that they stand for."""
+
+from dataclasses import dataclass, field
+
+from confluent_kafka import TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A message that is to be produced; without a partition, the key says where it goes."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]] = field(default_factory=list)
+    partition: int = -1
+
+
+@dataclass(slots=True)
+class Outputs:
+    """What a step has come to: records, and the input offsets that they stand for."""
+
+    records: list[Record] = field(default_factory=list)
+    offsets: list[TopicPartition] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        """Tell whether there is anything to commit."""
+        return bool(self.records or self.offsets)

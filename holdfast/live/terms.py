@@ -1,0 +1,74 @@
+"""What announcements come to: terms for the judge, and groups of rollouts for the aggregate."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from detectors.policy import Policy, duration_ms
+from holdfast.documents import digest
+from rollouts.announced import Announcement, decode, finished_at, start_of
+from sinks.cloudevents import epoch_ms
+from streams.live.judging import Terms
+from streams.live.partition import Group
+from streams.membership import Announced, Stage
+
+
+def terms_of(raw: bytes) -> Terms:
+    """Read an announcement for the judge.
+
+    Raises
+    ------
+    BadInput
+        If it is none.
+    """
+    announcement = decode(raw)
+    policy = announcement.policy
+    tick_ms = duration_ms(policy.tick)
+    finished = finished_at(announcement)
+    return Terms(
+        announcement.rollout.rollout,
+        announcement.version,
+        policy,
+        digest(policy),
+        stages_of(announcement, tick_ms),
+        announcement.rollout.mode == "enforce",
+        tick_ms,
+        None if finished is None else _tick(finished, tick_ms),
+    )
+
+
+def stages_of(announcement: Announcement, tick_ms: int) -> tuple[Stage, ...]:
+    """Return a rollout's stages in ticks, with the starts that are known."""
+    stages = []
+    for index, stage in enumerate(announcement.rollout.stages):
+        started = start_of(announcement, index)
+        stages.append(
+            Stage(
+                stage.name,
+                stage.canary,
+                stage.control,
+                # The tick that holds the start is the first live one: a sample in it may already be touched.
+                None if started is None else _tick(started, tick_ms),
+                max(1, -(-duration_ms(stage.bake) // tick_ms)),
+                None if stage.deadline is None else -(-duration_ms(stage.deadline) // tick_ms),
+                -(-duration_ms(stage.settle) // tick_ms),
+            )
+        )
+    return tuple(stages)
+
+
+def groups_of(announcements: Iterable[Announcement]) -> list[Group]:
+    """Group the rollouts that are under way by the policies that judge them; each group knows all of them."""
+    under_way = sorted(announcements, key=lambda each: each.rollout.rollout)
+    policies: dict[str, Policy] = {digest(each.policy): each.policy for each in under_way}
+    groups = []
+    for name, policy in sorted(policies.items()):
+        tick_ms = duration_ms(policy.tick)
+        rollouts = tuple(
+            Announced(each.rollout.rollout, stages_of(each, tick_ms), each.rollout.rollout) for each in under_way
+        )
+        groups.append(Group(name, policy, tick_ms, rollouts))
+    return groups
+
+
+def _tick(time: datetime, tick_ms: int) -> int:
+    return -(-epoch_ms(time) // tick_ms)

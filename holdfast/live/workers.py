@@ -1,0 +1,180 @@
+"""The workers: each role of the live engine, wired to Kafka."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+import pyarrow as pa
+from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient
+
+from detectors.state import State
+from holdfast.live.aggregating import AggregateStep, catalogue_partition
+from holdfast.live.announcing import Announcements
+from holdfast.live.clients import admin, base, consumer, transactional_producer
+from holdfast.live.http import Server
+from holdfast.live.judging import JudgeStep
+from holdfast.live.loop import Hook, Loop, Step
+from holdfast.live.reading import read_to_end
+from holdfast.live.rekeying import RekeyStep
+from holdfast.live.settings import Settings
+from holdfast.live.telemetry import Telemetry
+from sinks.signatures import Signer
+from streams.live.checkpoint import decode, read
+from streams.live.frames import SourcePartition
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One role: its loop, and what is told of it over HTTP.
+
+    Parameters
+    ----------
+    settings
+        See `holdfast.live.settings`.
+    role
+        `aggregate`, `judge` or `rekey`.
+    hook
+        See `holdfast.live.loop.Hook`.
+    """
+
+    def __init__(self, settings: Settings, role: str, hook: Hook | None = None) -> None:
+        self.role = role
+        self.telemetry = Telemetry(role, settings.worker)
+        self._admin = admin(settings)
+        topics, step = self._made(settings)
+        group = f"{settings.prefix}-{role}"
+        self.loop = Loop(
+            consumer(settings, group, member=f"{settings.worker}-{role}"),
+            transactional_producer(settings, role),
+            topics,
+            step,
+            self.telemetry,
+            batch_messages=settings.batch_messages,
+            **({} if hook is None else {"hook": hook}),
+        )
+
+    def _made(self, settings: Settings) -> tuple[list[str], Step]:
+        """Make the step of the role, and say what it reads."""
+        if self.role == "rekey":
+            return [each.topic for each in settings.metrics if not each.keyed], RekeyStep(settings, self.telemetry)
+        # Compacted topics are read by a consumer of their own, outside of any group.
+        reader = consumer(settings, f"{settings.prefix}-{self.role}-state")
+        if self.role == "judge":
+            checkpoints = partial(_checkpoints, self._admin, reader, settings.topics.checkpoints)
+            signer = None if settings.signing is None else Signer.load(settings.signing.key, settings.signing.id)
+            return [settings.topics.cohort_ticks], JudgeStep(settings, checkpoints, signer, self.telemetry)
+        topics = settings.sources
+        announcements = Announcements(base(settings), settings.topics.rollouts)
+        announcements.load()
+        catalogue = partial(_catalogue, self._admin, reader, settings)
+        return topics, AggregateStep(
+            settings, announcements, catalogue, partial(_counts, self._admin, topics), self.telemetry
+        )
+
+
+def _counts(client: AdminClient, topics: Sequence[str]) -> Mapping[str, int]:
+    """Ask how many partitions each topic has."""
+    known = client.list_topics(timeout=10.0).topics
+    return {topic: len(known[topic].partitions) for topic in topics if topic in known}
+
+
+Pairs = Iterable[tuple[bytes, bytes | None]]
+"""Keys and values of a compacted topic, in order; no value takes back what the key had."""
+
+
+def _pairs(client: AdminClient, reader: Consumer, topic: str, partition: int) -> Pairs:
+    for message in read_to_end(client, reader, topic, partition):
+        key = message.key() or b""
+        yield key.encode() if isinstance(key, str) else key, message.value()
+
+
+def _catalogue(
+    client: AdminClient, reader: Consumer, settings: Settings, source: SourcePartition
+) -> list[tuple[int, pa.Table]]:
+    place = catalogue_partition(source, settings.partitions)
+    return segments_of(source, _pairs(client, reader, settings.topics.catalogue, place))
+
+
+def segments_of(source: SourcePartition, pairs: Pairs) -> list[tuple[int, pa.Table]]:
+    """Read the series that are known of a source partition: number and table of each segment."""
+    prefix = f"{source.topic}/{source.partition}/".encode()
+    found: dict[int, pa.Table] = {}
+    for key, value in pairs:
+        if key.startswith(prefix) and value:
+            with pa.ipc.open_stream(value) as stream:
+                found[int(key.removeprefix(prefix))] = stream.read_all()
+    return sorted(found.items())
+
+
+def _checkpoints(client: AdminClient, reader: Consumer, topic: str, partition: int) -> dict[str, State]:
+    return checkpoints_of(_pairs(client, reader, topic, partition))
+
+
+def checkpoints_of(pairs: Pairs) -> dict[str, State]:
+    """Put checkpoints together from their blocks: state by rollout.
+
+    Raises
+    ------
+    StateMismatch
+        If blocks are missing.
+    """
+    blocks: dict[str, dict[int, bytes]] = {}
+    for key, value in pairs:
+        rollout, _, number = key.decode().rpartition("\n")
+        if value:
+            blocks.setdefault(rollout, {})[int(number)] = value
+    # Where an earlier checkpoint had more blocks than the latest, those that are left over belong to no set.
+    return {
+        rollout: decode([mine[number] for number in range(read(mine[0]).count) if number in mine])
+        for rollout, mine in blocks.items()
+        if 0 in mine
+    }
+
+
+def run(settings: Settings, roles: Sequence[str], hook: Hook | None = None) -> None:
+    """Run some roles in this process, each in a thread of its own, until SIGTERM or SIGINT.
+
+    If one of them fails, all end: whoever watches over the process starts it again, from what was committed.
+    """
+    workers = [Worker(settings, role, hook) for role in roles]
+    failures: list[BaseException] = []
+    server = Server(settings.http, [worker.telemetry for worker in workers], lambda: _are_ready(workers))
+
+    def stop() -> None:
+        for worker in workers:
+            worker.loop.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop())
+    threads = [threading.Thread(target=_guarded(worker, failures, stop), name=worker.role) for worker in workers]
+    with server:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():  # a join without a timeout would not let signals through
+                thread.join(0.5)
+    if failures:
+        raise failures[0]
+
+
+def _are_ready(workers: Sequence[Worker]) -> bool:
+    return all(worker.loop.is_ready for worker in workers)
+
+
+def _guarded(worker: Worker, failures: list[BaseException], stop: Callable[[], None]) -> Callable[[], None]:
+    """Run a worker's loop; what ends it is kept, and ends the others too."""
+
+    def target() -> None:
+        try:
+            worker.loop.run()
+        except Exception as error:
+            log.exception("%s: ended by an error", worker.role)
+            failures.append(error)
+        finally:
+            stop()
+
+    return target

@@ -1,0 +1,1 @@
+"""Wire formats: the bytes of a message become samples as columns, and back."""

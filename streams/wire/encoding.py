@@ -1,0 +1,24 @@
+"""Samples as a frame in any of the formats: for load generation, re-keying and tests."""
+
+from typing import Final, Literal, get_args
+
+from streams.recording import Samples
+from streams.wire import arrow, json_rows, otlp, remote_write
+
+Form = Literal["arrow", "json", "json-grouped", "otlp", "prometheus"]
+FORMS: Final[tuple[Form, ...]] = get_args(Form)
+
+
+def encode(samples: Samples, form: Form) -> tuple[bytes, str]:
+    """Write samples as one frame, and name its content type."""
+    match form:
+        case "arrow":
+            return arrow.encode(samples), arrow.CONTENT_TYPE
+        case "json":
+            return json_rows.encode(samples), "application/json"
+        case "json-grouped":
+            return json_rows.encode_grouped(samples), "application/json"
+        case "otlp":
+            return otlp.encode(samples), "application/x-protobuf"
+        case "prometheus":
+            return remote_write.encode(samples), "application/x-protobuf;proto=prometheus.WriteRequest"

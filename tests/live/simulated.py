@@ -1,0 +1,122 @@
+"""A broker that is a few lists: what the steps of the live engine are driven through in tests without a network.
+
+It shows what a step does with what it reads; that Kafka behaves so is shown on a real broker, in tests/integration.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
+
+from holdfast.live.loop import Step
+from holdfast.live.records import Outputs, Record
+
+
+class SimMessage:
+    """A message as confluent_kafka gives it, or the end of a partition."""
+
+    def __init__(self, topic: str, partition: int, offset: int, record: Record | None) -> None:
+        self._topic, self._partition, self._offset, self._record = topic, partition, offset, record
+
+    def topic(self):
+        return self._topic
+
+    def partition(self):
+        return self._partition
+
+    def offset(self):
+        return self._offset
+
+    def error(self):
+        return None if self._record else KafkaError(KafkaError._PARTITION_EOF)
+
+    def key(self):
+        return self._record.key
+
+    def value(self):
+        return self._record.value
+
+    def headers(self):
+        return self._record.headers
+
+    def timestamp(self):
+        return 1, 0
+
+
+@dataclass
+class SimBroker:
+    """Topics as lists of records for each partition, and the offsets that groups have committed."""
+
+    partitions: dict[str, int]
+    logs: dict[tuple[str, int], list[Record]] = field(default_factory=lambda: defaultdict(list))
+    committed: dict[tuple[str, str, int], TopicPartition] = field(default_factory=dict)
+
+    def produce(self, record: Record) -> None:
+        number = record.partition
+        if number < 0:
+            number = sum(record.key or b"") % self.partitions[record.topic]
+        self.logs[record.topic, number].append(record)
+
+    def commit(self, group: str, outputs: Outputs) -> None:
+        for record in outputs.records:
+            self.produce(record)
+        for place in outputs.offsets:
+            self.committed[group, place.topic, place.partition] = place
+
+    def values(self, topic: str) -> list[bytes]:
+        return [record.value for number in range(self.partitions[topic]) for record in self.logs[topic, number]]
+
+
+class Crash(Exception):
+    """The worker dies here."""
+
+
+class SimWorker:
+    """Drives one step over all partitions of its topics, as the loop does over its share."""
+
+    def __init__(self, broker: SimBroker, group: str, topics: Sequence[str], make: Callable[[], Step]) -> None:
+        self.broker, self.group, self.topics, self.make = broker, group, topics, make
+        self.step = make()
+        self.at: dict[tuple[str, int], int] = {}
+        self.open()
+
+    def open(self) -> None:
+        """Be assigned everything, as after a start."""
+        places = []
+        for topic in self.topics:
+            for number in range(self.broker.partitions[topic]):
+                known = self.broker.committed.get((self.group, topic, number))
+                fresh = TopicPartition(topic, number, OFFSET_BEGINNING)
+                places.append(TopicPartition(topic, number, known.offset, metadata=known.metadata) if known else fresh)
+        self.at = {(place.topic, place.partition): max(place.offset, 0) for place in self.step.assigned(places)}
+
+    def kill(self) -> None:
+        """Die without a word, and be started again."""
+        self.step = self.make()
+        self.open()
+
+    def poll(self, rng: np.random.Generator, now: float, most: int = 50, is_ending: bool = True) -> int:
+        """Take some messages of each partition, and commit what comes of it."""
+        taken = 0
+        batch = []
+        for (topic, number), at in self.at.items():
+            log = self.broker.logs[topic, number]
+            count = min(int(rng.integers(0, most + 1)), len(log) - at)
+            batch += [SimMessage(topic, number, at + i, log[at + i]) for i in range(count)]
+            self.at[topic, number] = at + count
+            taken += count
+            if is_ending and at + count == len(log):
+                batch.append(SimMessage(topic, number, at + count, None))
+        self.step.take(batch, now)
+        outputs = self.step.outputs(now)
+        if outputs:
+            self.broker.commit(self.group, outputs)
+        return taken
+
+    def leave(self) -> None:
+        """Give everything up in good order."""
+        places = [TopicPartition(topic, number) for topic, number in self.at]
+        self.broker.commit(self.group, self.step.revoked(places))
+        self.at = {}
