@@ -10,6 +10,8 @@ import msgspec
 import typer
 from rich.console import Console
 
+from holdfast.commands import rollout as rollout_commands
+from holdfast.commands import verdict as verdict_commands
 from holdfast.demo import SEED, SPEED, run
 from holdfast.errors import BadInput, Unreachable
 from holdfast.progress import Bars
@@ -25,6 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.add_typer(rollout_commands.app, name="rollout")
+app.add_typer(verdict_commands.app, name="verdict")
 
 Folder = Annotated[Path, typer.Option("--data", help="Folder of the embedded store.")]
 

@@ -7,6 +7,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from holdfast.errors import BadInput
+from holdfast.live.partitioner import MURMUR2
 from holdfast.live.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ OURS: Final = {
     "enable.idempotence": "a message that is sent again must not come twice",
     "partition.assignment.strategy": "a rebalance must not stop partitions that stay where they are",
     "auto.offset.reset": "nothing may be skipped",
+    "partitioner": "whoever reads must be able to tell where a key is",
     "enable.partition.eof": "patience begins when a partition was read to its end",
     "session.timeout.ms": "it is `session_timeout`",
     "transaction.timeout.ms": "it is `transaction_timeout`",
@@ -124,6 +126,7 @@ def producer(settings: Settings) -> Producer:
 
 
 _PRODUCING: Final = {
+    "partitioner": MURMUR2,
     "enable.idempotence": True,
     "message.max.bytes": MESSAGE_BYTES_MAX,
     "queue.buffering.max.kbytes": _QUEUED_KILOBYTES,

@@ -141,9 +141,7 @@ class Loop:
     def begin(self) -> None:
         """Fence off an earlier self, and join the group."""
         self._producer.init_transactions(_TRANSACTION_SECONDS)
-        self._consumer.subscribe(
-            self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
-        )
+        self._consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
 
     def end(self) -> None:
         """Leave the group, which revokes what is assigned, and so writes down what has to be."""

@@ -205,7 +205,7 @@ class Subscription:
     def _take(self, record: Record, now_s: float) -> None:
         partition, offset = record.partition() or 0, record.offset() or 0
         self._at_end.discard(partition)
-        message = _message(record)
+        message = message_of(record)
         told: list[Event] = []
         if self._names is None or message.key in self._names.values():
             told = self._following.take(message, Place(self._topic, partition, offset), now_s)
@@ -310,7 +310,8 @@ def _consumer(bootstrap: str, group: str, settings: Mapping[str, object], on_com
         raise BadInput(message) from error
 
 
-def _message(record: Record) -> Message:
+def message_of(record: Record) -> Message:
+    """Take a record for what it says, whichever client brought it."""
     headers = record.headers() or []
     pairs = headers.items() if isinstance(headers, dict) else headers
     kept = [(name, value.encode() if isinstance(value, str) else value or b"") for name, value in pairs]
