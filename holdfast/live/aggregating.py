@@ -154,7 +154,7 @@ class AggregateStep:
             if fed is None:  # polled before it was given up
                 continue
             if message.error() is not None:
-                fed.ended = now
+                fed.ended = now if fed.ended is None else fed.ended
                 continue
             fed.ended = None
             self._push(fed, message)

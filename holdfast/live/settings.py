@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 import yaml
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from detectors.policy import Duration, Name, duration_ms
 from holdfast.errors import BadInput
@@ -63,7 +63,9 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a settings file may say."""
 
     kafka: dict[str, str | int | float | bool] = {}
-    metrics: Annotated[list[MetricsTopic], Meta(min_length=1, max_length=100)] = [MetricsTopic(topic="metrics")]
+    metrics: Annotated[list[MetricsTopic], Meta(min_length=1, max_length=100)] = field(
+        default_factory=lambda: [MetricsTopic(topic="metrics")]
+    )
     prefix: Name = "holdfast"
     topics: dict[Literal[Topics.__struct_fields__], Name] = {}
     partitions: Count = 12

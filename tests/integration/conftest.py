@@ -16,6 +16,9 @@ import pytest
 
 from tests.kafka.broker import Broker, NoBroker, free_ports
 
+MINE: list[Broker] = []
+"""What this process has started, which another one may have to stop."""
+
 IMAGE = "apache/kafka:4.1.0"
 
 
@@ -46,6 +49,7 @@ def start() -> dict[str, object]:
         broker.start()
     except NoBroker as error:
         return with_docker(str(error))
+    MINE.append(broker)
     return {"bootstrap": broker.bootstrap, "pid": broker.pid, "folder": str(broker.folder)}
 
 
@@ -82,19 +86,20 @@ def stop(state: dict[str, object]) -> None:
     """Stop what `start` started."""
     if "container" in state:
         subprocess.run(["docker", "kill", str(state["container"])], check=False, capture_output=True)
-    if isinstance(pid := state.get("pid"), int):
+    mine = [broker for broker in MINE if broker.bootstrap == state.get("bootstrap")]
+    if mine:
+        mine[0].remove()
+    elif isinstance(pid := state.get("pid"), int):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-        for _ in range(100):
-            # Whoever started it has to wait for it, or it stays as a zombie until that process ends.
-            with suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                break
-            time.sleep(0.1)
-        shutil.rmtree(str(state["folder"]), ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _reaped() -> Iterator[None]:
+    """Wait for what this process has started, and another one has stopped."""
+    yield
+    for broker in MINE:
+        broker.remove()
 
 
 @pytest.fixture(scope="session")
