@@ -21,7 +21,7 @@ VERDICT = Verdict(
     cause="baking",
     stage="canary",
     binding=True,
-    scope=Scope(colos=[], metrics=[]),
+    scope=Scope(colos=["ams01"], metrics=["errors"]),
     reasons=[],
     abstained=[],
     policy="sha256:00",

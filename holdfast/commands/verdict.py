@@ -11,8 +11,8 @@ from detectors.verdict import Verdict
 from holdfast.commands.rollout import AsJson, Name, announced
 from holdfast.commands.workers import Config
 from holdfast.errors import BadInput, Unreachable
+from holdfast.live.heard import Outcome, Waited
 from holdfast.live.settings import load_settings
-from holdfast.live.waiting import Outcome, Waited
 
 EXIT: Final[dict[Outcome, int]] = {
     "advance": 0,
@@ -63,7 +63,11 @@ def wait(
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Wait for a binding decision on a stage: exit 0 advance, 10 halt, 11 revert, 12 timeout, 13 silence, 14 finished."""
+    """Wait for a binding decision on a stage.
+
+    Exit status: 0 advance, 10 halt, 11 revert, 12 no decision in time, 13 the engine is silent, 14 finished without a
+    decision, 2 bad input.
+    """
     from holdfast.live.waiting import wait as wait_for
 
     timeout_s, stale_s = _seconds("--timeout", timeout), _seconds("--stale-after", stale_after)
@@ -78,6 +82,11 @@ def wait(
         if stage not in names:
             allowed = f"allowed: {', '.join(names)}" if names else "no such rollout is announced"
             message = f"{rollout}: --stage: found {stage!r}; {allowed}"
+            raise BadInput(message)
+        if found is not None and found.rollout.mode == "shadow":
+            message = (
+                f"{rollout}: mode: found shadow, whose verdicts bind nobody; allowed: to wait for one in mode enforce"
+            )
             raise BadInput(message)
         waited = wait_for(settings, rollout, stage, timeout_s, stale_s)
     report = _report(rollout, stage, waited)

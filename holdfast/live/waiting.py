@@ -1,22 +1,19 @@
 """Waiting for the decision on one stage of one rollout: the latest verdict first, then what comes."""
 
 import time
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from holdfast.errors import Unreachable
 from holdfast.live.announcing import partitions_of
 from holdfast.live.clients import consumer
-from holdfast.live.events import Event, Gap, Received, Stale, Untrusted
 from holdfast.live.following import Following, Place
+from holdfast.live.heard import Heard, Outcome, Waited
 from holdfast.live.partitioner import partition_of
 from holdfast.live.settings import Settings
 from holdfast.live.subscription import message_of
 from sinks.signatures import Keys
-
-Outcome = Literal["advance", "halt", "revert", "timeout", "stale", "finished"]
 
 _WINDOW_MESSAGES: Final = 10_000
 """How far back is looked first; eight times as far each time that it is not enough."""
@@ -24,52 +21,6 @@ _WINDOW_MESSAGES: Final = 10_000
 _BATCH_MESSAGES: Final = 1_000
 _POLL_S: Final = 0.25
 _ANSWER_S: Final = 30.0
-
-
-@dataclass(slots=True)
-class Heard:
-    """What was heard of the rollout: what stops it, and the newest verdict on the stage."""
-
-    stage: str
-    stop: Received | None = None
-    newest: Received | None = None
-    lost: Gap | None = None  # a verdict that stops it, and of which only a heartbeat tells
-    untrusted: Untrusted | None = None
-    is_silent: bool = False
-    is_known: bool = False  # whether nothing older can matter
-
-    def take(self, event: Event) -> None:
-        """Take one event."""
-        if isinstance(event, Received) and event.binding:
-            self.lost = None
-            if event.action in ("halt", "revert"):
-                self.stop = event
-            if event.stage == self.stage:
-                self.newest, self.is_known = event, True
-        elif isinstance(event, Gap) and event.in_force in ("halt", "revert"):
-            self.lost = event
-        elif isinstance(event, Untrusted):
-            self.untrusted = event
-        elif isinstance(event, Stale):
-            self.is_silent = True
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """The decision, if there is one: a stop of any stage, for no later one begins; else an advance of this one."""
-        if self.stop is not None:
-            return "halt" if self.stop.action == "halt" else "revert"
-        if self.lost is not None:
-            return "halt" if self.lost.in_force == "halt" else "revert"
-        return "advance" if self.newest is not None and self.newest.action == "advance" else None
-
-
-@dataclass(frozen=True, slots=True)
-class Waited:
-    """How the waiting ended; `verdict` is the deciding one, else the newest on the stage, if there is any."""
-
-    outcome: Outcome
-    verdict: Received | None
-    untrusted: Untrusted | None
 
 
 def wait(settings: Settings, rollout: str, stage: str, timeout_s: float, stale_after_s: float) -> Waited:

@@ -17,7 +17,9 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings() -> Settings:
-    return load_settings(None, {"HOLDFAST_PATIENCE": "30s", "HOLDFAST_CHECKPOINT_TICKS": "10", "HOLDFAST_WORKER": "test"})
+    return load_settings(
+        None, {"HOLDFAST_PATIENCE": "30s", "HOLDFAST_CHECKPOINT_TICKS": "10", "HOLDFAST_WORKER": "test"}
+    )
 
 
 def run(settings: Settings, recording: Path, seed: int, kills: int = 0) -> tuple[Engine, int]:
