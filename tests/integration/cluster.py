@@ -7,7 +7,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from holdfast.live.reading import read_to_end
 from holdfast.live.settings import Settings, load_settings
 from holdfast.live.terms import terms_of
 from holdfast.live.topics import create
-from holdfast.produce import frames_of
+from holdfast.produce import Frame, frames_of
 from holdfast.replaying import ENGINE
 from rollouts.announced import Announcement, encode, with_event
 from sinks.cloudevents import VerdictEvent, decode, verdict_event
@@ -128,10 +128,14 @@ class Cluster:
         """Say that a rollout is over."""
         self.submit(with_event(announcement, "finished", None, at))
 
-    def feed(self, recording: Path, form: Form = "arrow", partition: int = -1) -> int:
-        """Put a recording's samples on the metrics topic; return how many."""
+    def frames(self, recording: Path, form: Form = "arrow") -> list[Frame]:
+        """Cut a recording into frames."""
+        return list(frames_of(MetricsFile(recording / "metrics.parquet").read(), form))
+
+    def feed(self, frames: Iterable[Frame], partition: int = -1) -> int:
+        """Put frames on the metrics topic; return how many samples are in them."""
         count = 0
-        for frame in frames_of(MetricsFile(recording / "metrics.parquet").read(), form):
+        for frame in frames:
             self.send(frame.payload, frame.content_type, frame.key, partition)
             count += frame.rows
         assert self._producer.flush(WAIT_SECONDS) == 0

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.kafka.broker import Broker, NoBroker, free_ports
+from tests.live.engine import make_recording
 
 MINE: list[Broker] = []
 """What this process has started, which another one may have to stop."""
@@ -125,3 +126,9 @@ def kafka(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[
         if not state["users"]:
             stop(state)
             state.clear()
+
+
+@pytest.fixture(scope="session")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a recording of a small fleet whose rollout does harm."""
+    return make_recording(tmp_path_factory.mktemp("bad"), scenario="errors", size=3.0, onset_ticks=10)
