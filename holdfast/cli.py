@@ -12,6 +12,9 @@ from rich.console import Console
 
 from holdfast.commands import config as config_commands
 from holdfast.commands import topics as topics_commands
+from holdfast.commands import rollout as rollout_commands
+from holdfast.commands import verdict as verdict_commands
+from holdfast.commands import workers as worker_commands
 from holdfast.demo import SEED, SPEED, run
 from holdfast.errors import BadInput, Unreachable
 from holdfast.progress import Bars
@@ -30,6 +33,11 @@ app = typer.Typer(
 
 app.command()(config_commands.config)
 app.add_typer(topics_commands.app, name="topics")
+app.add_typer(rollout_commands.app, name="rollout")
+app.add_typer(verdict_commands.app, name="verdict")
+app.command()(worker_commands.aggregate)
+app.command()(worker_commands.judge)
+app.command()(worker_commands.rekey)
 
 Folder = Annotated[Path, typer.Option("--data", help="Folder of the embedded store.")]
 

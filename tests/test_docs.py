@@ -96,8 +96,18 @@ def code(page: Path) -> list[str]:
 def commands() -> dict[str, set[str]]:
     """Return the commands of the command line, and the options of each."""
     group: Any = typer.main.get_command(app)
-    found = {name: {o for p in command.params for o in p.opts} for name, command in group.commands.items()}
-    return {**found, "": {o for p in group.params for o in p.opts}}
+    return {**{name: options(command) for name, command in group.commands.items()}, "": own_options(group)}
+
+
+def own_options(command: Any) -> set[str]:
+    """Return the options of a command itself."""
+    return {option for parameter in command.params for option in parameter.opts}
+
+
+def options(command: Any) -> set[str]:
+    """Return the options of a command, and of those below it."""
+    below = (options(each) for each in getattr(command, "commands", {}).values())
+    return own_options(command).union(*below)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

@@ -10,6 +10,7 @@ from confluent_kafka import Message as Record
 
 from holdfast.documents import recheck
 from holdfast.errors import BadInput, Unreachable
+from holdfast.live.partitioner import MURMUR2
 from rollouts.announced import Announcement, decode, encode, follows
 
 ROLLOUTS_MAX: Final = 10_000
@@ -264,7 +265,7 @@ def writer(client: Mapping[str, object], rollout: str) -> Producer:
     ours = {
         "transactional.id": f"holdfast-rollout-{rollout}",
         "transaction.timeout.ms": 15_000,
-        "partitioner": "murmur2_random",  # that of Java clients, so that all records of a rollout are in one partition
+        "partitioner": MURMUR2,  # that of Java clients, so that all records of a rollout are in one partition
         "message.max.bytes": 8_000_000,
     }
     return Producer({**client, **ours})
