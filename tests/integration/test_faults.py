@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,7 @@ from confluent_kafka import Producer
 from holdfast.live.clients import transactional_producer
 from holdfast.produce import Frame
 from rollouts.announced import Announcement
-from streams.live.frames import body_of, frame_of, header_of, values_of
-from streams.live.frames import Keys, keys_of
+from streams.live.frames import Keys, body_of, frame_of, header_of, keys_of, values_of
 from tests.integration.cluster import Cluster
 from tests.integration.holding import hold_together
 from tests.kafka.broker import Broker
@@ -32,7 +32,7 @@ def begun(cluster: Cluster, recording: Path) -> tuple[Announcement, list[Frame]]
 def slices(frames: list[Frame], count: int) -> list[list[Frame]]:
     """Cut frames into so many parts."""
     edges = [len(frames) * i // count for i in range(count + 1)]
-    return [frames[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
+    return [frames[start:stop] for start, stop in pairwise(edges)]
 
 
 def wait_for_death(process, seconds: float = 60.0) -> None:
