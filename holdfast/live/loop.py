@@ -52,7 +52,7 @@ Hook = Callable[[str], None]
 """Told each point that a commit has passed, by name; tests stop the process there."""
 
 
-def _nothing(_point: str) -> None:
+def let_pass(_point: str) -> None:
     """Let a point pass."""
 
 
@@ -98,7 +98,7 @@ class Loop:
         *,
         batch_messages: int,
         poll_seconds: float = 0.1,
-        hook: Hook = _nothing,
+        hook: Hook = let_pass,
     ) -> None:
         self._consumer = consumer
         self._producer = producer

@@ -6,6 +6,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from confluent_kafka import Producer
@@ -92,10 +93,7 @@ def test_a_transaction_that_was_taken_back_never_reaches_the_evidence(kafka, tmp
             head = header_of(part.frame)
             wrong = body_of(Keys.of(keys_of(part.frame)), values_of(part.frame) * 50.0)
             for later in range(1, 60):
-                changed = frame_of(
-                    type(head)(**{**{f: getattr(head, f) for f in head.__struct_fields__}, "tick": head.tick + later}),
-                    wrong,
-                )
+                changed = frame_of(msgspec.structs.replace(head, tick=head.tick + later), wrong)
                 liar.produce(cluster.settings.topics.cohort_ticks, changed, name.encode())
         liar.flush()
         samples += cluster.feed(second)

@@ -1,4 +1,4 @@
-"""Samples as they come in real life, on a real broker: twice, late, out of order, unreadable, from clocks that are off."""
+"""Samples as they come in real life, on a real broker: twice, late, out of order, unreadable, from odd clocks."""
 
 import time
 from dataclasses import replace
