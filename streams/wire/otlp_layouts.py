@@ -81,16 +81,19 @@ class Layouts:
         blocks: list[Block] = []
         left = np.ones(len(scopes), np.bool_)
         tried = 0
-        for index in where((lengths * counts >= _BYTES_MIN) & (lengths <= _SCOPE_BYTES_MAX)).tolist():
+        # If one layout serves the whole of a frame, however small, nothing is left that must be read in another way.
+        alone = len(lengths) == 1
+        bytes_min = 0 if alone else _BYTES_MIN
+        for index in where((lengths * counts >= bytes_min) & (lengths <= _SCOPE_BYTES_MAX)).tolist():
             size = int(lengths[index])
             known = self._of_length[size] = self._of_length.pop(size, [])
             which = where(group == index)
             for layout in list(known):
-                which = _take(layout, frame, scopes, which, blocks)
-            while len(which) * size >= _BYTES_MIN and tried < _NEW_MAX and self._may_try():
+                which = _take(layout, frame, scopes, which, blocks, alone=alone)
+            while len(which) and len(which) * size >= bytes_min and tried < _NEW_MAX and self._may_try():
                 tried += 1
                 layout = _Layout(frame, scopes.take(which[:1]))
-                rest = _take(layout, frame, scopes, which, blocks)
+                rest = _take(layout, frame, scopes, which, blocks, alone=alone)
                 if len(rest) < len(which):
                     known.insert(0, layout)
                     del known[_PER_LENGTH_MAX:]
@@ -117,13 +120,13 @@ class Layouts:
             size -= sum(layout.size for layout in self._of_length.pop(length))
 
 
-def _take(layout: _Layout, frame: Frame, scopes: Spans, which: Ints, blocks: list[Block]) -> Ints:
-    """Read those of some scopes that are of a layout, if they are many; return the others."""
-    if len(which) * layout.rows < _ROWS_MIN:
+def _take(layout: _Layout, frame: Frame, scopes: Spans, which: Ints, blocks: list[Block], *, alone: bool) -> Ints:
+    """Read those of some scopes that are of a layout, if they are many or `alone` and all; return the others."""
+    if not len(which) or (not alone and len(which) * layout.rows < _ROWS_MIN):
         return which
     fits = layout.fits(frame, scopes.start[which])
     taken = which[fits]
-    if len(taken) * layout.rows < _ROWS_MIN:
+    if len(taken) * layout.rows < _ROWS_MIN and not (alone and len(taken) == len(scopes)):
         return which
     blocks.append(layout.block(scopes.start[taken], taken))
     return which[~fits]

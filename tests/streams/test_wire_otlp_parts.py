@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -124,11 +125,15 @@ def test_what_cannot_be_read_is_refused_with_a_sentence_on_it(message):
 
 
 def test_a_frame_of_few_bytes_and_many_labels_and_rows_is_refused_before_it_fills_the_memory():
-    data = gauge(resource=pairs(**{f"label_{index}": "x" for index in range(3000)}))
+    data = gauge(scope=pairs(**{f"label_{index}": "x" for index in range(3000)}))
     points = data.resource_metrics[0].scope_metrics[0].metrics[0].gauge.data_points
     points.extend([points[0]] * 20_000)
+    frame = data.SerializeToString()
+    tracemalloc.start()
     with pytest.raises(BadFrame, match="labels on"):
-        otlp.decode(data.SerializeToString())
+        otlp.decode(frame)
+    assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    tracemalloc.stop()
 
 
 def test_parts_that_repeat_where_one_is_allowed_are_refused():
