@@ -115,7 +115,7 @@ def build(
         kind[broken] = UNUSED
     used = np.flatnonzero(kind != UNUSED)
     ranks = [catalogue.ranks(name)[used] for name in catalogue.labels]
-    series = used[np.argsort(_packed([kind[used].astype(np.int64), *reversed(ranks)]), kind="stable")]
+    series = used[np.argsort(packed([kind[used].astype(np.int64), *reversed(ranks)]), kind="stable")]
     row_of_series[series] = np.arange(len(series), dtype=np.int32)
     kinds = kind[series]
     bounds = (int((kinds == GAUGE).sum()), int((kinds != DELTA).sum()), len(series))
@@ -220,7 +220,7 @@ def _identify(ranks: list[NDArray[np.int64]], unit: NDArray[np.int32]) -> NDArra
     return _numbered([*ranks, unit.astype(np.int64)])
 
 
-def _packed(keys: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+def packed(keys: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     """Put keys of small numbers that are not negative [key][row] into one number each, in the same order [row].
 
     The first key counts most.
@@ -238,7 +238,7 @@ def _packed(keys: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
 
 def _numbered(keys: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     """Give the distinct combinations of keys [key][row] numbers in their order [row]."""
-    return np.unique(_packed(keys), return_inverse=True)[1].astype(np.int64)
+    return np.unique(packed(keys), return_inverse=True)[1].astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +267,7 @@ class _Plan:
         (colos, colo), (regions, region) = _ranked(self.units.colo), _ranked(self.units.region)
         edges, place = np.unique(np.zeros(len(unit)) if edge is None else edge, return_inverse=True)
         signature = self.membership.signature[unit].astype(np.int64)
-        whole = _packed([place.astype(np.int64), colo[unit], region[unit], signature])
+        whole = packed([place.astype(np.int64), colo[unit], region[unit], signature])
         _, first, row = np.unique(whole, return_index=True, return_inverse=True)
         keys = tuple(
             RowKey(metric, float(edges[e]), colos[c], regions[r], int(s))

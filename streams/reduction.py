@@ -170,6 +170,7 @@ class Reducer:
         self.past = past or Past.none(layout)
         self.duplicates = np.zeros(0, np.int64)
         self.incomplete = np.zeros(0, np.int64)
+        self.begun = np.zeros(0, np.intp), np.zeros(0, np.intp)
 
     def reduce(self, first: int, ticks: int, cells: Cells) -> CohortTicks:
         """Reduce ticks `first` to `first + ticks - 1`, whose samples are all in `cells`."""
@@ -185,6 +186,8 @@ class Reducer:
         self._events.add(increase, present[gauges:], partial, out)
         self._levels.add(self._all_levels(block, rates, increase), out)
         columns = block.last_columns()
+        new = np.flatnonzero((past.rows.tick == NEVER) & (columns >= 0))
+        self.begun = new, first + np.argmax(present[new], axis=1)
         last = columns[layout.rate_rows]
         self.past = Past(
             block.latest(columns),
