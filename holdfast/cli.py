@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from holdfast.commands import config as config_commands
-from holdfast.commands import topics as topics_commands
 from holdfast.commands import rollout as rollout_commands
+from holdfast.commands import topics as topics_commands
 from holdfast.commands import verdict as verdict_commands
 from holdfast.commands import workers as worker_commands
 from holdfast.demo import SEED, SPEED, run
