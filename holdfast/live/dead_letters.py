@@ -2,7 +2,7 @@
 
 from confluent_kafka import Message
 
-from holdfast.live.records import Record
+from holdfast.live.records import Record, headers_of
 from holdfast.live.settings import Settings
 
 PREFIX = "original-"
@@ -12,7 +12,7 @@ PREFIX = "original-"
 def dead_letter(settings: Settings, message: Message, reason: str) -> Record:
     """Put a message aside: its bytes and headers as they came, and in further headers where from and why."""
     topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
-    headers = [(f"{PREFIX}{name}", value) for name, value in message.headers() or []]
+    headers = [(f"{PREFIX}{name}", value) for name, value in headers_of(message)]
     headers += [
         ("holdfast-topic", topic.encode()),
         ("holdfast-partition", str(partition).encode()),

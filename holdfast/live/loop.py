@@ -52,7 +52,7 @@ Hook = Callable[[str], None]
 """Told each point that a commit has passed, by name; tests stop the process there."""
 
 
-def _nothing(_point: str) -> None:
+def let_pass(_point: str) -> None:
     """Let a point pass."""
 
 
@@ -98,7 +98,7 @@ class Loop:
         *,
         batch_messages: int,
         poll_seconds: float = 0.1,
-        hook: Hook = _nothing,
+        hook: Hook = let_pass,
     ) -> None:
         self._consumer = consumer
         self._producer = producer
@@ -256,13 +256,16 @@ class Loop:
 
     def _stable(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """Ask for committed offsets until none is in the hands of an open transaction."""
-        for _ in range(_RETRIES_MAX):
+        attempt = 0
+        while True:
+            attempt += 1
             found = self._consumer.committed(partitions, _TRANSACTION_SECONDS)
             errors = [partition.error for partition in found if partition.error is not None]
             if not errors:
                 return [_explicit(partition) for partition in found]
+            if attempt == _RETRIES_MAX:
+                raise KafkaException(errors[0])
             log.warning("committed offsets are not known yet: %s", errors[0].str())
-        raise KafkaException(errors[0])
 
     def _rewind(self) -> None:
         """Load the state anew and read again from what was committed: the step had gone on, Kafka had not."""

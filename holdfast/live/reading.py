@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def _end(admin: AdminClient, place: TopicPartition) -> int:
     while True:
         attempt += 1
         try:
-            asked = admin.list_offsets({place: OffsetSpec.latest()}, request_timeout=_ANSWER_SECONDS)
+            asked = admin.list_offsets({place: OffsetSpec.latest()}, request_timeout=_ANSWER_SECONDS)  # type: ignore[no-untyped-call]
             return int(asked[place].result().offset)
         except KafkaException as exception:
             if attempt == _ATTEMPTS_MAX:

@@ -19,7 +19,7 @@ from holdfast.live.announcing import Announcements
 from holdfast.live.clients import admin, base, consumer, transactional_producer
 from holdfast.live.http import Server
 from holdfast.live.judging import JudgeStep
-from holdfast.live.loop import Hook, Loop, Step
+from holdfast.live.loop import Hook, Loop, Step, let_pass
 from holdfast.live.reading import read_to_end
 from holdfast.live.rekeying import RekeyStep
 from holdfast.live.settings import Settings
@@ -51,7 +51,7 @@ class Worker:
         See `holdfast.live.loop.Hook`.
     """
 
-    def __init__(self, settings: Settings, role: str, hook: Hook | None = None) -> None:
+    def __init__(self, settings: Settings, role: str, hook: Hook = let_pass) -> None:
         self.role = role
         self.telemetry = Telemetry(role, settings.worker)
         self._admin = admin(settings)
@@ -64,7 +64,7 @@ class Worker:
             step,
             self.telemetry,
             batch_messages=settings.batch_messages,
-            **({} if hook is None else {"hook": hook}),
+            hook=hook,
         )
 
     def _made(self, settings: Settings) -> tuple[list[str], Step]:
@@ -98,8 +98,7 @@ Pairs = Iterable[tuple[bytes, bytes | None]]
 
 def _pairs(client: AdminClient, reader: Consumer, topic: str, partition: int) -> Pairs:
     for message in read_to_end(client, reader, topic, partition):
-        key = message.key() or b""
-        yield key.encode() if isinstance(key, str) else key, message.value()
+        yield message.key() or b"", message.value()
 
 
 def _catalogue(
@@ -145,7 +144,7 @@ def checkpoints_of(pairs: Pairs) -> dict[str, State]:
     }
 
 
-def run(settings: Settings, roles: Sequence[str], hook: Hook | None = None) -> None:
+def run(settings: Settings, roles: Sequence[str], hook: Hook = let_pass) -> None:
     """Run some roles in this process, each in a thread of its own, until SIGTERM or SIGINT.
 
     If one of them fails, all end: whoever watches over the process starts it again, from what was committed.

@@ -81,6 +81,14 @@ class Cluster:
         """The metrics topic."""
         return self.settings.metrics[0].topic
 
+    def declare(self, *, keyed: bool) -> None:
+        """Say whether the metrics topic is keyed by colo, and make the topics that this needs."""
+        document = msgspec.yaml.decode(self.path.read_bytes())
+        document["metrics"] = [{"topic": self.metrics, "keyed": keyed}]
+        self.path.write_bytes(msgspec.yaml.encode(document))
+        self.settings = load_settings(self.path, {})
+        create(self._admin, self.settings)
+
     def start(self, roles: str, point: str = "none", count: int = 0, worker: str = "one") -> subprocess.Popen[bytes]:
         """Start a worker, to be killed when it passes a point."""
         command = [sys.executable, "-m", "tests.integration.crashing", roles, point, str(count)]
