@@ -28,8 +28,9 @@ def subscribe(
 ) -> "Subscription":
     """Subscribe to verdicts: an iterator, and an asynchronous one, over events without an end.
 
-    Verdicts come once each and in order; doubts and silence of the engine come as events of their own. An event is taken
-    to be dealt with when the next one is asked for: whoever dies in the middle of one gets it again, and never misses one.
+    Verdicts come once each and in order; doubts and silence of the engine come as events of their own. An event is
+    taken to be dealt with when the next one is asked for: whoever dies in the middle of one gets it again, and never
+    misses one.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Ways to read a metrics topic to its end, each in a process of its own: `python -m benchmarks.pipeline.reading WAY …`."""
+"""Ways to read a metrics topic to its end, each in a process of its own: `… WAY SETTINGS`."""
 
 import json
 import sys

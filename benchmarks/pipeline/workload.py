@@ -78,7 +78,9 @@ class Frames:
         self.labels = {
             "metric": LabelColumn(series, names),
             "colo": LabelColumn(colo, [f"colo{i:03d}" for i in colos]),
-            "host": LabelColumn(colo * size.hosts + host, [f"c{c:03d}h{h:03d}" for c in colos for h in range(size.hosts)]),
+            "host": LabelColumn(
+                colo * size.hosts + host, [f"c{c:03d}h{h:03d}" for c in colos for h in range(size.hosts)]
+            ),
             "cohort": LabelColumn((host % 5 < 2).astype(np.int32), ["control", "canary"]),
             "region": LabelColumn((colo % 6).astype(np.int32), ["af", "ap", "eu", "me", "sa", "us"]),
         }

@@ -15,7 +15,7 @@ from detectors.policy import duration_ms
 from holdfast.documents import digest
 from holdfast.live.announcing import Announcements
 from holdfast.live.dead_letters import dead_letter
-from holdfast.live.records import Outputs, Record
+from holdfast.live.records import Outputs, Record, content_type_of
 from holdfast.live.settings import Settings
 from holdfast.live.telemetry import Telemetry
 from holdfast.live.terms import groups_of
@@ -161,10 +161,8 @@ class AggregateStep:
 
     def _push(self, fed: Fed, message: Message) -> None:
         offset = message.offset() or 0
-        headers = dict(message.headers() or [])
-        kind = headers.get("content-type")
         try:
-            samples = decode(message.value() or b"", kind.decode() if isinstance(kind, bytes) else kind)
+            samples = decode(message.value() or b"", content_type_of(message))
         except BadFrame as error:
             if offset >= fed.partition.accounted:
                 self._dead.append(dead_letter(self._settings, message, str(error)))

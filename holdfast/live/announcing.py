@@ -10,6 +10,7 @@ from confluent_kafka import Message as Record
 
 from holdfast.documents import recheck
 from holdfast.errors import BadInput, Unreachable
+from holdfast.live.partitioner import MURMUR2
 from rollouts.announced import Announcement, decode, encode, follows
 
 ROLLOUTS_MAX: Final = 10_000
@@ -19,6 +20,7 @@ ATTEMPTS_MAX: Final = 5
 """How often a change is tried again because somebody else changed the same rollout meanwhile."""
 
 _BATCH_MESSAGES: Final = 500
+_READ_S: Final = 0.05
 _FENCED: Final = frozenset(
     {
         KafkaError._FENCED,  # noqa: SLF001 - the library's name for an error of its own
@@ -140,10 +142,10 @@ class Announcements:
         """List the partitions of the topic; raises what `load` raises."""
         return partitions_of(self._consumer, self._topic, timeout_s)
 
-    def poll(self) -> set[str]:
-        """Take what came since, without waiting, and return the names of the rollouts that changed."""
+    def poll(self, wait_s: float = 0.0) -> set[str]:
+        """Take what came since, by default without waiting, and return the names of the rollouts that changed."""
         changed: set[str] = set()
-        records = self._consumer.consume(_BATCH_MESSAGES, 0)
+        records = self._consumer.consume(_BATCH_MESSAGES, wait_s)
         for record in records:
             name = self._take(record)
             if name is not None:
@@ -248,15 +250,25 @@ def _attempt(
         producer.init_transactions(timeout_s)
         reader.load(timeout_s)
         before = reader.current.get(rollout)
+        made = make(before)
+        if made is not before:
+            producer.begin_transaction()
+            producer.produce(topic, key=rollout.encode(), value=encode(made))
+            producer.commit_transaction(timeout_s)
+            _wait_until_read(reader, made, timeout_s)
+        return made
     finally:
         reader.close()
-    made = make(before)
-    if made is before:
-        return made
-    producer.begin_transaction()
-    producer.produce(topic, key=rollout.encode(), value=encode(made))
-    producer.commit_transaction(timeout_s)
-    return made
+
+
+def _wait_until_read(reader: Announcements, made: Announcement, timeout_s: float) -> None:
+    """Wait until readers see what was committed: brokers say that it is before it can be read."""
+    name, end = made.rollout.rollout, time.monotonic() + timeout_s
+    while (found := reader.current.get(name)) is None or found.version < made.version:
+        if time.monotonic() > end:
+            message = f"{name}: version {made.version} is written, but could not be read in {timeout_s:g} s"
+            raise Unreachable(message)
+        reader.poll(_READ_S)
 
 
 def writer(client: Mapping[str, object], rollout: str) -> Producer:
@@ -264,7 +276,7 @@ def writer(client: Mapping[str, object], rollout: str) -> Producer:
     ours = {
         "transactional.id": f"holdfast-rollout-{rollout}",
         "transaction.timeout.ms": 15_000,
-        "partitioner": "murmur2_random",  # that of Java clients, so that all records of a rollout are in one partition
+        "partitioner": MURMUR2,  # that of Java clients, so that all records of a rollout are in one partition
         "message.max.bytes": 8_000_000,
     }
     return Producer({**client, **ours})

@@ -79,6 +79,7 @@ class Following:
         self._stale_after_s = stale_after_s
         self._keys = keys
         self._followed: dict[str, _Followed] = {}
+        self._is_cramped = False
         self.repeated = 0
         """How many verdicts came that had come before, or are older than one that had."""
 
@@ -147,9 +148,9 @@ class Following:
         for name, followed in reversed(self._followed.items()):
             if followed.partition != partition or followed.is_finished:
                 continue
-            room -= len(msgspec.json.encode({name: (followed.sequence, followed.id)}))
+            room -= len(msgspec.json.encode({name: (followed.sequence, followed.id)})) - 1
             if room < 0:
-                _log.warning("partition %d: no room to remember all rollouts; %d are", partition, len(kept))
+                self._cramped(partition, len(kept))
                 break
             kept[name] = (followed.sequence, followed.id)
         return msgspec.json.encode(_Remembered(kept)).decode()
@@ -210,6 +211,11 @@ class Following:
             followed.time, followed.heard_s = time, now_s
             followed.is_stale = followed.is_doubted = False
         return told
+
+    def _cramped(self, partition: int, kept: int) -> None:
+        if not self._is_cramped:
+            self._is_cramped = True
+            _log.warning("partition %d: no room to remember all rollouts beside an offset; %d are", partition, kept)
 
     def _bound(self) -> None:
         while len(self._followed) > ROLLOUTS_MAX:

@@ -19,8 +19,8 @@ from holdfast.live.terms import terms_of
 from holdfast.replaying import ENGINE
 from holdfast.wall import now_ms
 from sinks.cloudevents import verdict_event
+from sinks.messages import Message as Sent
 from sinks.signatures import Signer
-from sinks.verdict_messages import Message as Sent
 from sinks.verdict_messages import heartbeat_message, verdict_message
 from streams.live.checkpoint import encode
 from streams.live.frames import FrameError, header_of

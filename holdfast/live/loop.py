@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from holdfast.live.reading import PARTITION_END
+from holdfast.live.reading import PARTITION_END, TIMED_OUT
 from holdfast.live.records import Outputs, Record
 from holdfast.live.telemetry import Telemetry
 
@@ -52,7 +52,7 @@ Hook = Callable[[str], None]
 """Told each point that a commit has passed, by name; tests stop the process there."""
 
 
-def _nothing(_point: str) -> None:
+def let_pass(_point: str) -> None:
     """Let a point pass."""
 
 
@@ -98,24 +98,31 @@ class Loop:
         *,
         batch_messages: int,
         poll_seconds: float = 0.1,
-        hook: Hook = _nothing,
+        hook: Hook = let_pass,
     ) -> None:
         self._consumer = consumer
         self._producer = producer
         self._topics = list(topics)
         self._step = step
         self._telemetry = telemetry
+        self._backlog = Backlog(consumer, telemetry)
         self._batch = batch_messages
         self._poll_seconds = poll_seconds
         self._hook = hook
         self._stopping = False
         self._aborted = 0  # transactions in a row
+        self._committing: float | None = None  # since when
         self._is_ready = False
 
     @property
     def is_ready(self) -> bool:
         """Whether partitions were assigned and their state is loaded."""
         return self._is_ready
+
+    def commits_for(self, now: float) -> float:
+        """Return for how many seconds a transaction has been under way; 0 if none is."""
+        started = self._committing
+        return 0.0 if started is None else now - started
 
     def stop(self) -> None:
         """End the loop after the batch at hand; may be called from a signal handler or another thread."""
@@ -157,6 +164,7 @@ class Loop:
         first = self._consumer.poll(self._poll_seconds)
         messages = [] if first is None else [first, *self._consumer.consume(self._batch, 0.0)]
         self._telemetry.alive()
+        self._backlog.look(len(self._producer))
         now = time.monotonic()
         if messages:
             self._step.take(self._readable(messages), now)
@@ -183,7 +191,7 @@ class Loop:
 
     def _commit(self, outputs: Outputs) -> bool:
         """Put outputs and offsets into one transaction; tell whether that is done."""
-        started = time.monotonic()
+        started = self._committing = time.monotonic()
         try:
             self._producer.begin_transaction()
             for record in outputs.records:
@@ -200,6 +208,8 @@ class Loop:
         except KafkaException as exception:
             self._abort(exception)
             return False
+        finally:
+            self._committing = None
         self._telemetry.transaction(time.monotonic() - started, is_committed=True, records=len(outputs.records))
         self._aborted = 0
         return True
@@ -222,7 +232,10 @@ class Loop:
             try:
                 call()
             except KafkaException as exception:
-                if attempt == _RETRIES_MAX - 1 or not exception.args[0].retriable():
+                error: KafkaError = exception.args[0]
+                # A call that has timed out may leave the client waiting for an answer that never comes: after a broker
+                # was killed it did so for good. Taking the transaction back gets it out of that.
+                if attempt == _RETRIES_MAX - 1 or not error.retriable() or error.code() == TIMED_OUT:
                     raise
                 log.warning("transaction: %s; trying again", exception.args[0].str())
             else:
@@ -245,13 +258,16 @@ class Loop:
 
     def _stable(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """Ask for committed offsets until none is in the hands of an open transaction."""
-        for _ in range(_RETRIES_MAX):
+        attempt = 0
+        while True:
+            attempt += 1
             found = self._consumer.committed(partitions, _TRANSACTION_SECONDS)
             errors = [partition.error for partition in found if partition.error is not None]
             if not errors:
                 return [_explicit(partition) for partition in found]
+            if attempt == _RETRIES_MAX:
+                raise KafkaException(errors[0])
             log.warning("committed offsets are not known yet: %s", errors[0].str())
-        raise KafkaException(errors[0])
 
     def _rewind(self) -> None:
         """Load the state anew and read again from what was committed: the step had gone on, Kafka had not."""

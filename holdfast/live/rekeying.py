@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from confluent_kafka import Message, TopicPartition
 
 from holdfast.live.dead_letters import dead_letter
-from holdfast.live.records import Outputs, Record
+from holdfast.live.records import Outputs, Record, content_type_of
 from holdfast.live.settings import Settings
 from holdfast.live.telemetry import Telemetry
 from holdfast.produce import by_colo
@@ -52,9 +52,8 @@ class RekeyStep:
             if message.error() is not None:
                 continue
             topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
-            kind = dict(message.headers() or []).get("content-type")
             try:
-                samples = decode(message.value() or b"", kind.decode() if isinstance(kind, bytes) else kind)
+                samples = decode(message.value() or b"", content_type_of(message))
             except BadFrame as error:
                 self._waiting.records.append(dead_letter(self._settings, message, str(error)))
                 self._telemetry.dead_letter("undecodable")

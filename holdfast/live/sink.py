@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPa
 
 from detectors.errors import BadInput
 from holdfast.documents import digest
+from holdfast.live.backlog import Backlog
 from holdfast.live.clients import consumer, producer
 from holdfast.live.dead_letters import dead_letter
 from holdfast.live.http import Server
@@ -144,6 +145,7 @@ class SinkLoop:
         self._settings, self._consumer, self._producer, self._store = settings, source, dead, store
         self._telemetry = telemetry
         self._reader = Reader(settings)
+        self._backlog = Backlog(source, telemetry)
         self._rows_max, self._seconds_max = rows_max, seconds_max
         self._batch: list[LiveRows] = []
         self._dead: list[Record] = []
@@ -185,6 +187,7 @@ class SinkLoop:
             self._take(message)
             message = None if self._is_full() else self._consumer.poll(0)
         self._telemetry.alive()
+        self._backlog.look(len(self._producer))
         now = time.monotonic()
         if self._retry_at is not None:
             if now >= self._retry_at:

@@ -33,7 +33,8 @@ _OURS: Final = {
 _GIVEN: Final = ("bootstrap.servers", "group.id")
 _COMMIT_EVERY_S: Final = 10.0
 _WAIT_S_MAX: Final = 0.5
-_ANSWER_S: Final = 10.0
+_ANSWER_S: Final = 30.0
+_LEAVE_S: Final = 5.0
 _HOPELESS: Final = frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -90,7 +91,7 @@ class Subscription:
         self._wait_s = min(_WAIT_S_MAX, self._stale_after_s / 4)
         keys = None if trusted_keys is None else Keys.load(trusted_keys)
         self._following = Following(self._stale_after_s, keys)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._ready: deque[Event] = deque()
         self._place: TopicPartition | None = None  # of the message whose events are being handed out
         self._next: dict[int, int] = {}  # partition -> the offset after the last message that was dealt with
@@ -98,7 +99,8 @@ class Subscription:
         self._ours: set[int] = set()
         self._at_end: set[int] = set()
         self._begun_s = self._committed_s = time.monotonic()
-        self._is_joined = self._is_dumb = self._is_closed = False
+        self._partitions = 0
+        self._is_joined = self._is_dumb = self._is_closed = self._is_shut = self._is_stepping = False
         for name in self._names or ():
             self._following.expect(name, self._begun_s)
         self._consumer = _consumer(bootstrap, group, settings or {}, self._on_commit)
@@ -109,10 +111,10 @@ class Subscription:
 
     def __next__(self) -> Event:
         self.acknowledge()
-        while not self._ready:
-            if self._is_closed:
-                raise StopIteration
+        while not self._ready and not self._is_closed:
             self._step()
+        if self._is_closed:
+            raise StopIteration
         return self._ready.popleft()
 
     def __aiter__(self) -> Self:
@@ -120,11 +122,11 @@ class Subscription:
 
     async def __anext__(self) -> Event:
         await asyncio.to_thread(self.acknowledge)
-        while not self._ready:
-            if self._is_closed:
-                raise StopAsyncIteration
+        while not self._ready and not self._is_closed:
             # Cancelled meanwhile, the step ends by itself, and what it found is there for the next call.
             await asyncio.to_thread(self._step)
+        if self._is_closed:
+            raise StopAsyncIteration
         return self._ready.popleft()
 
     def __enter__(self) -> Self:
@@ -154,33 +156,56 @@ class Subscription:
             self._commit()
 
     def close(self) -> None:
-        """End the iteration and leave the group. The event handed out last comes again, unless it was acknowledged."""
-        if self._is_closed:
-            return
+        """End the iteration and leave the group. The event handed out last comes again, unless it was acknowledged.
+
+        It may be called from another thread, or from the handler of a signal.
+        """
         self._is_closed = True
         with self._lock:
-            self._commit()
-            self._consumer.close()
+            self._shut()
+
+    def _shut(self) -> None:
+        """Leave the group, if that was asked for; in the middle of a step, by the handler of a signal, at its end."""
+        if self._is_closed and not self._is_stepping and not self._is_shut:
+            self._is_shut = True
+            # Brokers that are gone would keep it waiting for minutes; then the group finds out by itself.
+            leaving = threading.Thread(target=self._leave, name="holdfast-leave", daemon=True)
+            leaving.start()
+            leaving.join(_LEAVE_S)
+            if leaving.is_alive():
+                _log.warning("%s: the group was not left in %g s; brokers do not answer", self._topic, _LEAVE_S)
+
+    def _leave(self) -> None:
+        self._commit()
+        self._consumer.close()
 
     def _step(self) -> None:
         """Wait a moment for a message, and make ready what is to be told because of it, or of its absence."""
         with self._lock:
             if self._ready or self._is_closed:
                 return
-            record = self._consumer.poll(self._wait_s)
-            now_s = time.monotonic()
-            error = None if record is None else record.error()
-            if record is not None and error is None:
-                self._take(record, now_s)
-            else:
-                self._quiet(record, error, now_s)
-            if self._dirty and now_s - self._committed_s > _COMMIT_EVERY_S:
-                self._commit()
+            self._is_stepping = True
+            try:
+                self._poll()
+            finally:
+                self._is_stepping = False
+                self._shut()
+
+    def _poll(self) -> None:
+        record = self._consumer.poll(self._wait_s)
+        now_s = time.monotonic()
+        error = None if record is None else record.error()
+        if record is not None and error is None:
+            self._take(record, now_s)
+        else:
+            self._quiet(record, error, now_s)
+        if self._dirty and now_s - self._committed_s > _COMMIT_EVERY_S:
+            self._commit()
 
     def _take(self, record: Record, now_s: float) -> None:
         partition, offset = record.partition() or 0, record.offset() or 0
         self._at_end.discard(partition)
-        message = _message(record)
+        message = message_of(record)
         told: list[Event] = []
         if self._names is None or message.key in self._names.values():
             told = self._following.take(message, Place(self._topic, partition, offset), now_s)
@@ -243,24 +268,23 @@ class Subscription:
                 if place.offset >= 0 and place.metadata:
                     self._following.restore(place.partition, place.metadata, now_s)
         self._ours |= {place.partition for place in partitions}
-        if self._names:
-            self._share(consumer, now_s)
+        self._partitions = len(consumer.list_topics(self._topic, timeout=_ANSWER_S).topics[self._topic].partitions)
+        self._share(now_s)
         if self._is_dumb:
             self._ready.append(Fresh(None, None))
         self._is_joined, self._is_dumb = True, False
 
-    def _share(self, consumer: Consumer, now_s: float) -> None:
+    def _share(self, now_s: float) -> None:
         """Expect those rollouts alone whose partitions are ours: of the others another process hears."""
-        count = len(consumer.list_topics(self._topic, timeout=_ANSWER_S).topics[self._topic].partitions)
         for name, key in (self._names or {}).items():
-            if count and partition_of(key, count) in self._ours:
+            if self._partitions and partition_of(key, self._partitions) in self._ours:
                 self._following.expect(name, now_s)
             else:
                 self._following.unexpect(name)
 
-    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._commit()
-        self._on_lost(_consumer, partitions)
+        self._on_lost(consumer, partitions)
 
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = {place.partition for place in partitions}
@@ -268,6 +292,7 @@ class Subscription:
         self._ours -= gone
         self._at_end -= gone
         self._dirty -= gone
+        self._share(time.monotonic())
 
 
 def _consumer(bootstrap: str, group: str, settings: Mapping[str, object], on_commit: object) -> Consumer:
@@ -277,7 +302,7 @@ def _consumer(bootstrap: str, group: str, settings: Mapping[str, object], on_com
             message = f"settings: {key}: {reason}; allowed: other settings of librdkafka"
             raise BadInput(message)
     given = {"bootstrap.servers": bootstrap, "group.id": group, "on_commit": on_commit}
-    first = {"auto.offset.reset": "earliest", "message.max.bytes": 8_000_000}
+    first = {"auto.offset.reset": "earliest", "message.max.bytes": 8_000_000, "reconnect.backoff.ms": 1_000}
     try:
         return Consumer({**first, **settings, **_OURS, **given}, logger=_log)
     except (KafkaException, ValueError) as error:
@@ -285,7 +310,8 @@ def _consumer(bootstrap: str, group: str, settings: Mapping[str, object], on_com
         raise BadInput(message) from error
 
 
-def _message(record: Record) -> Message:
+def message_of(record: Record) -> Message:
+    """Take a record for what it says, whichever client brought it."""
     headers = record.headers() or []
     pairs = headers.items() if isinstance(headers, dict) else headers
     kept = [(name, value.encode() if isinstance(value, str) else value or b"") for name, value in pairs]

@@ -1,10 +1,13 @@
 """The workers: each role of the live engine, wired to Kafka."""
 
 import logging
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Final
 
 import pyarrow as pa
 from confluent_kafka import Consumer
@@ -16,7 +19,7 @@ from holdfast.live.announcing import Announcements
 from holdfast.live.clients import admin, base, consumer, transactional_producer
 from holdfast.live.http import Server
 from holdfast.live.judging import JudgeStep
-from holdfast.live.loop import Hook, Loop, Step
+from holdfast.live.loop import Hook, Loop, Step, let_pass
 from holdfast.live.reading import read_to_end
 from holdfast.live.rekeying import RekeyStep
 from holdfast.live.settings import Settings
@@ -26,6 +29,13 @@ from streams.live.checkpoint import decode, read
 from streams.live.frames import SourcePartition
 
 log = logging.getLogger(__name__)
+
+EXIT_STUCK: Final = 75
+"""Exit status of a process that was stuck: `EX_TEMPFAIL`, try again."""
+
+_WATCH_SECONDS: Final = 0.2
+_TIMES_MAX: Final = 3
+"""How many times as long as the broker's limit a transaction may take here."""
 
 
 class Worker:
@@ -41,7 +51,7 @@ class Worker:
         See `holdfast.live.loop.Hook`.
     """
 
-    def __init__(self, settings: Settings, role: str, hook: Hook | None = None) -> None:
+    def __init__(self, settings: Settings, role: str, hook: Hook = let_pass) -> None:
         self.role = role
         self.telemetry = Telemetry(role, settings.worker)
         self._admin = admin(settings)
@@ -54,7 +64,7 @@ class Worker:
             step,
             self.telemetry,
             batch_messages=settings.batch_messages,
-            **({} if hook is None else {"hook": hook}),
+            hook=hook,
         )
 
     def _made(self, settings: Settings) -> tuple[list[str], Step]:
@@ -88,8 +98,7 @@ Pairs = Iterable[tuple[bytes, bytes | None]]
 
 def _pairs(client: AdminClient, reader: Consumer, topic: str, partition: int) -> Pairs:
     for message in read_to_end(client, reader, topic, partition):
-        key = message.key() or b""
-        yield key.encode() if isinstance(key, str) else key, message.value()
+        yield message.key() or b"", message.value()
 
 
 def _catalogue(
@@ -135,7 +144,7 @@ def checkpoints_of(pairs: Pairs) -> dict[str, State]:
     }
 
 
-def run(settings: Settings, roles: Sequence[str], hook: Hook | None = None) -> None:
+def run(settings: Settings, roles: Sequence[str], hook: Hook = let_pass) -> None:
     """Run some roles in this process, each in a thread of its own, until SIGTERM or SIGINT.
 
     If one of them fails, all end: whoever watches over the process starts it again, from what was committed.
@@ -154,11 +163,23 @@ def run(settings: Settings, roles: Sequence[str], hook: Hook | None = None) -> N
     with server:
         for thread in threads:
             thread.start()
-        for thread in threads:
-            while thread.is_alive():  # a join without a timeout would not let signals through
-                thread.join(0.5)
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(_WATCH_SECONDS)
+            _end_if_stuck(workers, _TIMES_MAX * settings.transaction_ms / 1_000)
     if failures:
         raise failures[0]
+
+
+def _end_if_stuck(workers: Sequence[Worker], seconds: float) -> None:
+    """End the process if a transaction takes longer than any may.
+
+    librdkafka may wait for ever for a group's coordinator that was killed, whatever its timeout (its issues 5456 and
+    5511). The broker has taken the transaction back long before; so whoever starts this process again loses nothing.
+    """
+    for worker in workers:
+        if worker.loop.commits_for(time.monotonic()) > seconds:
+            log.critical("%s: a transaction has not come to an end in %g s; this process ends", worker.role, seconds)
+            os._exit(EXIT_STUCK)
 
 
 def _are_ready(workers: Sequence[Worker]) -> bool:

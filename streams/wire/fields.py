@@ -29,7 +29,7 @@ from streams.wire.protobuf import (
 )
 
 _LENGTH_MAX: Final = 1 << 40  # any longer length overruns every frame just the same
-_STEP_FIELDS: Final = 128  # a step of lockstep takes as long as walking about so many fields
+_STEP_FIELDS: Final = 64  # a step of lockstep takes as long as walking about so many fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,10 @@ class Fields:
     def last(self, tag: int) -> Spans:
         """Return what each message [message] has under a tag, the last if there are several; -1 where none."""
         steps = self._having(tag)
-        if len(steps) == 1 and len(steps[0].owner) == self._count and steps[0].owner[-1] == self._count - 1:
-            return Spans(steps[0].start, steps[0].end)  # one of each, in the order of the messages
+        if len(steps) == 1 and len(steps[0].owner) == self._count:
+            owner = steps[0].owner
+            if (owner[1:] > owner[:-1]).all():  # one of each, in the order of the messages
+                return Spans(steps[0].start, steps[0].end)
         spans = self._absent()
         for step in steps:
             spans.start[step.owner] = step.start

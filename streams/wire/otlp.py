@@ -15,6 +15,7 @@ becomes of each part; in short:
 Source: https://github.com/open-telemetry/opentelemetry-proto, `metrics/v1/metrics.proto`.
 """
 
+from threading import Lock
 from typing import Final
 
 import numpy as np
@@ -45,6 +46,7 @@ _RESOURCE: Final = Kind("Resource", {1: ("attributes", (BYTES,)), 2: ("dropped_a
 _HEADER_BYTES_MAX: Final = 11  # a tag and the longest varint
 
 _layouts: Final = Layouts()
+_LOCK: Final = Lock()  # workers of one process read frames in threads of their own
 
 
 def looks_like(payload: bytes | memoryview) -> bool:
@@ -79,7 +81,8 @@ def decode(payload: bytes | memoryview) -> Samples:
     order = np.argsort(scopes.start, kind="stable")
     resource, scopes = resource[order], scopes.take(order)
 
-    blocks, rest = _layouts.split(frame, scopes)
+    with _LOCK:
+        blocks, rest = _layouts.split(frame, scopes)
     if len(rest):
         block = read_scopes(frame, scopes.take(rest))
         blocks.append(Block(rest[block.scope], block.cells, block.labels, block.free))

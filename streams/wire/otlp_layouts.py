@@ -16,8 +16,10 @@ from streams.wire.otlp_points import Cells
 from streams.wire.otlp_scopes import Block, read_scopes
 from streams.wire.protobuf import Frame, Ints, Spans, where
 
-_BYTES_MIN: Final = 1 << 13  # scopes of one length that are together smaller are read sooner than compared
-_NEW_MAX: Final = 2  # layouts that one frame may add
+_BYTES_MIN: Final = 1 << 14  # scopes of one length that are together smaller are read sooner than compared
+_ROWS_MIN: Final = 256  # and so are those that come to fewer rows
+_NEW_MAX: Final = 2  # layouts that one frame may try
+_FAILURES_MAX: Final = 10  # after which one in a thousand is tried
 _PER_LENGTH_MAX: Final = 4
 _LENGTHS_MAX: Final = 256
 _SCOPE_BYTES_MAX: Final = 1 << 20
@@ -40,8 +42,8 @@ class _Layout:
         self._bytes = np.frombuffer(frame.raw, np.uint64, words, start) & self._fixed
         self._cells = _moved(block.cells, -start)
         self._labels = block.labels
-        self._rows = len(block.scope)
-        self.size = 16 * words + self._rows * (_ROW_BYTES + 4 * len(block.labels))
+        self.rows = len(block.scope)
+        self.size = 16 * words + self.rows * (_ROW_BYTES + 4 * len(block.labels))
 
     def fits(self, frame: Frame, start: Ints) -> NDArray[np.bool_]:
         """Say which of the scopes [scope] that begin at these places, of this layout's length, are of this layout."""
@@ -56,7 +58,7 @@ class _Layout:
         labels = {
             name: LabelColumn(np.tile(column.codes, count), column.values) for name, column in self._labels.items()
         }
-        return Block(np.repeat(scope, self._rows), self._cells.shifted(start), labels, [])
+        return Block(np.repeat(scope, self.rows), self._cells.shifted(start), labels, [])
 
 
 class Layouts:
@@ -64,29 +66,50 @@ class Layouts:
 
     def __init__(self) -> None:
         self._of_length: dict[int, list[_Layout]] = {}
+        self._failures = 0  # layouts in a row that were of no use
+        self._wanted = 0  # how often a new one was wanted
+
+    @property
+    def known(self) -> int:
+        """How many there are."""
+        return sum(len(known) for known in self._of_length.values())
 
     def split(self, frame: Frame, scopes: Spans) -> tuple[list[Block], Ints]:
         """Read the scopes [scope] whose layout is known or worth knowing; return them, and which are left."""
         length = scopes.end - scopes.start
         lengths, group, counts = np.unique(length, return_inverse=True, return_counts=True)
         blocks: list[Block] = []
-        done = np.zeros(len(scopes), np.bool_)
-        new = 0
-        for index in where((lengths * counts >= _BYTES_MIN) & (lengths <= _SCOPE_BYTES_MAX)).tolist():
+        left = np.ones(len(scopes), np.bool_)
+        tried = 0
+        # If one layout serves the whole of a frame, however small, nothing is left that must be read in another way.
+        alone = len(lengths) == 1
+        bytes_min = 0 if alone else _BYTES_MIN
+        for index in where((lengths * counts >= bytes_min) & (lengths <= _SCOPE_BYTES_MAX)).tolist():
+            size = int(lengths[index])
+            known = self._of_length[size] = self._of_length.pop(size, [])
             which = where(group == index)
-            known = self._of_length.pop(int(lengths[index]), [])
-            self._of_length[int(lengths[index])] = known
             for layout in list(known):
-                which = _take(layout, frame, scopes, which, blocks, done)
-            while len(which) * lengths[index] >= _BYTES_MIN and new < _NEW_MAX:
-                new += 1
+                which = _take(layout, frame, scopes, which, blocks, alone=alone)
+            while len(which) and len(which) * size >= bytes_min and tried < _NEW_MAX and self._may_try():
+                tried += 1
                 layout = _Layout(frame, scopes.take(which[:1]))
-                known.insert(0, layout)
-                del known[_PER_LENGTH_MAX:]
-                which = _take(layout, frame, scopes, which, blocks, done)
-        if new:
-            self._shrink()
-        return blocks, where(~done)
+                rest = _take(layout, frame, scopes, which, blocks, alone=alone)
+                if len(rest) < len(which):
+                    known.insert(0, layout)
+                    del known[_PER_LENGTH_MAX:]
+                    self._failures = 0
+                else:
+                    self._failures = min(self._failures + 1, _FAILURES_MAX)
+                which = rest
+            left[group == index] = False
+            left[which] = True
+        self._shrink()
+        return blocks, where(left)
+
+    def _may_try(self) -> bool:
+        """Say whether to try another layout: the more have failed of late, the more seldom."""
+        self._wanted += 1
+        return self._wanted % (1 << self._failures) == 0
 
     def _shrink(self) -> None:
         """Forget what was not asked for the longest, until the rest fits."""
@@ -97,17 +120,15 @@ class Layouts:
             size -= sum(layout.size for layout in self._of_length.pop(length))
 
 
-def _take(
-    layout: _Layout, frame: Frame, scopes: Spans, which: Ints, blocks: list[Block], done: NDArray[np.bool_]
-) -> Ints:
-    """Read those of some scopes that are of a layout; return the others."""
-    if not len(which):
+def _take(layout: _Layout, frame: Frame, scopes: Spans, which: Ints, blocks: list[Block], *, alone: bool) -> Ints:
+    """Read those of some scopes that are of a layout, if they are many or `alone` and all; return the others."""
+    if not len(which) or (not alone and len(which) * layout.rows < _ROWS_MIN):
         return which
     fits = layout.fits(frame, scopes.start[which])
     taken = which[fits]
-    if len(taken):
-        blocks.append(layout.block(scopes.start[taken], taken))
-        done[taken] = True
+    if len(taken) * layout.rows < _ROWS_MIN and not (alone and len(taken) == len(scopes)):
+        return which
+    blocks.append(layout.block(scopes.start[taken], taken))
     return which[~fits]
 
 

@@ -250,7 +250,7 @@ def _elements(fields: Fields, number: int) -> tuple[Ints, Ints]:
     owner = np.concatenate([packed_owner, single_owner])
     start = np.concatenate([packed.start, single.start])
     length = np.concatenate([packed.end, single.end]) - start
-    odd = where(length & 7)
+    odd = np.flatnonzero(length & 7)
     if len(odd):
         name, _ = HISTOGRAM_POINT.fields[number]
         msg = f"the {name} at byte {start[odd[0]]} take {length[odd[0]]} bytes; allowed are multiples of 8"

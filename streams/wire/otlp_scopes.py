@@ -9,7 +9,7 @@ import numpy as np
 from streams.recording import LabelColumn
 from streams.wire.fields import Fields, scan
 from streams.wire.frame import BadFrame
-from streams.wire.label_sets import LabelSets, stacked
+from streams.wire.label_sets import LabelSets, check_cells, stacked
 from streams.wire.otlp_attributes import AttributeLists
 from streams.wire.otlp_points import (
     HISTOGRAM_ATTRIBUTES,
@@ -123,6 +123,7 @@ def read_scopes(frame: Frame, spans: Spans) -> Block:
 
 def label_columns(sets: LabelSets, parts: list[Codes]) -> dict[str, LabelColumn]:
     """Look the labels of rows up in the sets [row] that apply to them; of several, the last that has one holds."""
+    check_cells(len(parts[0]), len(sets.codes))
     labels: dict[str, LabelColumn] = {}
     indices = [part.astype(np.int64) for part in parts]
     ranges = [slice(int(part.min(initial=0)), int(part.max(initial=-1)) + 1) for part in parts]

@@ -27,7 +27,7 @@ VARINT_BYTES_MAX: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of message: its name, and the fields that are read: number -> name and wire types allowed."""
+    """A kind of message: its name, and its fields by number (below 16): their names, and the wire types allowed."""
 
     name: str
     fields: Mapping[int, tuple[str, tuple[int, ...]]]

@@ -1,6 +1,7 @@
 """Strings of a frame: equal ones are found as columns, so that only distinct ones ever become Python objects."""
 
 from collections.abc import Iterable
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +13,10 @@ from streams.wire.protobuf import Frame, Ints, Spans, where
 
 Codes = NDArray[np.int32]
 
-_FEW = 256  # so many stretches are looked up in a dictionary of Python's sooner than in Arrow's
-_INLINE_BYTES_MAX = 12  # an Arrow view holds strings up to here itself, and points at longer ones
+_FEW: Final = 256  # so many stretches are looked up in a dictionary of Python's sooner than in Arrow's
+_INLINE_BYTES_MAX: Final = 12  # an Arrow view holds strings up to here itself, and points at longer ones
+
+_FIRST_BYTES: Final = np.array([(1 << 8 * count) - 1 for count in range(9)], np.uint64)
 
 
 def distinct(frame: Frame, spans: Spans) -> tuple[Codes, Ints]:
@@ -62,11 +65,10 @@ def first_appearances(array: pa.Array) -> tuple[Codes, Ints]:
 
 def _inline(frame: Frame, start: Ints, length: Ints) -> NDArray[np.int32]:
     """Return the first twelve bytes [span, 3] as integers, with zeros for those beyond the end."""
-    column = np.arange(_INLINE_BYTES_MAX)
-    letters = frame.bytes[start[:, np.newaxis] + column]
-    letters[column >= length[:, np.newaxis]] = 0
-    words: NDArray[np.int32] = letters.view("<i4")
-    return words
+    words = np.empty((len(start), 2), np.uint64)
+    words[:, 0] = frame.unsigned(start) & _FIRST_BYTES.take(length, mode="clip")
+    words[:, 1] = frame.unsigned(start + 8) & _FIRST_BYTES.take(length - 8, mode="clip")
+    return words.view(np.int32)[:, :3]
 
 
 def texts(frame: Frame, spans: Spans, what: str) -> list[str]:

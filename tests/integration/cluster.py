@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections import Counter
@@ -73,11 +74,20 @@ class Cluster:
         self._producer: Producer = producer(self.settings)
         self._reader: Consumer = consumer(self.settings, f"{self.settings.prefix}-test")
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._stopping = False
 
     @property
     def metrics(self) -> str:
         """The metrics topic."""
         return self.settings.metrics[0].topic
+
+    def declare(self, *, keyed: bool) -> None:
+        """Say whether the metrics topic is keyed by colo, and make the topics that this needs."""
+        document = msgspec.yaml.decode(self.path.read_bytes())
+        document["metrics"] = [{"topic": self.metrics, "keyed": keyed}]
+        self.path.write_bytes(msgspec.yaml.encode(document))
+        self.settings = load_settings(self.path, {})
+        create(self._admin, self.settings)
 
     def start(self, roles: str, point: str = "none", count: int = 0, worker: str = "one") -> subprocess.Popen[bytes]:
         """Start a worker, to be killed when it passes a point."""
@@ -89,8 +99,17 @@ class Cluster:
         self._processes.append(process)
         return process
 
+    def keep(self, roles: str) -> None:
+        """Start a worker, and start it again whenever it ends by itself, as whoever runs workers does."""
+        threading.Thread(target=self._watch, args=(roles,), daemon=True).start()
+
+    def _watch(self, roles: str) -> None:
+        while not self._stopping:
+            self.start(roles).wait()
+
     def stop(self) -> None:
         """Stop everything that runs."""
+        self._stopping = True
         for process in self._processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)

@@ -3,8 +3,10 @@
 import os
 import signal
 import time
+from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from confluent_kafka import Producer
@@ -12,8 +14,7 @@ from confluent_kafka import Producer
 from holdfast.live.clients import transactional_producer
 from holdfast.produce import Frame
 from rollouts.announced import Announcement
-from streams.live.frames import body_of, frame_of, header_of, values_of
-from streams.live.frames import Keys, keys_of
+from streams.live.frames import Keys, body_of, frame_of, header_of, keys_of, values_of
 from tests.integration.cluster import Cluster
 from tests.integration.holding import hold_together
 from tests.kafka.broker import Broker
@@ -32,7 +33,7 @@ def begun(cluster: Cluster, recording: Path) -> tuple[Announcement, list[Frame]]
 def slices(frames: list[Frame], count: int) -> list[list[Frame]]:
     """Cut frames into so many parts."""
     edges = [len(frames) * i // count for i in range(count + 1)]
-    return [frames[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
+    return [frames[start:stop] for start, stop in pairwise(edges)]
 
 
 def wait_for_death(process, seconds: float = 60.0) -> None:
@@ -92,10 +93,7 @@ def test_a_transaction_that_was_taken_back_never_reaches_the_evidence(kafka, tmp
             head = header_of(part.frame)
             wrong = body_of(Keys.of(keys_of(part.frame)), values_of(part.frame) * 50.0)
             for later in range(1, 60):
-                changed = frame_of(
-                    type(head)(**{**{f: getattr(head, f) for f in head.__struct_fields__}, "tick": head.tick + later}),
-                    wrong,
-                )
+                changed = frame_of(msgspec.structs.replace(head, tick=head.tick + later), wrong)
                 liar.produce(cluster.settings.topics.cohort_ticks, changed, name.encode())
         liar.flush()
         samples += cluster.feed(second)
@@ -147,8 +145,8 @@ def test_a_broker_that_is_restarted(tmp_path, bad):
     with Broker() as broker, Cluster(broker.bootstrap, tmp_path, batch_messages=20) as cluster:
         announcement, frames = begun(cluster, bad)
         first, second = slices(frames, 2)
-        cluster.start("aggregate")
-        cluster.start("judge")
+        cluster.keep("aggregate")
+        cluster.keep("judge")
         samples = cluster.feed(first)
         while not cluster.journal(announcement.rollout.rollout):
             time.sleep(0.2)
