@@ -34,8 +34,8 @@ class Backlog:
         self._looked = now
         counts: dict[str, int] = {}
         for place in self._consumer.position(self._consumer.assignment()):
-            known = self._consumer.get_watermark_offsets(place, cached=True)
+            _, end = self._consumer.get_watermark_offsets(place, cached=True)
             # Before the first fetch neither is known: negative, and then nothing is told of the partition.
-            if known is not None and place.offset >= 0 and known[1] >= 0:
-                counts[place.topic] = counts.get(place.topic, 0) + max(0, known[1] - place.offset)
+            if place.offset >= 0 and end >= 0:
+                counts[place.topic] = counts.get(place.topic, 0) + max(0, end - place.offset)
         self._telemetry.queues(counts, waiting)

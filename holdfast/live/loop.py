@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from holdfast.live.backlog import Backlog
 from holdfast.live.reading import PARTITION_END, TIMED_OUT
 from holdfast.live.records import Outputs, Record
 from holdfast.live.telemetry import Telemetry
