@@ -201,7 +201,9 @@ def marks(found: Iterable[Letter | Mark | None]) -> dict[int, int]:
 
 
 def _headers(message: Message) -> Headers:
-    return [(name, _bytes(text)) for name, text in message.headers() or []]
+    found = message.headers() or []
+    pairs = found.items() if isinstance(found, dict) else found
+    return [(name, _bytes(text)) for name, text in pairs]
 
 
 def _bytes(text: str | bytes | None) -> bytes | None:
