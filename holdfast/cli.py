@@ -11,7 +11,9 @@ import typer
 from rich.console import Console
 
 from holdfast.commands import config as config_commands
+from holdfast.commands import deadletters as deadletters_commands
 from holdfast.commands import rollout as rollout_commands
+from holdfast.commands import sink as sink_commands
 from holdfast.commands import topics as topics_commands
 from holdfast.commands import verdict as verdict_commands
 from holdfast.commands import workers as worker_commands
@@ -38,6 +40,8 @@ app.add_typer(verdict_commands.app, name="verdict")
 app.command()(worker_commands.aggregate)
 app.command()(worker_commands.judge)
 app.command()(worker_commands.rekey)
+app.command()(sink_commands.sink)
+app.add_typer(deadletters_commands.app, name="deadletters")
 
 Folder = Annotated[Path, typer.Option("--data", help="Folder of the embedded store.")]
 
@@ -111,8 +115,9 @@ def query(
     if not store.is_dir():
         msg = f"{store}: no such folder: nothing is kept there yet; `holdfast replay RECORDING` keeps what it judges"
         raise BadInput(msg)
-    with Store(store) as opened:
-        sys.stdout.buffer.write(opened.query(sql, output))
+    from holdfast.live.store_owner import query as answer
+
+    sys.stdout.buffer.write(answer(store, sql, output))
 
 
 @app.command()

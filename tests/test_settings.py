@@ -36,6 +36,9 @@ batch_messages: 500
 http:
   host: 0.0.0.0
   port: 8080
+log:
+  level: warning
+  form: json
 signing:
   key: keys/sign.pem
   id: k1

@@ -29,5 +29,6 @@ def _run(config: Path | None, roles: list[str]) -> None:
     from holdfast.live.logs import configure
     from holdfast.live.workers import run
 
-    configure()
-    run(load_settings(config), roles)
+    settings = load_settings(config)
+    configure(settings.log.level, settings.log.form)
+    run(settings, roles)

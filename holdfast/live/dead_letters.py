@@ -104,7 +104,8 @@ class Mark:
 
 def read_letter(message: Message) -> Letter | Mark | None:
     """Read a message of the dead-letter topic; None if it is neither a letter nor a mark."""
-    headers = {name: text or b"" for name, text in _headers(message)}
+    given = _headers(message)
+    headers = {name: text or b"" for name, text in given}
     try:
         if REDRIVEN in headers and message.value() is None:
             offset, _, times = headers[REDRIVEN].partition(b":")
@@ -120,7 +121,8 @@ def read_letter(message: Message) -> Letter | Mark | None:
             headers["holdfast-worker"].decode(errors="replace"),
             headers.get("holdfast-key"),
             message.value(),
-            tuple((name.removeprefix(PREFIX), text) for name, text in headers.items() if name.startswith(PREFIX)),
+            # From the list: a name may stand there several times.
+            tuple((name.removeprefix(PREFIX), text or b"") for name, text in given if name.startswith(PREFIX)),
             not headers.keys() & {"holdfast-cut-from", "holdfast-headers-left-out"},
         )
     except (KeyError, ValueError):
@@ -201,9 +203,8 @@ def marks(found: Iterable[Letter | Mark | None]) -> dict[int, int]:
 
 
 def _headers(message: Message) -> Headers:
-    found = message.headers() or []
-    pairs = found.items() if isinstance(found, dict) else found
-    return [(name, _bytes(text)) for name, text in pairs]
+    given = message.headers() or []
+    return [(name, _bytes(text)) for name, text in (given.items() if isinstance(given, dict) else given)]
 
 
 def _bytes(text: str | bytes | None) -> bytes | None:

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from holdfast.live.backlog import Backlog
 from holdfast.live.reading import PARTITION_END, TIMED_OUT
 from holdfast.live.records import Outputs, Record
 from holdfast.live.telemetry import Telemetry
@@ -109,6 +110,7 @@ class Loop:
         self._topics = list(topics)
         self._step = step
         self._telemetry = telemetry
+        self._backlog = Backlog(consumer, telemetry)
         self._batch = batch_messages
         self._poll_seconds = poll_seconds
         self._hook = hook
@@ -168,6 +170,7 @@ class Loop:
         first = self._consumer.poll(self._poll_seconds)
         messages = [] if first is None else [first, *self._consumer.consume(self._batch, 0.0)]
         self._telemetry.alive()
+        self._backlog.look(len(self._producer))
         now = time.monotonic()
         if messages:
             self._step.take(self._readable(messages), now)
@@ -225,7 +228,7 @@ class Loop:
             return False
         finally:
             self._committing = None
-        self._telemetry.transaction(time.monotonic() - started, is_committed=True)
+        self._telemetry.transaction(time.monotonic() - started, is_committed=True, records=len(outputs.records))
         self._aborted = 0
         return True
 

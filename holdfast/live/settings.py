@@ -13,6 +13,7 @@ from msgspec import Meta, Struct, field
 
 from detectors.policy import Name, duration_ms
 from holdfast.errors import BadInput
+from holdfast.live.logs import Form, Level
 from holdfast.live.variables import CONFIG, origins, with_variables
 from holdfast.located import Place, Problems, join, quoted, read
 from holdfast.validation import model, validate
@@ -130,6 +131,13 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65_535)] = 9464
 
 
+class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The least that is logged, and how; without a form, words on a terminal and JSON elsewhere."""
+
+    level: Level = "info"
+    form: Form | None = None
+
+
 class Signing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The Ed25519 key (PEM) that signs verdicts, and the id that it is known by."""
 
@@ -157,6 +165,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     checkpoint_ticks: Count = 30
     batch_messages: Count = 1_000
     http: Http = Http()
+    log: Log = Log()
     signing: Signing | None = None
     trusted_keys: dict[Name, PathText] = {}
     data: PathText = "holdfast-data"
@@ -210,6 +219,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     checkpoint_ticks: int
     batch_messages: int
     http: Http
+    log: Log
     signing: Signing | None
     trusted_keys: dict[str, str]
     data: Path
@@ -350,6 +360,7 @@ def _loaded(file: _File, sources: dict[str, str]) -> Loaded:
         checkpoint_ticks=file.checkpoint_ticks,
         batch_messages=file.batch_messages,
         http=file.http,
+        log=file.log,
         signing=file.signing,
         trusted_keys=file.trusted_keys,
         data=Path(file.data),

@@ -181,14 +181,24 @@ class Telemetry:
             known.add(value)
         return value
 
+    # What has no further label stands there from the beginning, as 0: an alert on its growth needs something to grow.
+
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"holdfast_{name}", text, (*_WHO, *labels), registry=self.registry)
+        made = Counter(f"holdfast_{name}", text, (*_WHO, *labels), registry=self.registry)
+        if not labels:
+            made.labels(self.role, self.worker)
+        return made
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(f"holdfast_{name}", text, (*_WHO, *labels), registry=self.registry)
+        made = Gauge(f"holdfast_{name}", text, (*_WHO, *labels), registry=self.registry)
+        if not labels:
+            made.labels(self.role, self.worker)
+        return made
 
     def _histogram(self, name: str, text: str) -> Histogram:
-        return Histogram(f"holdfast_{name}", text, _WHO, registry=self.registry, buckets=_LATENCIES)
+        made = Histogram(f"holdfast_{name}", text, _WHO, registry=self.registry, buckets=_LATENCIES)
+        made.labels(self.role, self.worker)
+        return made
 
 
 class _Lag(Collector):
