@@ -1,7 +1,7 @@
 """The judge's worker: the journal in; verdicts, evidence and checkpoints out."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -147,6 +147,10 @@ class JudgeStep:
             self._position.pop(number, None)
         self._moved -= numbers
         self._dead = []
+
+    def held(self) -> Collection[tuple[str, int]]:
+        """See `holdfast.live.loop.Step`."""
+        return ()
 
     def take(self, messages: Sequence[Message], _now: float) -> None:
         """See `holdfast.live.loop.Step`."""

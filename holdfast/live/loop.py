@@ -6,7 +6,7 @@ thought dead and wakes up later. So nothing is lost and nothing comes twice, acr
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -38,6 +38,10 @@ class Step(Protocol):
 
     def lost(self, partitions: Sequence[TopicPartition], /) -> None:
         """Forget partitions that somebody else has already."""
+        ...
+
+    def held(self) -> Collection[tuple[str, int]]:
+        """Name partitions that are not to be read on for now: there is enough of them, and too little of others."""
         ...
 
     def take(self, messages: Sequence[Message], now: float, /) -> None:
@@ -112,6 +116,7 @@ class Loop:
         self._hook = hook
         self._stopping = False
         self._aborted = 0  # transactions in a row
+        self._held: set[tuple[str, int]] = set()
         self._committing: float | None = None  # since when
         self._is_ready = False
 
@@ -170,12 +175,24 @@ class Loop:
         if messages:
             self._step.take(self._readable(messages), now)
         self._hook("taken")
+        self._hold_back()
         outputs = self._step.outputs(now)
         if outputs:
             if self._commit(outputs):
                 self._hook("taken_over")
             else:
                 self._rewind()
+
+    def _hold_back(self) -> None:
+        """Pause what the step has enough of, and go on with what it has not."""
+        held = set(self._step.held())
+        if held == self._held:
+            return
+        mine = {(each.topic, each.partition) for each in self._consumer.assignment()}
+        pause, resume = (held - self._held) & mine, (self._held - held) & mine
+        self._consumer.pause([TopicPartition(topic, number) for topic, number in pause])
+        self._consumer.resume([TopicPartition(topic, number) for topic, number in resume])
+        self._held = held
 
     def _readable(self, messages: Sequence[Message]) -> list[Message]:
         """Keep messages and ends of partitions; other errors pass by themselves, or end the worker."""

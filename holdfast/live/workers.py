@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
+import msgspec
 import pyarrow as pa
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
 from detectors.state import State
-from holdfast.live.aggregating import AggregateStep, catalogue_partition
+from holdfast.live.aggregating import AggregateStep, Catalogued, catalogue_partition, marks_key
 from holdfast.live.announcing import Announcements
 from holdfast.live.clients import admin, base, consumer, transactional_producer
 from holdfast.live.http import Server
@@ -27,6 +28,7 @@ from holdfast.live.telemetry import Telemetry
 from sinks.signatures import Signer
 from streams.live.checkpoint import decode, read
 from streams.live.frames import SourcePartition
+from streams.live.partition import Marks
 
 log = logging.getLogger(__name__)
 
@@ -101,22 +103,23 @@ def _pairs(client: AdminClient, reader: Consumer, topic: str, partition: int) ->
         yield message.key() or b"", message.value()
 
 
-def _catalogue(
-    client: AdminClient, reader: Consumer, settings: Settings, source: SourcePartition
-) -> list[tuple[int, pa.Table]]:
+def _catalogue(client: AdminClient, reader: Consumer, settings: Settings, source: SourcePartition) -> Catalogued:
     place = catalogue_partition(source, settings.partitions)
-    return segments_of(source, _pairs(client, reader, settings.topics.catalogue, place))
+    return catalogued(source, _pairs(client, reader, settings.topics.catalogue, place))
 
 
-def segments_of(source: SourcePartition, pairs: Pairs) -> list[tuple[int, pa.Table]]:
-    """Read the series that are known of a source partition: number and table of each segment."""
+def catalogued(source: SourcePartition, pairs: Pairs) -> Catalogued:
+    """Read what is known of a source partition."""
     prefix = f"{source.topic}/{source.partition}/".encode()
     found: dict[int, pa.Table] = {}
+    marks = None
     for key, value in pairs:
-        if key.startswith(prefix) and value:
+        if key == marks_key(source) and value:
+            marks = msgspec.json.decode(value, type=Marks)
+        elif key.startswith(prefix) and value:
             with pa.ipc.open_stream(value) as stream:
                 found[int(key.removeprefix(prefix))] = stream.read_all()
-    return sorted(found.items())
+    return Catalogued(sorted(found.items()), marks)
 
 
 def _checkpoints(client: AdminClient, reader: Consumer, topic: str, partition: int) -> dict[str, State]:

@@ -4,11 +4,10 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,18 +86,6 @@ def stop(state: dict[str, object]) -> None:
     """Stop what `start` started."""
     if "container" in state:
         subprocess.run(["docker", "kill", str(state["container"])], check=False, capture_output=True)
-    mine = [broker for broker in MINE if broker.bootstrap == state.get("bootstrap")]
-    if mine:
-        mine[0].remove()
-    elif isinstance(pid := state.get("pid"), int):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _reaped() -> Iterator[None]:
-    """Wait for what this process has started, and another one has stopped."""
-    yield
     for broker in MINE:
         broker.remove()
 
@@ -123,9 +110,14 @@ def kafka(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[
     yield Kafka(str(known["bootstrap"]))
     with locked(path) as state:
         state["users"] = int(str(state["users"])) - 1
-        if not state["users"]:
-            stop(state)
-            state.clear()
+        left = state["users"]
+    # Whoever started the broker stops it, once nobody uses it any more.
+    while MINE and left:
+        time.sleep(0.5)
+        with locked(path) as state:
+            left = state["users"]
+    if not left:
+        stop(known)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from streams.wire.decoding import decode
 from streams.wire.encoding import encode
 from tests.integration.cluster import Cluster, accounted
 from tests.integration.holding import compared, hold_together
-from tests.integration.test_faults import begun, slices
+from tests.integration.test_faults import begun, slices, wait_for_death
 from tests.live.engine import announced, replayed
 
 HOUR_MS = 3_600_000
@@ -108,11 +108,14 @@ def test_a_frame_that_cannot_be_read_is_kept_aside_and_stops_nobody(kafka, tmp_p
 
 
 def test_a_topic_that_is_not_keyed_by_colo_is_keyed_first(kafka, tmp_path, bad):
-    with Cluster(kafka.bootstrap, tmp_path) as cluster:
+    with Cluster(kafka.bootstrap, tmp_path, batch_messages=20) as cluster:
         cluster.declare(keyed=False)
         _, frames = begun(cluster, bad)
-        cluster.start("rekey", "committed", 2)
-        samples = sum(cluster.feed([frame], partition=number % 2) for number, frame in enumerate(frames))
+        first = cluster.start("rekey", "committed", 2)
+        samples = 0
+        for part in slices(frames, 10):
+            samples += cluster.feed(part[::2], partition=0) + cluster.feed(part[1::2], partition=1)
+        wait_for_death(first)
         cluster.start("rekey")
         started(cluster)
         cluster.wait_until_finished(name_of(bad))
@@ -122,14 +125,15 @@ def test_a_topic_that_is_not_keyed_by_colo_is_keyed_first(kafka, tmp_path, bad):
 def test_a_colo_in_two_partitions_of_a_keyed_topic_makes_the_verdict_wait(kafka, tmp_path, bad):
     with Cluster(kafka.bootstrap, tmp_path) as cluster:
         _, frames = begun(cluster, bad)
-        for number, frame in enumerate(frames):
-            halves = [shifted(frame, 0)]
-            cluster.feed(halves, partition=number % 2)
+        cluster.feed(frames[::2], partition=0)
+        cluster.feed(frames[1::2], partition=1)
         started(cluster)
         cluster.wait_until_finished(name_of(bad))
-        last = cluster.verdicts(name_of(bad))[-1].data
-        assert last.action == "wait"
-        assert any("more than one partition" in each.why for each in last.abstained)
+        found = [event.data for event in cluster.verdicts(name_of(bad))]
+        assert "advance" not in {each.action for each in found}
+        assert "evidence" not in {each.cause for each in found}
+        troubled = [each for each in found if (each.action, each.cause) == ("wait", "data")]
+        assert any("more than one partition" in why.why for each in troubled for why in each.abstained)
 
 
 def test_a_worker_that_lags_hours_behind_catches_up(kafka, tmp_path, bad):

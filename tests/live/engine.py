@@ -17,7 +17,7 @@ from holdfast.live.records import Record
 from holdfast.live.settings import Settings
 from holdfast.live.telemetry import Telemetry
 from holdfast.live.terms import terms_of
-from holdfast.live.workers import checkpoints_of, segments_of
+from holdfast.live.workers import catalogued, checkpoints_of
 from holdfast.produce import frames_of
 from holdfast.replaying import ENGINE, load_setting
 from rollouts.announced import Announcement, announce
@@ -141,7 +141,7 @@ def make_engine(settings: Settings, announcements: Sequence[Announcement]) -> En
 
     def catalogue(source):
         place = catalogue_partition(source, settings.partitions)
-        return segments_of(source, [(record.key, record.value) for record in broker.logs[topics.catalogue, place]])
+        return catalogued(source, [(record.key, record.value) for record in broker.logs[topics.catalogue, place]])
 
     def checkpoints(number):
         return checkpoints_of([(record.key, record.value) for record in broker.logs[topics.checkpoints, number]])

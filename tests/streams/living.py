@@ -29,7 +29,8 @@ def group(
 ) -> Group:
     """Announce rollouts, named r, r1, r2 and so on, that one policy judges."""
     announced = tuple(
-        Announced(f"r{index or ''}", plan, f"rollout{index or ''}.yaml") for index, plan in enumerate(rollouts or [stages])
+        Announced(f"r{index or ''}", plan, f"rollout{index or ''}.yaml")
+        for index, plan in enumerate(rollouts or [stages])
     )
     wanted = policy(*metrics, gap=gap, lateness=lateness, ahead=ahead)
     return Group(digest, wanted, tick_ms, announced)
@@ -94,7 +95,9 @@ class Broker:
         return partition
 
 
-def live(log: Sequence[Message], *groups: Group, polls: Iterable[int] = (1 << 30,), end_ms: int | None = None) -> Broker:
+def live(
+    log: Sequence[Message], *groups: Group, polls: Iterable[int] = (1 << 30,), end_ms: int | None = None
+) -> Broker:
     """Send a log through one partition, and at the end have patience pass all of it."""
     broker = Broker(list(log), groups)
     partition = broker.run(broker.opened(), polls)
@@ -170,7 +173,9 @@ def policy_of(*metrics: Metric) -> Policy:
 
 def ticks_of(blocks: Iterable[Closed], digest: str = DIGEST) -> list[int]:
     """Return the ticks that were closed, in order."""
-    return [block.ticks.first + column for block in blocks if block.digest == digest for column in range(block.ticks.ticks)]
+    return [
+        block.ticks.first + column for block in blocks if block.digest == digest for column in range(block.ticks.ticks)
+    ]
 
 
 def uint(rng: np.random.Generator, low: int, high: int) -> int:
