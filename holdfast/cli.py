@@ -40,6 +40,7 @@ app.add_typer(verdict_commands.app, name="verdict")
 app.command()(worker_commands.aggregate)
 app.command()(worker_commands.judge)
 app.command()(worker_commands.rekey)
+app.command()(worker_commands.run)
 app.command()(sink_commands.sink)
 app.add_typer(deadletters_commands.app, name="deadletters")
 

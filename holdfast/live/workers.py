@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
@@ -25,7 +26,9 @@ from holdfast.live.reading import read_to_end
 from holdfast.live.rekeying import RekeyStep
 from holdfast.live.settings import Settings
 from holdfast.live.telemetry import Telemetry
+from holdfast.live.topics import require
 from sinks.signatures import Signer
+from streams.changes import changed
 from streams.live.checkpoint import decode, read
 from streams.live.frames import SourcePartition
 from streams.live.partition import Marks
@@ -38,6 +41,10 @@ EXIT_STUCK: Final = 75
 _WATCH_SECONDS: Final = 0.2
 _TIMES_MAX: Final = 3
 """How many times as long as the broker's limit a transaction may take here."""
+
+
+class Failed(Exception):
+    """A worker came to an end that was not asked for; to be started again it is best."""
 
 
 class Worker:
@@ -76,6 +83,7 @@ class Worker:
         # Compacted topics are read by a consumer of their own, outside of any group.
         reader = consumer(settings, f"{settings.prefix}-{self.role}-state")
         if self.role == "judge":
+            changed(np.zeros((0, 2)))  # what it imports takes seconds, which no verdict should wait for
             checkpoints = partial(_checkpoints, self._admin, reader, settings.topics.checkpoints)
             signer = None if settings.signing is None else Signer.load(settings.signing.key, settings.signing.id)
             return [settings.topics.cohort_ticks], JudgeStep(settings, checkpoints, signer, self.telemetry)
@@ -151,7 +159,17 @@ def run(settings: Settings, roles: Sequence[str], hook: Hook = let_pass) -> None
     """Run some roles in this process, each in a thread of its own, until SIGTERM or SIGINT.
 
     If one of them fails, all end: whoever watches over the process starts it again, from what was committed.
+
+    Raises
+    ------
+    BadInput
+        If topics are missing, or are not what the engine needs.
+    Unreachable
+        If no broker answers.
+    Failed
+        If a worker has to end.
     """
+    require(admin(settings), settings)
     workers = [Worker(settings, role, hook) for role in roles]
     failures: list[BaseException] = []
     server = Server(settings.http, [worker.telemetry for worker in workers], lambda: _are_ready(workers))
@@ -170,7 +188,8 @@ def run(settings: Settings, roles: Sequence[str], hook: Hook = let_pass) -> None
             time.sleep(_WATCH_SECONDS)
             _end_if_stuck(workers, _TIMES_MAX * settings.transaction_ms / 1_000)
     if failures:
-        raise failures[0]
+        msg = f"this worker has to end: {failures[0]}"
+        raise Failed(msg) from failures[0]
 
 
 def _end_if_stuck(workers: Sequence[Worker], seconds: float) -> None:
