@@ -65,10 +65,7 @@ class Aggregate:
     @property
     def dropped(self) -> Counter[str]:
         """Samples that are in no tick, by reason."""
-        reasons = self._dropped.copy()
-        reasons["duplicate"] += self._reducer.duplicates
-        reasons["incomplete_histogram"] += self._reducer.incomplete
-        return +reasons
+        return +self._dropped
 
     def push(
         self, series: NDArray[np.int32], time: NDArray[np.int64], value: NDArray[np.float64]
@@ -141,7 +138,10 @@ class Aggregate:
             inside = _take(cells, np.flatnonzero(chosen))
             cells = _take(cells, np.flatnonzero(~chosen))
             placed = Cells(inside.row, inside.tick - self._next, inside.time, inside.value)
-            yield self._reducer.reduce(self._next, ticks, placed)
+            reduced = self._reducer.reduce(self._next, ticks, placed)
+            self._dropped["duplicate"] += int(self._reducer.duplicates.sum())
+            self._dropped["incomplete_histogram"] += int(self._reducer.incomplete.sum())
+            yield reduced
             self._next += ticks
             self._open = [cells]
 

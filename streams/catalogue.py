@@ -1,6 +1,6 @@
 """The series catalogue: label sets become dense ids, once per distinct set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -42,6 +42,7 @@ class _Pairs:
         self.left = np.empty(0, np.int32)
         self.right = np.empty(0, np.int32)
         self._table = np.full((0, 0), -1, np.int32)
+        self._sorted: tuple[NDArray[np.int64], NDArray[np.intp]] | None = None  # keys in order, for the search
 
     def ids(self, left: NDArray[np.int32], right: NDArray[np.int32], sizes: tuple[int, int]) -> NDArray[np.int32]:
         """Look the pairs [row] up, numbering those that are new."""
@@ -72,16 +73,30 @@ class _Pairs:
 
     def _ids_by_search(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.int32]:
         key = left.astype(np.int64) << 32 | right
-        known = self.left.astype(np.int64) << 32 | self.right
-        new = _by_first_appearance(key[~np.isin(key, known)])
-        self._append(new >> 32, new & 0xFFFFFFFF)
-        known = np.concatenate([known, new])
-        order = np.argsort(known)
-        return order[np.searchsorted(known, key, sorter=order)].astype(np.int32)
+        found = self._search(key)
+        unknown = found < 0
+        if unknown.any():
+            new = _by_first_appearance(key[unknown])
+            self._append(new >> 32, new & 0xFFFFFFFF)
+            found = self._search(key)
+        return found
+
+    def _search(self, key: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the ids of keys [row], -1 where they are new."""
+        if self._sorted is None:
+            known = self.left.astype(np.int64) << 32 | self.right
+            order = np.argsort(known)
+            self._sorted = known[order], order
+        ordered, order = self._sorted
+        if not len(ordered):
+            return np.full(len(key), -1, np.int32)
+        place = np.minimum(np.searchsorted(ordered, key), len(ordered) - 1)
+        return np.where(ordered[place] == key, order[place], -1).astype(np.int32)
 
     def _append(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> None:
         self.left = np.concatenate([self.left, left.astype(np.int32)])
         self.right = np.concatenate([self.right, right.astype(np.int32)])
+        self._sorted = None
 
 
 def _by_first_appearance(keys: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -99,31 +114,46 @@ class Catalogue:
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
-        # The labels of a unit go first and metric and bucket last, so that the pair tables stay small.
-        late = [name for name in ("metric", "le") if name in labels]
-        self.labels = [name for name in sorted(labels) if name not in late] + late
+        self.labels = _ordered(labels)
         self._values = {name: _Values() for name in self.labels}
         self._pairs = [_Pairs() for _ in self.labels[1:]]
+
+    def grow(self, labels: Iterable[str]) -> None:
+        """Take up labels that no sample had before; the series that are known lack them, and keep their ids."""
+        new = set(labels) - set(self.labels)
+        if not new:
+            return
+        # Ids go by first appearance, so that series that are encoded anew in the order of their ids keep them.
+        known = {name: LabelColumn(self.codes(name), self.values(name)) for name in self.labels}
+        count = len(self)
+        self.labels = _ordered([*self.labels, *new])
+        self._values |= {name: _Values() for name in new}
+        self._pairs = [_Pairs() for _ in self.labels[1:]]
+        if count:
+            self.encode(known, count)
 
     def __len__(self) -> int:
         """Return the number of series."""
         return len(self._pairs[-1].left)
 
-    def encode(self, columns: dict[str, LabelColumn], rows: int) -> NDArray[np.int32]:
-        """Return the series id of each row [row], adding series that are new."""
+    def encode(self, columns: Mapping[str, LabelColumn], rows: int) -> NDArray[np.int32]:
+        """Return the series id of each row [row], adding series that are new; a label without a column is absent."""
         names = self.labels
-        ids = self._values[names[0]].codes(columns[names[0]], rows)
+        ids = self._codes(names[0], columns, rows)
         size = len(self._values[names[0]].names)
         for name, pairs in zip(names[1:], self._pairs, strict=True):
-            values = self._values[name]
-            right = values.codes(columns[name], rows)
-            ids = pairs.ids(ids, right, (size, len(values.names)))
+            right = self._codes(name, columns, rows)
+            ids = pairs.ids(ids, right, (size, len(self._values[name].names)))
             size = len(pairs.left)
         return ids
 
-    def codes(self, label: str) -> NDArray[np.int32]:
-        """Return the code of `label` for each series [series]; 0 where absent or where no sample has it."""
-        series = np.arange(len(self), dtype=np.int32)
+    def _codes(self, name: str, columns: Mapping[str, LabelColumn], rows: int) -> NDArray[np.int32]:
+        column = columns.get(name)
+        return np.zeros(rows, np.int32) if column is None else self._values[name].codes(column, rows)
+
+    def codes(self, label: str, start: int = 0) -> NDArray[np.int32]:
+        """Return the code of `label` for each series from `start` on; 0 where absent or where no sample has it."""
+        series = np.arange(start, len(self), dtype=np.int32)
         if label not in self._values:
             return np.zeros(len(series), np.int32)
         for name, pairs in zip(reversed(self.labels[1:]), reversed(self._pairs), strict=True):
@@ -146,13 +176,21 @@ class Catalogue:
         rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
         return rank[self.codes(label)]
 
-    def matches(self, selector: dict[str, str | list[str]]) -> NDArray[np.bool_]:
-        """Tell for each series [series] whether all labels of `selector` match it (values, lists or globs)."""
-        result = np.ones(len(self), np.bool_)
+    def matches(self, selector: dict[str, str | list[str]], start: int = 0) -> NDArray[np.bool_]:
+        """Tell for each series from `start` on whether all labels of `selector` match it (values, lists or globs)."""
+        result = np.ones(len(self) - start, np.bool_)
         for label, wanted in selector.items():
             patterns = [wanted] if isinstance(wanted, str) else wanted
             names = self.values(label)
-            fits = np.array([any(fnmatchcase(name, pattern) for pattern in patterns) for name in names])
-            fits[0] &= any(pattern == "" for pattern in patterns)
-            result &= fits[self.codes(label)]
+            used, code = np.unique(self.codes(label, start), return_inverse=True)
+            fits = [any(fnmatchcase(names[value], pattern) for pattern in patterns) for value in used]
+            # No glob matches a label that is absent.
+            fits = [fit and (value > 0 or "" in patterns) for fit, value in zip(fits, used, strict=True)]
+            result &= np.array(fits, np.bool_)[code]
         return result
+
+
+def _ordered(labels: Sequence[str]) -> list[str]:
+    """Put the labels of a unit first and metric and bucket last, so that the pair tables stay small."""
+    late = [name for name in ("metric", "le") if name in labels]
+    return [name for name in sorted(labels) if name not in late] + late

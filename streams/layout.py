@@ -19,6 +19,9 @@ CUMULATIVE: Final = 1
 DELTA: Final = 2
 UNUSED: Final = -1
 
+_CODE_BITS: Final = 62
+"""Bits in which a combination of labels is packed before it is numbered."""
+
 Rows = NDArray[np.intp]
 
 
@@ -49,7 +52,8 @@ class Layout:
     Attributes
     ----------
     row_of_series
-        [series] Matrix row, or -1 if the policy does not judge the series.
+        [series] Matrix row, or -1 if the policy does not judge the series, or -2 if it is part of a histogram that
+        says nothing for want of a bucket.
     bounds
         Where gauges end, where cumulative counters end, and the number of rows.
     rate_rows
@@ -81,8 +85,12 @@ def build(
     policy: Policy,
     moving: Sequence[str],
     places: tuple[str, str] = ("policy.yaml", "metrics.parquet"),
+    among: NDArray[np.bool_] | None = None,
 ) -> Layout:
     """Lay out the series of `catalogue` that `policy` judges.
+
+    A recording has all series that its policy asks for, else it cannot be judged. Of a stream nobody knows what is
+    still to come: there, what is missing has no rows, and what cannot be read is left out.
 
     Parameters
     ----------
@@ -90,24 +98,33 @@ def build(
         Labels that the rollout's selectors look at, and that the change itself may therefore change.
     places
         Names of the policy and of the samples, for error messages.
+    among
+        [series] The series that a stream has shown so far; None for a recording.
 
     Raises
     ------
     BadInput
-        If a metric of the policy has no series, or one series is used both as a gauge and as a counter.
+        If a metric of the policy has no series in a recording, a histogram lacks what is needed to compare, or one
+        series is used both as a gauge and as a counter.
     """
-    kind, family_name = _kinds(catalogue, policy, places[0])
+    kind, family_name = kinds_of(catalogue, policy, places[0], among)
+    row_of_series = np.full(len(catalogue), -1, np.int32)
+    if among is not None:
+        broken = _broken_histograms(catalogue, policy, kind)
+        row_of_series[broken] = -2
+        kind[broken] = UNUSED
     used = np.flatnonzero(kind != UNUSED)
     ranks = [catalogue.ranks(name)[used] for name in catalogue.labels]
-    series = used[np.lexsort(np.stack([*ranks, kind[used]]))]
-    row_of_series = np.full(len(catalogue), -1, np.int32)
+    series = used[np.argsort(packed([kind[used].astype(np.int64), *reversed(ranks)]), kind="stable")]
     row_of_series[series] = np.arange(len(series), dtype=np.int32)
     kinds = kind[series]
     bounds = (int((kinds == GAUGE).sum()), int((kinds != DELTA).sum()), len(series))
     unit = units.of_series[series]
     fixed = [name for name in catalogue.labels if name not in moving or name == "colo"]
     plan = _Plan(catalogue, units, membership, series, unit, places)
-    parts = tuple(_part(plan, index, metric) for index, metric in enumerate(policy.metrics))
+    parts = tuple(
+        _part(plan, index, metric) for index, metric in enumerate(policy.metrics) if among is None or plan.has(metric)
+    )
     buckets = [part.rows for part in parts if part.kind == "histogram"]
     apart = [catalogue.ranks(name)[series] for name in catalogue.labels if name != "le"]
     is_bucket = np.isin(np.arange(len(series)), np.concatenate([np.empty(0, np.intp), *buckets]))
@@ -121,20 +138,34 @@ def build(
         _identify([catalogue.ranks(name)[series] for name in fixed], unit),
         np.where(is_bucket, _identify(apart, unit), -1),
         parts,
-        _reporting(plan, len(policy.metrics)),
+        _reporting(plan, len(policy.metrics), np.unique(unit) if among is not None else None),
     )
 
 
-def _kinds(catalogue: Catalogue, policy: Policy, place: str) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-    """Tell for each series [series] how it is read, and to which family of counters it belongs."""
+def kinds_of(
+    catalogue: Catalogue, policy: Policy, place: str, among: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+    """Tell for each series [series] how it is read, and to which family of counters it belongs.
+
+    Of a stream's series, `among` [series], those that are to be read in two ways are left out.
+
+    Raises
+    ------
+    BadInput
+        If a recording's series is to be read in two ways.
+    """
     kind = np.full(len(catalogue), UNUSED, np.int8)
+    clashing = np.zeros(len(catalogue), np.bool_)
     family = np.arange(len(catalogue.values("metric")), dtype=np.int64)[catalogue.codes("metric")]
     for metric in policy.metrics:
         counter = CUMULATIVE if metric.temporality == "cumulative" else DELTA
         for name, wanted in _sources(metric, counter):
             mask = series_of(catalogue, name, metric)
+            if among is not None:
+                mask &= among
             clash = mask & (kind != UNUSED) & (kind != wanted)
-            if clash.any():
+            clashing |= clash
+            if clash.any() and among is None:
                 msg = (
                     f"{place}: metrics: `{name}` is read both as a gauge and as a counter, or as both kinds of counter"
                 )
@@ -144,8 +175,28 @@ def _kinds(catalogue: Catalogue, policy: Policy, place: str) -> tuple[NDArray[np
             bad, total = (series_of(catalogue, name, metric) for name in (metric.ratio.bad, metric.ratio.total))
             if bad.any() and total.any():
                 merged = min(family[bad].min(), family[total].min())
-                family[np.isin(family, [*set(family[bad]), *set(family[total])])] = merged
+                family[np.isin(family, np.unique(np.concatenate([family[bad], family[total]])))] = merged
+    kind[clashing] = UNUSED
     return kind, family
+
+
+def _broken_histograms(catalogue: Catalogue, policy: Policy, kind: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Find buckets [series] that cannot be compared: no number, or of a histogram without the bucket of all events.
+
+    Where no histogram of a metric has an edge to compare at, all of them are found.
+    """
+    broken = np.zeros(len(catalogue), np.bool_)
+    texts = np.array([_edge(text) for text in catalogue.values("le")])
+    for metric in policy.metrics:
+        if not metric.histogram:
+            continue
+        mask = series_of(catalogue, metric.histogram, metric) & (kind != UNUSED)
+        series = np.flatnonzero(mask)
+        edges = texts[catalogue.codes("le")[series]]
+        apart = _numbered([catalogue.ranks(label)[series] for label in catalogue.labels if label != "le"])
+        lacking = np.isnan(edges) | np.isneginf(edges) | ~np.isin(apart, apart[np.isposinf(edges)])
+        broken[series] = lacking | ~(np.isfinite(edges) & (edges > 0) & ~lacking).any()
+    return broken
 
 
 def _sources(metric: Metric, counter: int) -> list[tuple[str, int]]:
@@ -166,8 +217,28 @@ def series_of(catalogue: Catalogue, name: str, metric: Metric) -> NDArray[np.boo
 
 def _identify(ranks: list[NDArray[np.int64]], unit: NDArray[np.int32]) -> NDArray[np.int64]:
     """Give each distinct combination of labels within a unit a number: [label][row] to [row]."""
-    _, inverse = np.unique(np.stack([*ranks, unit]), axis=1, return_inverse=True)
-    return inverse.reshape(-1).astype(np.int64)
+    return _numbered([*ranks, unit.astype(np.int64)])
+
+
+def packed(keys: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Put keys of small numbers that are not negative [key][row] into one number each, in the same order [row].
+
+    The first key counts most.
+    """
+    packed, size = keys[0], int(keys[0].max(initial=0)) + 1
+    for key in keys[1:]:
+        width = int(key.max(initial=0)) + 1
+        if (size - 1).bit_length() + (width - 1).bit_length() > _CODE_BITS:
+            packed = np.unique(packed, return_inverse=True)[1].astype(np.int64)
+            size = int(packed.max(initial=0)) + 1
+        packed = packed * width + key
+        size *= width
+    return packed
+
+
+def _numbered(keys: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Give the distinct combinations of keys [key][row] numbers in their order [row]."""
+    return np.unique(packed(keys), return_inverse=True)[1].astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,18 +255,32 @@ class _Plan:
     def rows(self, name: str, metric: Metric) -> Rows:
         return np.flatnonzero(series_of(self.catalogue, name, metric)[self.series])
 
+    def has(self, metric: Metric) -> bool:
+        """Tell whether there is anything to sum; a ratio may lack the bad events."""
+        names = [metric.ratio.total] if metric.ratio else [name for name, _ in _sources(metric, CUMULATIVE)]
+        return len(self.rows(names[0], metric)) > 0
+
     def groups(
         self, metric: int, unit: NDArray[np.int32], edge: NDArray[np.float64] | None = None
     ) -> tuple[tuple[RowKey, ...], csr_array]:
         """Group members [member] by edge, colo and signature: the keys, and the matrix that adds them."""
-        edges = np.zeros(len(unit)) if edge is None else edge
-        names = [
-            RowKey(metric, float(e), self.units.colo[u], self.units.region[u], int(self.membership.signature[u]))
-            for e, u in zip(edges, unit, strict=True)
-        ]
-        keys = tuple(sorted(set(names)))
-        row = {key: index for index, key in enumerate(keys)}
-        return keys, adding(np.array([row[name] for name in names], np.intp), len(keys))
+        (colos, colo), (regions, region) = _ranked(self.units.colo), _ranked(self.units.region)
+        edges, place = np.unique(np.zeros(len(unit)) if edge is None else edge, return_inverse=True)
+        signature = self.membership.signature[unit].astype(np.int64)
+        whole = packed([place.astype(np.int64), colo[unit], region[unit], signature])
+        _, first, row = np.unique(whole, return_index=True, return_inverse=True)
+        keys = tuple(
+            RowKey(metric, float(edges[e]), colos[c], regions[r], int(s))
+            for e, c, r, s in zip(place[first], colo[unit][first], region[unit][first], signature[first], strict=True)
+        )
+        return keys, adding(row.astype(np.intp), len(keys))
+
+
+def _ranked(names: list[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the distinct names in order, and the rank of each name."""
+    distinct = sorted(set(names))
+    rank = {name: index for index, name in enumerate(distinct)}
+    return distinct, np.array([rank[name] for name in names], np.int64)
 
 
 def adding(row: NDArray[np.intp], rows: int) -> csr_array:
@@ -280,12 +365,15 @@ def _edge(text: str) -> float:
         return float("nan")
 
 
-def _reporting(plan: _Plan, index: int) -> Part:
-    """Lay out the implicit metric: units that should report, and those that do."""
-    unit = np.arange(len(plan.units), dtype=np.int32)
+def _reporting(plan: _Plan, index: int, sending: NDArray[np.int32] | None) -> Part:
+    """Lay out the implicit metric: units that should report, and those that do.
+
+    `rows` are the units, all or those that send anything judged.
+    """
+    unit = np.arange(len(plan.units), dtype=np.int32) if sending is None else sending
     keys, group = plan.groups(index, unit)
-    fold = adding(plan.unit.astype(np.intp), len(plan.units))
-    return Part(index, "reporting", keys, np.arange(len(plan.series)), fold, group)
+    fold = adding(np.searchsorted(unit, plan.unit), len(unit))
+    return Part(index, "reporting", keys, unit.astype(np.intp), fold, group)
 
 
 def _lacking(plan: _Plan, index: int, metric: Metric, name: str) -> str:

@@ -42,6 +42,12 @@ class Announced:
     place: str
 
 
+def moving_labels(rollouts: Sequence[Announced]) -> list[str]:
+    """Name the labels that selectors look at, and that a change itself may therefore change."""
+    stages = [stage for rollout in rollouts for stage in rollout.stages]
+    return sorted({label for stage in stages for label in (*stage.canary, *(stage.control or {}))})
+
+
 @dataclass(frozen=True, slots=True)
 class Units:
     """The units of a catalogue, in canonical order.

@@ -79,7 +79,7 @@ class MetricsFile:
 
 
 def samples_of(batch: pa.RecordBatch, label_names: Sequence[str]) -> Samples:
-    """Take the columns of a batch as they are; labels are dictionary-encoded in it, and some columns may be left out."""
+    """Take the columns of a batch as they are: labels are dictionary-encoded in it, and some columns may be missing."""
     there = set(batch.schema.names)
     time = batch.column("time")
     missing = time.null_count > 0

@@ -1,18 +1,22 @@
 """From samples to sums: a block of closed ticks becomes cohort ticks.
 
-Everything here is arrays over [matrix row, tick]. What a block leaves behind for the next one is kept in
-`Reducer`, and is as much as the longest gap that a counter or gauge may bridge.
+Everything here is arrays over [matrix row, tick]. What a block leaves behind for the next one is kept in `Reducer`: the
+last value of each row, and its tick.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.cohorts import CohortTicks, RowKey
-from streams.layout import Layout, Part, adding
+from streams.layout import Layout
+from streams.past import NEVER, Block, Latest, cells_of, hold, moved, twins
+from streams.sums import EventSums, LevelSums
 
 Matrix = NDArray[np.float64]
+Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +29,64 @@ class Cells:
     value: NDArray[np.float64]
 
 
+_NOWHERE: Final = -2
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """Counters that had been absent in the tick before, [cell].
+
+    `column` is where in the block they were last, -1 if before it, -2 if too long ago or never.
+    """
+
+    row: Rows
+    tick: Rows
+    column: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is left of all ticks so far.
+
+    Attributes
+    ----------
+    rows
+        The last values of all matrix rows.
+    time
+        [rate row] When that was, in epoch milliseconds; 0 if unknown.
+    rates
+        The last rates of the rows that are judged as rates.
+    unit_seen
+        [unit] Whether a unit has ever reported.
+    """
+
+    rows: Latest
+    time: NDArray[np.int64]
+    rates: Latest
+    unit_seen: NDArray[np.bool_]
+
+    @classmethod
+    def none(cls, layout: Layout) -> "Past":
+        """Know nothing yet."""
+        rates = len(layout.rate_rows)
+        units = int(layout.reporting.group.shape[1])
+        return cls(
+            Latest.none(layout.bounds[2]), np.zeros(rates, np.int64), Latest.none(rates), np.zeros(units, np.bool_)
+        )
+
+    def moved(self, rows: Rows, rates: Rows, units: Rows) -> "Past":
+        """Return this for another layout, of which each row, rate and unit is given with its place in this one.
+
+        The place of what is new is -1.
+        """
+        return Past(
+            self.rows.moved(rows), moved(self.time, rates, 0), self.rates.moved(rates), moved(self.unit_seen, units, 0)
+        )
+
+
 def one_per_cell(
     cell: NDArray[np.int64], cells: Cells, first_delta_row: int, size: int
-) -> tuple[NDArray[np.int64], Cells, int]:
+) -> tuple[NDArray[np.int64], Cells, NDArray[np.int64]]:
     """Leave one sample in each cell: the latest, or for deltas the sum; of duplicates the larger value.
 
     Parameters
@@ -42,14 +101,15 @@ def one_per_cell(
     Returns
     -------
     cell, cells, duplicates
-        Samples that are alone in their cell, and how many were dropped because series and time were the same.
+        Samples that are alone in their cell, and the ticks [dropped] of those that were dropped because series and
+        time were the same.
     """
     owner = np.empty(size, np.int32)
     index = np.arange(len(cell), dtype=np.int32)
     owner[cell] = index
     shared = owner[cell] != index
     if not shared.any():
-        return cell, cells, 0
+        return cell, cells, np.empty(0, np.int64)
     is_crowded = np.zeros(size, np.bool_)
     is_crowded[cell[shared]] = True
     crowd = np.flatnonzero(is_crowded[cell])
@@ -57,6 +117,7 @@ def one_per_cell(
     at, time, value = cell[crowd], cells.time[crowd], cells.value[crowd].copy()
     same_cell = at[1:] == at[:-1]
     same = np.append(same_cell & (time[1:] == time[:-1]), False)  # the next one has the larger value
+    dropped = cells.tick[crowd[same]]
     crowd, at, value = crowd[~same], at[~same], value[~same]
     is_last = np.append(at[1:] != at[:-1], True)
     starts = np.flatnonzero(np.append(True, is_last[:-1]))
@@ -67,7 +128,7 @@ def one_per_cell(
     chosen = np.concatenate([keep, crowd[is_last]])
     values = np.concatenate([cells.value[keep], value[is_last]])
     left = Cells(cells.row[chosen], cells.tick[chosen], cells.time[chosen], values)
-    return cell[chosen], left, int(same.sum())
+    return cell[chosen], left, dropped
 
 
 class Reducer:
@@ -79,282 +140,220 @@ class Reducer:
         Where each series goes.
     gap
         For how many ticks a gauge or rate holds its last value, and a counter remembers it.
+    past
+        What came before the first block, if anything.
+
+    Attributes
+    ----------
+    past
+        What came up to the end of the last block.
+    duplicates, incomplete
+        [tick] Samples of the last block that were set aside: the same series and time once more, and histograms of
+        which a bucket is missing.
     """
 
-    def __init__(self, layout: Layout, gap: int) -> None:
-        rows = layout.bounds[2]
+    def __init__(self, layout: Layout, gap: int, past: "Past | None" = None) -> None:
         self._layout = layout
         self._gap = gap
-        self._values = np.full((rows, gap), np.nan)  # the last ticks of the block before
-        self._times = np.zeros((len(layout.rate_rows), gap), np.int64)
-        self._rates = np.full((len(layout.rate_rows), gap), np.nan)
-        self._row_seen = np.zeros(rows, np.bool_)
-        self._unit_seen = np.zeros(int(layout.reporting.group.shape[1]), np.bool_)
-        self.duplicates = 0
-        self.incomplete = 0
+        self._keys: tuple[RowKey, ...] = tuple(key for part in (*layout.parts, layout.reporting) for key in part.keys)
         buckets = np.flatnonzero(layout.bundle >= 0)
         _, member, count = np.unique(layout.bundle[buckets], return_inverse=True, return_counts=True)
-        self._buckets, self._bundle_of, self._bundle_size = buckets, member, count
-        self._bundle_at = np.full(rows, -1, np.intp)  # the bundle of each matrix row
+        self._bundle_size = count
+        self._bundle_at = np.full(layout.bounds[2], -1, np.intp)  # the bundle of each matrix row
         self._bundle_at[buckets] = member
+        self._rate_place = np.full(layout.bounds[2], -1, np.intp)  # the place of each matrix row among the rates
+        self._rate_place[layout.rate_rows] = np.arange(len(layout.rate_rows))
+        self._levels = LevelSums(layout)
+        self._events = EventSums(layout, self._bundle_at, len(count))
+        gauges = self._levels.gauge_rows
+        self._gauge_twin = layout.twin[gauges] * (len(layout.parts) + 1) + self._levels.gauge_part
+        self.past = past or Past.none(layout)
+        self.duplicates = np.zeros(0, np.int64)
+        self.incomplete = np.zeros(0, np.int64)
+        self.begun = np.zeros(0, np.intp), np.zeros(0, np.intp)
 
     def reduce(self, first: int, ticks: int, cells: Cells) -> CohortTicks:
         """Reduce ticks `first` to `first + ticks - 1`, whose samples are all in `cells`."""
-        layout, gap = self._layout, self._gap
-        rows = layout.bounds[2]
-        flat = cells.row.astype(np.int64) * ticks + cells.tick
-        flat, cells, duplicates = one_per_cell(flat, cells, layout.bounds[1], rows * ticks)
-        self.duplicates += duplicates
-        values = np.full((rows, gap + ticks), np.nan)
-        values[:, :gap] = self._values
-        flat += (cells.row + 1).astype(np.int64) * gap
-        values.reshape(-1)[flat] = cells.value
-        present = ~np.isnan(values)
-        reporting = self._reporting(present[:, gap:])  # who sends an incomplete histogram does report
+        layout, past = self._layout, self.past
+        gauges = layout.bounds[0]
+        values, present, times = self._placed(cells, ticks)
+        out = np.empty((len(self._keys), 3, ticks))
+        unit_seen = self._add_reporting(present, out)  # who sends an incomplete histogram does report
         partial = self._set_aside_incomplete(values, present)
-        increase, before = self._increases(values, present)
-        rates = self._hold_rates(cells, increase, before, ticks)
-        planes = [self._plane(part, values, present, increase, rates, partial) for part in layout.parts]
-        planes.append(reporting)
-        self._values = values[:, -gap:].copy()
-        self._row_seen |= present[:, gap:].any(axis=1)
-        keys: list[RowKey] = [key for part in (*layout.parts, layout.reporting) for key in part.keys]
-        return CohortTicks(first, tuple(keys), np.concatenate(planes, axis=1))
+        block = Block(first, values, present, past.rows)
+        increase, gaps = self._increases(block)
+        rates = self._rates(times, increase, gaps, block)
+        self._events.add(increase, present[gauges:], partial, out)
+        self._levels.add(self._all_levels(block, rates, increase), out)
+        columns = block.last_columns()
+        new = np.flatnonzero((past.rows.tick == NEVER) & (columns >= 0))
+        self.begun = new, first + np.argmax(present[new], axis=1)
+        last = columns[layout.rate_rows]
+        self.past = Past(
+            block.latest(columns),
+            np.where(last >= 0, times[np.arange(len(last)), last], past.time),
+            rates.latest(rates.last_columns()),
+            unit_seen,
+        )
+        return CohortTicks(first, self._keys, np.ascontiguousarray(np.moveaxis(out, 1, 0)))
 
-    def _set_aside_incomplete(self, values: Matrix, present: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _placed(self, cells: Cells, ticks: int) -> tuple[Matrix, NDArray[np.bool_], NDArray[np.int64]]:
+        """Lay samples out as values and presence [row, tick], and times [rate row, tick], 0 where absent."""
+        layout = self._layout
+        size = layout.bounds[2] * ticks
+        cell = cells.row.astype(np.int64)
+        cell *= ticks
+        cell += cells.tick
+        values = np.full((layout.bounds[2], ticks), np.nan)
+        values.reshape(-1)[cell] = cells.value
+        present = ~np.isnan(values)
+        self.duplicates = np.zeros(ticks, np.int64)
+        if np.count_nonzero(present) < len(cell):
+            cell, cells, dropped = one_per_cell(cell, cells, layout.bounds[1], size)
+            self.duplicates = np.bincount(dropped, minlength=ticks)
+            values.reshape(-1)[cell] = cells.value
+        times = np.zeros((len(layout.rate_rows), ticks), np.int64)
+        if len(layout.rate_rows):
+            place = self._rate_place[cells.row]
+            rated = np.flatnonzero(place >= 0)
+            times.reshape(-1)[place[rated] * ticks + cells.tick[rated]] = cells.time[rated]
+        return values, present, times
+
+    def _set_aside_incomplete(self, values: Matrix, present: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
         """Take out histograms of which a bucket is missing: between unlike buckets there is nothing to subtract.
 
         What they counted is not lost; it comes with the next complete one. Returns which were taken out,
-        [bundle, tick].
+        [bundle, tick], None if none.
         """
-        rows, gap = self._buckets, self._gap
-        here = present[rows, gap:]
-        count = adding(self._bundle_of, len(self._bundle_size)) @ here.astype(np.float64)
-        is_partial = (count > 0) & (count < self._bundle_size[:, None])
-        if is_partial.any():
-            aside = here & is_partial[self._bundle_of]
-            self.incomplete += int(np.count_nonzero(aside))
-            row, tick = np.nonzero(aside)
-            values[rows[row], tick + gap] = np.nan
-            present[rows[row], tick + gap] = False
+        bundles, ticks = len(self._bundle_size), present.shape[1]
+        self.incomplete = np.zeros(ticks, np.int64)
+        row, tick = cells_of(~present)
+        bundle = self._bundle_at[row]
+        row, tick, bundle = row[bundle >= 0], tick[bundle >= 0], bundle[bundle >= 0]
+        missing = np.bincount(bundle * ticks + tick, minlength=bundles * ticks).reshape(bundles, ticks)
+        is_partial = (missing > 0) & (missing < self._bundle_size[:, None])
+        if not is_partial.any():
+            return None
+        buckets = np.flatnonzero(self._bundle_at >= 0)
+        row, tick = cells_of(is_partial[self._bundle_at[buckets]] & present[buckets])
+        self.incomplete += np.bincount(tick, minlength=ticks)
+        values[buckets[row], tick] = np.nan
+        present[buckets[row], tick] = False
         return is_partial
 
-    def _increases(self, values: Matrix, present: NDArray[np.bool_]) -> tuple[Matrix, NDArray[np.int16]]:
-        """Return how much each counter grew [counter, tick], NaN where unknown, and since how many ticks."""
+    def _increases(self, block: Block) -> tuple[Matrix, Gaps]:
+        """Return how much each counter grew [counter, tick], NaN where unknown, and where it had been absent."""
         gauges, cumulative, rows = self._layout.bounds
-        gap = self._gap
-        counter = values[gauges:cumulative]
-        here = present[gauges:cumulative, gap:]
-        increase = np.full((rows - gauges, counter.shape[1] - gap), np.nan)
-        increase[cumulative - gauges :] = values[cumulative:, gap:]
+        counter, past = block.value[gauges:cumulative], block.past.at(slice(gauges, cumulative))
+        increase = np.empty((rows - gauges, counter.shape[1]))
+        increase[cumulative - gauges :] = block.value[cumulative:]
         body = increase[: cumulative - gauges]
-        np.subtract(counter[:, gap:], counter[:, gap - 1 : -1], out=body)
-        before = np.ones(body.shape, np.int16)
-        row, tick = np.nonzero(here & np.isnan(body))
-        for distance in range(2, gap + 1):
-            earlier = counter[row, tick + gap - distance]
-            found = ~np.isnan(earlier)
-            at = row[found], tick[found]
-            body[at] = counter[at[0], at[1] + gap] - earlier[found]
-            before[at] = distance
-            row, tick = row[~found], tick[~found]
-        fresh, since = self._fresh(row, tick, values, present)
-        body[row, tick] = fresh
-        before[row, tick] = since
+        np.subtract(counter[:, 1:], counter[:, :-1], out=body[:, 1:])
+        np.subtract(counter[:, 0], past.value, out=body[:, 0])
+        body[past.tick < block.first - self._gap, 0] = np.nan
+        row, tick = cells_of(block.present[gauges:cumulative] & np.isnan(body))
+        when, value, column = block.before(row + gauges, tick)
+        found = when >= block.first + tick - self._gap
+        body[row[found], tick[found]] = counter[row[found], tick[found]] - value[found]
+        fresh = row[~found], tick[~found]
+        body[fresh] = self._fresh(fresh[0] + gauges, fresh[1], when[~found], block)
         back = body < 0  # a reset: the counter began anew from zero
         if back.any():
             self._reset_whole_histograms(back)
             back &= ~np.isnan(body)
-            body[back] = counter[:, gap:][back]
-        return increase, before
+            body[back] = counter[back]
+        return increase, Gaps(row + gauges, tick, np.where(found, column, _NOWHERE))
 
     def _reset_whole_histograms(self, back: NDArray[np.bool_]) -> None:
         """Mark all buckets of a histogram [counter, tick] of which one went back: a small one may not have."""
         gauges, cumulative, _ = self._layout.bounds
-        is_cumulative = self._buckets < cumulative
-        counter, member = self._buckets[is_cumulative] - gauges, self._bundle_of[is_cumulative]
-        row, tick = np.nonzero(back[counter])
+        bundle = self._bundle_at[gauges:cumulative]
+        counter = np.flatnonzero(bundle >= 0)
+        row, tick = cells_of(back[counter])
         anew = np.zeros((len(self._bundle_size), back.shape[1]), np.bool_)
-        anew[member[row], tick] = True
-        back[counter] = anew[member]
+        anew[bundle[counter][row], tick] = True
+        back[counter] = anew[bundle[counter]]
 
-    def _fresh(
-        self, row: NDArray[np.intp], tick: NDArray[np.intp], values: Matrix, present: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int16]]:
-        """Return the increase of counters [candidate] that nothing precedes, and since how many ticks.
+    def _fresh(self, rows: Rows, tick: Rows, when: NDArray[np.int64], block: Block) -> NDArray[np.float64]:
+        """Return the increase of counters [candidate] that nothing precedes; `when` they were last seen at all.
 
         A twin that has just fallen silent is the same counter under other labels. Else a counter that was
         never seen counts from zero if its family was there before. Else its increase is unknown.
         """
-        increase, since = np.full(len(row), np.nan), np.ones(len(row), np.int16)
-        if not len(row):
-            return increase, since
-        gauges, gap, layout = self._layout.bounds[0], self._gap, self._layout
-        rows = row + gauges
-        begins = np.argmax(present[:, gap:], axis=1)
-        is_new = (tick == begins[rows]) & ~self._row_seen[rows]
-        pairs, mate = _twins(layout.twin, rows)
-        is_old = self._row_seen[mate] | (present[mate, begins[mate] + gap] & (begins[mate] < tick[pairs]))
-        is_new[pairs[is_old]] = False  # it has counted under other labels, so not from zero
-        family_of = layout.family[gauges : layout.bounds[1]]
-        if is_new.any():
-            families, member = np.unique(family_of, return_inverse=True)
-            alive = _window_any(_any_by(member, present[gauges : layout.bounds[1]], len(families)), gap)
-            counts = is_new & alive[member[row], tick]
-            increase[counts] = values[rows[counts], tick[counts] + gap]
-        for distance in range(gap, 0, -1):  # the nearest wins, being written last
-            at = tick[pairs]
-            follows = present[mate, at + gap - distance] & ~present[mate, at + gap]
-            who = pairs[follows]
-            step = values[rows[who], tick[who] + gap] - values[mate[follows], at[follows] + gap - distance]
-            increase[who] = np.where(step < 0, values[rows[who], tick[who] + gap], step)
-            since[who] = distance
-        return increase, since
-
-    def _hold_rates(self, cells: Cells, increase: Matrix, before: NDArray[np.int16], ticks: int) -> Matrix:
-        """Return the rates per second of the rows that are judged as rates [rate row, tick], held over gaps."""
-        layout, gap = self._layout, self._gap
-        rows = layout.rate_rows
+        increase = np.full(len(rows), np.nan)
         if not len(rows):
-            return np.empty((0, ticks))
-        place = np.full(layout.bounds[2], -1, np.int32)
-        place[rows] = np.arange(len(rows), dtype=np.int32)
-        wanted = place[cells.row] >= 0
-        times = np.zeros((len(rows), gap + ticks), np.int64)
-        times[:, :gap] = self._times
-        times[place[cells.row[wanted]], cells.tick[wanted] + gap] = cells.time[wanted]
-        counter = rows - layout.bounds[0]
-        distance = before[counter]
-        earlier = np.take_along_axis(times, np.arange(gap, gap + ticks)[None, :] - distance, axis=1)
-        elapsed = (times[:, gap:] - earlier) / 1_000.0
+            return increase
+        value = block.value[rows, tick]
+        pairs, mate = twins(self._layout.twin, rows)
+        seen, last, _ = block.before(mate, tick[pairs])
+        is_new = when == NEVER
+        is_new[pairs[seen > NEVER]] = False  # it has counted under other labels, so not from zero
+        if is_new.any():
+            new = np.flatnonzero(is_new)
+            alive = new[self._family_alive(rows[new], tick[new], block)]
+            increase[alive] = value[alive]
+        at = tick[pairs]
+        follows = (seen >= block.first + at - self._gap) & ~block.present[mate, at]
+        nearest = np.flatnonzero(follows)[np.argsort(seen[follows], kind="stable")]  # and is written last
+        who = pairs[nearest]
+        step = value[who] - last[nearest]
+        increase[who] = np.where(step < 0, value[who], step)
+        return increase
+
+    def _family_alive(self, rows: Rows, tick: Rows, block: Block) -> NDArray[np.bool_]:
+        """Tell of each candidate [candidate] whether any counter of its family was there just before."""
+        gauges, cumulative, _ = self._layout.bounds
+        family = self._layout.family
+        members = gauges + np.flatnonzero(np.isin(family[gauges:cumulative], family[rows]))
+        families, member = np.unique(family[members], return_inverse=True)
+        present = np.zeros((len(families), block.present.shape[1]), np.bool_)
+        np.logical_or.at(present, member, block.present[members])
+        last = np.full(len(families), NEVER)
+        np.maximum.at(last, member, block.past.tick[members])
+        whole = Block(block.first, np.where(present, 0.0, np.nan), present, Latest(np.zeros(len(families)), last))
+        when, _, _ = whole.before(np.searchsorted(families, family[rows]), tick)
+        return when >= block.first + tick - self._gap
+
+    def _rates(self, times: NDArray[np.int64], increase: Matrix, gaps: Gaps, block: Block) -> Block:
+        """Return the rates per second of the rows that are judged as rates, before they are held: [rate row, tick]."""
+        layout, past = self._layout, self.past
+        earlier = np.zeros(times.shape, np.int64)
+        earlier[:, 1:] = times[:, :-1]
+        earlier[:, 0] = np.where(past.rows.tick[layout.rate_rows] < block.first - self._gap, 0, past.time)
+        place = self._rate_place[gaps.row]
+        rated = place >= 0
+        place, tick, column = place[rated], gaps.tick[rated], gaps.column[rated]
         # A counter without a time before (it began within this tick) has grown over one tick at most.
-        grown = increase[counter]
+        known = np.where(column >= 0, times[place, np.maximum(column, 0)], past.time[place])
+        earlier[place, tick] = np.where(column == _NOWHERE, 0, known)
+        elapsed = (times - earlier) / 1_000.0
+        grown = increase[layout.rate_rows - layout.bounds[0]]
         with np.errstate(divide="ignore", invalid="ignore"):
             rate = np.where((earlier > 0) & (elapsed > 0), grown / elapsed, np.nan)
-        held = np.concatenate([self._rates, rate], axis=1)
-        self._times = times[:, -gap:].copy()
-        self._rates = held[:, -gap:].copy()
-        return self._hold(held, rows)
+        return Block(block.first, rate, ~np.isnan(rate), past.rates)
 
-    def _hold(self, values: Matrix, rows: NDArray[np.intp]) -> Matrix:
-        """Fill gaps of at most `gap` ticks with the last value, unless a twin has taken over.
+    def _all_levels(self, block: Block, rates: Block, increase: Matrix) -> Matrix:
+        """Return the levels that are summed [member, tick]: gauges, rates, deltas."""
+        rows = self._levels.gauge_rows
+        gauges = Block(block.first, block.value[rows], block.present[rows], block.past.at(rows))
+        held = hold(rates, self._gap, self._layout.twin[self._layout.rate_rows])
+        return np.concatenate(
+            [
+                hold(gauges, self._gap, self._gauge_twin),
+                held[self._levels.rate_places],
+                increase[self._levels.delta_rows - self._layout.bounds[0]],
+            ]
+        )
 
-        From [row, gap + tick] to [row, tick].
-        """
-        gap = self._gap
-        present = ~np.isnan(values)
-        held = values[:, gap:].copy()
-        row, tick = np.nonzero(~present[:, gap:])
-        if not len(row):
-            return held
-        taken = self._taken_over(rows, present)
-        for distance in range(1, gap + 1):
-            earlier = values[row, tick + gap - distance]
-            found = ~np.isnan(earlier)
-            at = row[found], tick[found]
-            held[at] = np.where(taken[at], np.nan, earlier[found]) if taken is not None else earlier[found]
-            row, tick = row[~found], tick[~found]
-        return held
-
-    def _taken_over(self, rows: NDArray[np.intp], present: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-        """Tell [row, tick] whether a twin has reported since the row last did; None if there are no twins."""
-        twins, member, count = np.unique(self._layout.twin[rows], return_inverse=True, return_counts=True)
-        if (count == 1).all():
-            return None
-        index = np.where(present, np.arange(present.shape[1]), -1)
-        last = np.maximum.accumulate(index, axis=1)
-        latest = np.full((len(twins), present.shape[1]), -1, index.dtype)
-        np.maximum.at(latest, member, last)
-        return (last < latest[member])[:, self._gap :]
-
-    def _plane(
-        self,
-        part: Part,
-        values: Matrix,
-        present: NDArray[np.bool_],
-        increase: Matrix,
-        rates: Matrix,
-        partial: NDArray[np.bool_],
-    ) -> Matrix:
-        """Sum one metric over its cohorts: [3, row, tick]."""
-        layout, gap = self._layout, self._gap
-        if part.kind in ("gauge", "counter"):
-            if part.kind == "gauge":
-                member = self._hold(values[part.rows], part.rows)
-            else:
-                member = self._rates_of(part, rates, increase)
-            return _level_plane(part, member)
-        grown = np.nan_to_num(increase[part.rows - layout.bounds[0]], nan=0.0)
-        assert part.total_rows is not None
-        assert part.total_group is not None
-        whole = increase[part.total_rows - layout.bounds[0]]
-        known = ~np.isnan(whole)
-        total = part.total_group @ np.where(known, whole, 0.0)
-        if part.kind == "histogram":
-            plane = _histogram_plane(part, grown, present[part.rows, gap:], total)
-            last = np.flatnonzero([np.isinf(key.edge) for key in part.keys])
-            plane[1, last] = part.total_group[last] @ partial[self._bundle_at[part.total_rows]].astype(np.float64)
-            return plane
-        return np.stack([part.total_group @ known.astype(np.float64), part.group @ grown, total])
-
-    def _rates_of(self, part: Part, rates: Matrix, increase: Matrix) -> Matrix:
-        layout = self._layout
-        if part.rows[0] < layout.bounds[1]:
-            return rates[np.searchsorted(layout.rate_rows, part.rows)]
-        return increase[part.rows - layout.bounds[0]]
-
-    def _reporting(self, present: NDArray[np.bool_]) -> Matrix:
-        """Count the units that should report and do not: [3, row, tick]."""
+    def _add_reporting(self, present: NDArray[np.bool_], out: Matrix) -> NDArray[np.bool_]:
+        """Count the units that should report and do not; return [unit] which have been seen by now."""
         part = self._layout.reporting
         assert part.fold is not None
         sent = (part.fold @ present.astype(np.float64)) > 0
-        known = np.logical_or.accumulate(np.concatenate([self._unit_seen[:, None], sent], axis=1), axis=1)[:, 1:]
-        self._unit_seen = known[:, -1].copy()
-        expected = part.group @ known.astype(np.float64)
-        reported = part.group @ sent.astype(np.float64)
-        return np.stack([reported, expected - reported, expected])
-
-
-def _level_plane(part: Part, member: Matrix) -> Matrix:
-    known = ~np.isnan(member)
-    level = np.where(known, member, 0.0)
-    if part.fold is not None:
-        count = part.fold @ known.astype(np.float64)
-        level = part.fold @ level
-        if part.kind == "gauge":  # the mean over the series of a unit; rates of a unit add up
-            level = np.divide(level, count, out=np.zeros_like(level), where=count > 0)
-        known = count > 0
-    return np.stack([part.group @ known.astype(np.float64), part.group @ level, part.group @ (level * level)])
-
-
-def _histogram_plane(part: Part, grown: Matrix, present: NDArray[np.bool_], total: Matrix) -> Matrix:
-    """Turn cumulative buckets (at most `edge`) into events beyond the edge, of all events."""
-    within = part.group @ grown
-    units = part.group @ present.astype(np.float64)
-    return np.stack([units, np.maximum(total - within, 0.0), total])
-
-
-def _any_by(member: NDArray[np.intp], present: NDArray[np.bool_], groups: int) -> NDArray[np.bool_]:
-    result = np.zeros((groups, present.shape[1]), np.bool_)
-    np.logical_or.at(result, member, present)
-    return result
-
-
-def _window_any(present: NDArray[np.bool_], gap: int) -> NDArray[np.bool_]:
-    """Tell [row, tick] whether anything was there in the `gap` ticks before: [row, gap + tick] to [row, tick]."""
-    seen = np.concatenate([np.zeros((len(present), 1), np.int32), np.cumsum(present, axis=1, dtype=np.int32)], axis=1)
-    ticks = present.shape[1] - gap
-    return seen[:, gap : gap + ticks] > seen[:, :ticks]
-
-
-def _twins(twin: NDArray[np.int64], rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pair each candidate row [candidate] with the other rows that are its twins: candidate index, other row."""
-    order = np.argsort(twin, kind="stable")
-    ordered = twin[order]
-    start, stop = np.searchsorted(ordered, twin[rows]), np.searchsorted(ordered, twin[rows], side="right")
-    count = stop - start
-    candidate = np.repeat(np.arange(len(rows)), count)
-    offset = np.arange(len(candidate)) - np.repeat(np.cumsum(count) - count, count)
-    mate = order[np.repeat(start, count) + offset]
-    others = mate != rows[candidate]
-    return candidate[others], mate[others]
+        seen = np.concatenate([self.past.unit_seen[:, None], sent], axis=1)
+        known = np.logical_or.accumulate(seen, axis=1)[:, 1:]
+        counts = part.group @ np.concatenate([known, sent], axis=1).astype(np.float64)
+        expected, reported = np.split(counts, 2, axis=1)
+        mine = out[len(out) - len(part.keys) :]
+        mine[:, 0], mine[:, 1], mine[:, 2] = reported, expected - reported, expected
+        return known[:, -1].copy()

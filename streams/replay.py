@@ -1,7 +1,7 @@
 """Replay: a recording through the same aggregate and judge that guard production."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -15,7 +15,7 @@ from streams.cohorts import CohortTicks
 from streams.journal import Journal
 from streams.judge import Judge
 from streams.layout import build
-from streams.membership import Announced, Stage, find_units, resolve
+from streams.membership import Announced, Stage, find_units, moving_labels, resolve
 from streams.plan import Plan
 from streams.recording import ROWS_PER_READ, MetricsFile
 from streams.records import Sink
@@ -159,7 +159,7 @@ def prepare(setting: Setting, found: Scan, metrics: str) -> tuple[Aggregate, Pla
         if stage.started is not None and not membership.controls(index).any():
             msg = f"{setting.place}: stages[{index}]: every unit is a canary by then; none is left as a control"
             raise BadInput(msg)
-    layout = build(found.catalogue, units, membership, policy, _moving(rollouts), (setting.policy_place, metrics))
+    layout = build(found.catalogue, units, membership, policy, moving_labels(rollouts), (setting.policy_place, metrics))
     lateness_ms, ahead_ms = policy.lateness_ticks * tick_ms, policy.ahead_ticks_max * tick_ms
     aggregate = Aggregate(layout, units.of_series, tick_ms, lateness_ms, ahead_ms, policy.gap_ticks_max)
     plan = Plan(
@@ -174,12 +174,6 @@ def prepare(setting: Setting, found: Scan, metrics: str) -> tuple[Aggregate, Pla
         [_within(other, -(-found.last_ms // tick_ms)) for other in setting.others],
     )
     return aggregate, plan
-
-
-def _moving(rollouts: Sequence[Announced]) -> list[str]:
-    """Name the labels that selectors look at."""
-    stages = [stage for rollout in rollouts for stage in rollout.stages]
-    return sorted({label for stage in stages for label in (*stage.canary, *(stage.control or {}))})
 
 
 def _within(rollout: Announced, last: int) -> Announced:

@@ -1,0 +1,106 @@
+"""A memory of label columns: collectors send the same ones again and again."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.recording import LabelColumn
+
+BYTES_MAX: Final = 64 << 20
+"""Memory for label columns, in bytes; the least recently used go first."""
+
+_VALUE_BYTES: Final = 80
+"""What a label's value costs in a list, about."""
+
+_PROBES: Final = 16
+"""Codes of each column that go into the key; the rest is compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The rows of a frame, unit by unit.
+
+    `order` [row] sorts them by unit, None if they are; then the rows of `units` [unit] begin at `starts` [unit].
+    """
+
+    order: NDArray[np.intp] | None
+    starts: NDArray[np.intp]
+    units: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, unit: NDArray[np.int32]) -> "Runs":
+        """Sort rows by the unit of each [row]."""
+        order = None
+        if (unit[1:] < unit[:-1]).any():
+            order = np.argsort(unit, kind="stable")
+            unit = unit[order]
+        starts = np.flatnonzero(np.append(True, unit[1:] != unit[:-1]))
+        return cls(order, starts, unit[starts])
+
+
+@dataclass(slots=True)
+class Slot:
+    """What is remembered of some label columns: the series of each row, -1 where metric or colo are absent."""
+
+    series: NDArray[np.int32] | None = None
+    is_named: bool = False
+    runs: dict[str, Runs] = field(default_factory=dict)
+
+
+Key = tuple[object, ...]
+
+
+class Remembered:
+    """Label columns by content.
+
+    Parameters
+    ----------
+    bytes_max
+        How much to remember.
+    """
+
+    def __init__(self, bytes_max: int = BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._slots: OrderedDict[Key, tuple[Mapping[str, LabelColumn], Slot, int]] = OrderedDict()
+
+    def get(self, labels: Mapping[str, LabelColumn]) -> Slot:
+        """Return the slot of equal columns, or an empty one for columns that were not seen, or not for long."""
+        key = _key(labels)
+        known = self._slots.get(key)
+        if known is not None:
+            if _equal(known[0], labels):
+                self._slots.move_to_end(key)
+                return known[1]
+            self._bytes -= known[2]
+        # Codes are copied: they may be a view into a whole message.
+        kept = {name: LabelColumn(column.codes.copy(), column.values) for name, column in labels.items()}
+        size = sum(column.codes.nbytes + _VALUE_BYTES * len(column.values) for column in kept.values())
+        slot = Slot()
+        self._slots[key] = kept, slot, size
+        self._slots.move_to_end(key)
+        self._bytes += size
+        while self._bytes > self._bytes_max and len(self._slots) > 1:
+            _, (_, _, freed) = self._slots.popitem(last=False)
+            self._bytes -= freed
+        return slot
+
+
+def _key(labels: Mapping[str, LabelColumn]) -> Key:
+    parts: list[object] = []
+    for name, column in labels.items():
+        codes, values = column.codes, column.values
+        first = values[0] if values else None
+        parts += (name, len(values), first, codes[:: len(codes) // _PROBES + 1].tobytes())
+    return tuple(parts)
+
+
+def _equal(one: Mapping[str, LabelColumn], other: Mapping[str, LabelColumn]) -> bool:
+    return all(
+        len(here.codes) == len(there.codes) and here.values == there.values and bool((here.codes == there.codes).all())
+        for here, there in zip(one.values(), other.values(), strict=True)
+    )
