@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import chain, count
+from itertools import chain, count, pairwise
 from operator import attrgetter
 from typing import Annotated, Any, Final
 
@@ -314,14 +314,14 @@ def encode_grouped(samples: Samples) -> bytes:
     """Write samples as an array of groups, in the same order; buckets of a histogram are split by `le`."""
     labels = {name: column for name, column in samples.labels.items() if name not in ("metric", "le")}
     common = np.array([samples.time, *(column.codes for column in labels.values())])
-    starts = np.flatnonzero(np.append(True, (common[:, 1:] != common[:, :-1]).any(axis=0)))[: len(samples.time)]
+    changes = np.flatnonzero((common[:, 1:] != common[:, :-1]).any(axis=0)) + 1
     texts = {name: _texts(column) for name, column in labels.items()}
     times, values = _json_times(samples), _json_values(samples)
     metric = _texts(samples.labels["metric"])
     edge = _texts(samples.labels["le"]) if "le" in samples.labels else [None] * len(metric)
     groups: list[_Group] = []
-    for start, stop in zip(starts, [*starts[1:], len(metric)], strict=True):
-        mine = {name: text for name, column in texts.items() if (text := column[start])}
+    for start, stop in pairwise([0, *changes.tolist(), len(metric)] if metric else []):
+        mine: dict[str, str | None] = {name: text for name, column in texts.items() if (text := column[start])}
         for row in range(start, stop):
             if row == start or not _fits(groups[-1].metrics, metric[row] or "", edge[row]):
                 groups.append(_Group(times[start], mine, {}))
