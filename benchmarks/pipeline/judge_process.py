@@ -29,7 +29,7 @@ def main() -> None:
             ready.append(time.monotonic() - started)
         latencies.append((seconds, action))
 
-    def transaction(seconds: float, *, is_committed: bool) -> None:
+    def transaction(seconds: float, *, is_committed: bool, records: int = 0) -> None:  # noqa: ARG001, not of interest
         if is_committed:
             transactions.append(seconds)
 

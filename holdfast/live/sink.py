@@ -345,6 +345,7 @@ def run(settings: Settings) -> None:
             telemetry,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: loop.stop())
+            if signal.getsignal(number) is not signal.SIG_IGN:  # whoever started this may stop it otherwise
+                signal.signal(number, lambda *_: loop.stop())
         opened.enter_context(Server(settings.http, [telemetry], lambda: loop.is_ready))
         loop.run()
