@@ -183,7 +183,7 @@ def test_the_version_is_that_of_the_package(command: Command) -> None:
     assert command("--version") == Ran(0, f"holdfast {__version__}\n", "")
 
 
-@pytest.mark.parametrize("arguments", [["judge"], ["replay", "--polcy", "x"], ["replay"], ["schema"], ["query"]])
+@pytest.mark.parametrize("arguments", [["jugde"], ["replay", "--polcy", "x"], ["replay"], ["schema"], ["query"]])
 def test_what_the_command_line_does_not_know_is_bad_input(arguments: list[str], command: Command) -> None:
     ran = command(*arguments)
     assert (ran.status, ran.out) == (2, "")

@@ -222,3 +222,11 @@ def test_the_recording_that_the_docs_make_is_judged_as_they_say(tmp_path: Path) 
     assert f"my-recording: {outcome.rollout}: {outcome.action} at " in shown
     # The figures move whenever a detector is tuned; what is blamed, and where, does not.
     assert all(f"- {reason['sentence'].partition(':')[0]}: " in shown for reason in outcome.reasons)
+
+
+def test_the_example_of_the_readme_is_the_one_that_is_run_against_a_broker() -> None:
+    found = [
+        re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        for page in ("README.md", "docs/subscribing.md")
+    ]
+    assert found[0][0] == found[1][0]

@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 _SEGMENT_ROWS: Final = 20_000
 """Series in one message of the catalogue: far below a megabyte."""
 
+_COLOS_SECONDS: Final = 5.0
+"""Time between two looks at how far each colo has come: every unit is looked at."""
+
 _METADATA_BYTES_MAX: Final = 3_500
 """Most that rides along with an offset; brokers take 4 kB."""
 
@@ -121,6 +124,7 @@ class AggregateStep:
         self._open: set[str] = set()
         self._groups: dict[str, Group] = {}
         self._dead: list[Record] = []
+        self._told: float | None = None  # when colos were looked at last
         self._announce()
 
     def assigned(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
@@ -197,10 +201,18 @@ class AggregateStep:
                 self._write_series(source, fed, series, result)
             if closed or series is not None or result.records:
                 result.offsets.append(self._committed(source, fed, result))
+        self._tell(now)
+        return result
+
+    def _tell(self, now: float) -> None:
+        """Tell how far partitions and, less often, colos have come."""
         self._telemetry.open_partitions(
             {f"{source.topic}/{source.partition}": fed.partition.newest_ms for source, fed in self._fed.items()}
         )
-        return result
+        if self._told is None or now - self._told >= _COLOS_SECONDS:
+            self._told = now
+            colos = [fed.partition.newest_by_colo() for fed in self._fed.values()]
+            self._telemetry.colos({name: newest for each in colos for name, newest in each.items()})
 
     def _announce(self) -> None:
         """Take the announcements as they are now."""

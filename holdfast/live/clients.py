@@ -12,6 +12,7 @@ from holdfast.live.settings import Settings
 from holdfast.located import join
 
 log = logging.getLogger(__name__)
+log.addHandler(logging.NullHandler())  # librdkafka talks a lot; who wants to hear it configures logs
 
 MESSAGE_BYTES_MAX: Final = 8_388_608
 """Largest message: a cohort tick of a large fleet in one partition has some megabytes."""

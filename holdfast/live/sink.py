@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
@@ -28,7 +29,7 @@ from holdfast.live.telemetry import Telemetry
 from rollouts.announced import decode as decode_announcement
 from sinks.cloudevents import decode as decode_verdict
 from sinks.live_rows import LiveRows, Place, rollout_rows, table_rows, verdict_rows
-from sinks.store import Store, StoreError
+from sinks.store import Store, StoreBusy, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,9 @@ SECONDS_MAX: Final = 2.0
 _BACKOFF_SECONDS: Final = (0.5, 60.0)
 """After how long the store is tried again at first, and at most."""
 
-_FLUSH_SECONDS: Final = 30.0
+_OPEN_SECONDS: Final = 30.0
+"""How long to wait for the store at the start."""
+
 _VERDICT: Final = "dev.holdfast.verdict.v1"
 
 
@@ -306,6 +309,19 @@ class SinkLoop:
             self._position.pop((partition.topic, partition.partition), None)
 
 
+def _opened(folder: Path) -> Store:
+    """Open the store; wait a while for somebody who has it open, as a query at the same moment."""
+    end = time.monotonic() + _OPEN_SECONDS
+    while True:
+        try:
+            return Store(folder)
+        except StoreBusy as error:
+            if time.monotonic() >= end:
+                raise
+            log.warning("waiting: %s", error)
+            time.sleep(0.5)
+
+
 def run(settings: Settings) -> None:
     """Own the store's folder, fill it, and answer questions about it, until SIGTERM or SIGINT.
 
@@ -318,7 +334,7 @@ def run(settings: Settings) -> None:
     """
     telemetry = Telemetry("sink", settings.worker)
     with ExitStack() as opened:
-        store = opened.enter_context(Store(settings.data))
+        store = opened.enter_context(_opened(settings.data))
         opened.enter_context(Owner(store, settings.data))
         group = f"{settings.prefix}-sink"
         loop = SinkLoop(

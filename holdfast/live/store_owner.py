@@ -139,7 +139,7 @@ class Owner:
     def _found(self, connection: socket.socket) -> tuple[bytes, bytes]:
         (length,) = _LENGTH.unpack(_exactly(connection, _LENGTH.size))
         if length > QUESTION_BYTES_MAX:
-            return _REFUSED, f"a question of {length:,} bytes; allowed: at most {QUESTION_BYTES_MAX:,}".encode()
+            return _REFUSED, _too_large(length).encode()
         try:
             question = msgspec.msgpack.decode(_exactly(connection, length), type=_Question)
             return _GOOD, self._store.query(question.sql, question.form, seconds_max=self._seconds_max)
@@ -167,6 +167,8 @@ def ask(folder: Path, sql: str, form: str, *, wait_seconds: float = _WAIT_SECOND
         If it refuses, ends before it has answered, takes too long, or nobody is there.
     """
     question = msgspec.msgpack.encode(_Question(sql, form))
+    if len(question) > QUESTION_BYTES_MAX:
+        raise StoreError(_too_large(len(question)))
     owner = f"the owner of the store {folder}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(wait_seconds)
@@ -209,6 +211,10 @@ def query(folder: Path, sql: str, form: str) -> bytes:
         return ask(folder, sql, form)
     with store:
         return store.query(sql, form)
+
+
+def _too_large(size: int) -> str:
+    return f"a question of {size:,} bytes; allowed: at most {QUESTION_BYTES_MAX:,}"
 
 
 def _answer(connection: socket.socket, status: bytes, body: bytes) -> None:
