@@ -12,6 +12,7 @@ from rich.console import Console
 
 from holdfast.commands import config as config_commands
 from holdfast.commands import deadletters as deadletters_commands
+from holdfast.commands import produce as produce_commands
 from holdfast.commands import rollout as rollout_commands
 from holdfast.commands import sink as sink_commands
 from holdfast.commands import topics as topics_commands
@@ -43,6 +44,7 @@ app.command()(worker_commands.rekey)
 app.command()(worker_commands.run)
 app.command()(sink_commands.sink)
 app.add_typer(deadletters_commands.app, name="deadletters")
+app.command()(produce_commands.produce)
 
 Folder = Annotated[Path, typer.Option("--data", help="Folder of the embedded store.")]
 

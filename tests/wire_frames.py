@@ -38,7 +38,7 @@ def rows(found: Samples) -> list[tuple[int, str, dict[str, str]]]:
         assert all(type(value) is str for value in column.values)
     texts = {
         name: [column.values[code] if code >= 0 else "" for code in column.codes.tolist()]
-        for name, column in found.labels.items()
+        for name, column in sorted(found.labels.items())
     }
     return [
         (

@@ -106,8 +106,8 @@ def decode(payload: bytes | memoryview) -> Samples:
         msg = "not readable JSON: nothing but white space"
         raise BadFrame(msg)
     is_array = text.startswith(b"[")
-    first, rest = _first(text[1:].lstrip() if is_array else text)
-    is_lines = not is_array and bool(rest.strip())
+    first, end = _first(text, int(is_array))
+    is_lines = not is_array and bool(text[end:].strip())
     if not is_array and not is_lines:
         text = b"[%b]" % text
     try:
@@ -124,17 +124,17 @@ def decode(payload: bytes | memoryview) -> Samples:
         raise BadFrame(msg) from error
 
 
-def _first(text: bytes) -> tuple[dict[str, object], bytes]:
-    """Look at the first object, and at what stands behind it; what cannot be read is found out by whoever reads all."""
+def _first(text: bytes, start: int) -> tuple[dict[str, object], int]:
+    """Look at the first object, and where it ends; what cannot be read is found out by whoever reads all."""
     for size in (_PEEK_BYTES, len(text)):
         try:
-            beginning = text[:size].decode("utf-8", "surrogateescape")
-            found, end = json.JSONDecoder().raw_decode(beginning)
+            beginning = text[start : start + size].decode("utf-8", "surrogateescape")
+            found, end = json.JSONDecoder().raw_decode(beginning, len(beginning) - len(beginning.lstrip()))
         except (ValueError, RecursionError):
             continue
         if isinstance(found, dict):
-            return found, text[len(beginning[:end].encode("utf-8", "surrogateescape")) :]
-    return {}, b""
+            return found, start + len(beginning[:end].encode("utf-8", "surrogateescape"))
+    return {}, len(text)
 
 
 def _plain(text: bytes, is_lines: bool, first: Mapping[str, object]) -> Samples:
@@ -155,7 +155,7 @@ def _plain(text: bytes, is_lines: bool, first: Mapping[str, object]) -> Samples:
     _checked(rows)
     time = _times(list(map(attrgetter("time"), rows)), "[{}].time".format)
     value = _values(list(map(attrgetter("value"), rows)), "[{}].value".format)
-    columns = {name: _column(list(map(get, rows))) for name, get in reader.columns.items()}
+    columns = {name: _column(map(get, rows), len(rows)) for name, get in reader.columns.items()}
     # Which labels a reader knows hangs on frames before this one; the samples must not.
     return Samples(time, value, {name: column for name, column in columns.items() if column.values or name in _ALWAYS})
 
@@ -176,12 +176,12 @@ def _grouped(groups: Sequence[_Group]) -> Samples:
         split = next((f".{name}.{texts[row]}" for name, texts in flat.splits.items() if row in texts), "")
         return f"[{owner[row]}].metrics.{flat.metrics[row]}{split}"
 
-    labels = {"metric": _column(flat.metrics)}
+    labels = {"metric": _column(flat.metrics, len(flat.metrics))}
     for name in names[1:]:
-        column = _column([group.labels.get(name) for group in groups])
+        column = _column((group.labels.get(name) for group in groups), len(groups))
         labels[name] = LabelColumn(column.codes[owner], column.values)
     for name, texts in flat.splits.items():
-        column = _column([texts.get(row) for row in range(len(owner))])
+        column = _column(map(texts.get, range(len(owner))), len(owner))
         labels[name] = _laid_over(labels[name], column) if name in labels else column
     time = _times([group.time for group in groups], "[{}].time".format)[owner]
     return Samples(time, _values(flat.values, place), labels)
@@ -243,11 +243,11 @@ def _checked(rows: list[Any]) -> None:
         raise BadFrame(msg)
 
 
-def _column(texts: Sequence[str | None]) -> LabelColumn:
+def _column(texts: Iterable[str | None], size: int) -> LabelColumn:
     """Encode texts by a dictionary; an empty one is absent."""
     numbers = count()
     code: defaultdict[str | None, int] = defaultdict(numbers.__next__, {None: -1, "": -1})
-    codes = np.fromiter(map(code.__getitem__, texts), np.int32, len(texts))
+    codes = np.fromiter(map(code.__getitem__, texts), np.int32, size)
     return LabelColumn(codes, [text for text in code if text])
 
 
