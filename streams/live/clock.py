@@ -44,12 +44,13 @@ class Passed(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """Who sent a message: units [unit] in ascending order, and the oldest and newest time [unit] of each in it.
+    """Who sent a message: units [unit], numbered below `size`, and the oldest and newest time [unit] of each in it.
 
     The oldest is of no matter once the watermark stands.
     """
 
-    units: NDArray[np.int32]
+    units: NDArray[np.int32] | slice
+    size: int
     oldest: NDArray[np.int64]
     newest: NDArray[np.int64]
 
@@ -127,8 +128,8 @@ class Watermark:
         if self._resumed_since is not None and offset >= self._position:
             self._rejoin(series)
         units = heard.units
-        if units[-1] >= len(self._latest):
-            self._make_room(int(units[-1]) + 1)
+        if heard.size > len(self._latest):
+            self._make_room(heard.size)
         if self._resumed_since is None:
             self._count_beyond(heard)
         self._active[units] = True

@@ -225,11 +225,11 @@ class Partition:
 
 def _heard(frame: Frame, runs: Runs, *, is_first: bool) -> Heard:
     if frame.oldest_ms == frame.newest_ms:
-        time = np.full(len(runs.units), frame.newest_ms)
-        return Heard(runs.units, time, time)
+        time = np.full(len(runs.starts), frame.newest_ms)
+        return Heard(runs.units, runs.size, time, time)
     time = frame.time if runs.order is None else frame.time[runs.order]
     newest = np.maximum.reduceat(time, runs.starts)
-    return Heard(runs.units, np.minimum.reduceat(time, runs.starts) if is_first else newest, newest)
+    return Heard(runs.units, runs.size, np.minimum.reduceat(time, runs.starts) if is_first else newest, newest)
 
 
 def _packed(passed: Sequence[Passed]) -> tuple[tuple[int, int, int], ...]:

@@ -26,11 +26,13 @@ class Runs:
     """The rows of a frame, unit by unit.
 
     `order` [row] sorts them by unit, None if they are; then the rows of `units` [unit] begin at `starts` [unit].
+    `units` is a slice where they are numbered one after the other; `size` is one more than the highest number.
     """
 
     order: NDArray[np.intp] | None
     starts: NDArray[np.intp]
-    units: NDArray[np.int32]
+    units: NDArray[np.int32] | slice
+    size: int
 
     @classmethod
     def of(cls, unit: NDArray[np.int32]) -> "Runs":
@@ -40,7 +42,10 @@ class Runs:
             order = np.argsort(unit, kind="stable")
             unit = unit[order]
         starts = np.flatnonzero(np.append(True, unit[1:] != unit[:-1]))
-        return cls(order, starts, unit[starts])
+        units = unit[starts]
+        first, last = int(units[0]), int(units[-1])
+        is_range = last - first + 1 == len(units)
+        return cls(order, starts, slice(first, last + 1) if is_range else units, last + 1)
 
 
 @dataclass(slots=True)
