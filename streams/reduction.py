@@ -163,6 +163,8 @@ class Reducer:
         self._bundle_at[buckets] = member
         self._rate_place = np.full(layout.bounds[2], -1, np.intp)  # the place of each matrix row among the rates
         self._rate_place[layout.rate_rows] = np.arange(len(layout.rate_rows))
+        self._is_rate = self._rate_place >= 0
+        self._unit_rows, self._unit_of_row = _folded(layout)
         self._levels = LevelSums(layout)
         self._events = EventSums(layout, self._bundle_at, len(count))
         gauges = self._levels.gauge_rows
@@ -178,8 +180,9 @@ class Reducer:
         gauges = layout.bounds[0]
         values, present, times = self._placed(cells, ticks)
         out = np.empty((len(self._keys), 3, ticks))
-        unit_seen = self._add_reporting(present, out)  # who sends an incomplete histogram does report
-        partial = self._set_aside_incomplete(values, present)
+        absent = cells_of(~present)
+        unit_seen = self._add_reporting(absent, out)  # who sends an incomplete histogram does report
+        partial = self._set_aside_incomplete(values, present, absent)
         block = Block(first, values, present, past.rows)
         increase, gaps = self._increases(block)
         rates = self._rates(times, increase, gaps, block)
@@ -201,8 +204,7 @@ class Reducer:
         """Lay samples out as values and presence [row, tick], and times [rate row, tick], 0 where absent."""
         layout = self._layout
         size = layout.bounds[2] * ticks
-        cell = cells.row.astype(np.int64)
-        cell *= ticks
+        cell = np.multiply(cells.row, ticks, dtype=np.int64)
         cell += cells.tick
         values = np.full((layout.bounds[2], ticks), np.nan)
         values.reshape(-1)[cell] = cells.value
@@ -214,12 +216,14 @@ class Reducer:
             values.reshape(-1)[cell] = cells.value
         times = np.zeros((len(layout.rate_rows), ticks), np.int64)
         if len(layout.rate_rows):
-            place = self._rate_place[cells.row]
-            rated = np.flatnonzero(place >= 0)
-            times.reshape(-1)[place[rated] * ticks + cells.tick[rated]] = cells.time[rated]
+            rated = np.flatnonzero(self._is_rate[cells.row])
+            place = self._rate_place[cells.row[rated]]
+            times.reshape(-1)[place * ticks + cells.tick[rated]] = cells.time[rated]
         return values, present, times
 
-    def _set_aside_incomplete(self, values: Matrix, present: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    def _set_aside_incomplete(
+        self, values: Matrix, present: NDArray[np.bool_], absent: tuple[Rows, Rows]
+    ) -> NDArray[np.bool_] | None:
         """Take out histograms of which a bucket is missing: between unlike buckets there is nothing to subtract.
 
         What they counted is not lost; it comes with the next complete one. Returns which were taken out,
@@ -227,7 +231,7 @@ class Reducer:
         """
         bundles, ticks = len(self._bundle_size), present.shape[1]
         self.incomplete = np.zeros(ticks, np.int64)
-        row, tick = cells_of(~present)
+        row, tick = absent
         bundle = self._bundle_at[row]
         row, tick, bundle = row[bundle >= 0], tick[bundle >= 0], bundle[bundle >= 0]
         missing = np.bincount(bundle * ticks + tick, minlength=bundles * ticks).reshape(bundles, ticks)
@@ -345,11 +349,12 @@ class Reducer:
             ]
         )
 
-    def _add_reporting(self, present: NDArray[np.bool_], out: Matrix) -> NDArray[np.bool_]:
+    def _add_reporting(self, absent: tuple[Rows, Rows], out: Matrix) -> NDArray[np.bool_]:
         """Count the units that should report and do not; return [unit] which have been seen by now."""
-        part = self._layout.reporting
-        assert part.fold is not None
-        sent = (part.fold @ present.astype(np.float64)) > 0
+        part, ticks = self._layout.reporting, out.shape[2]
+        units = len(self._unit_rows)
+        silent = np.bincount(self._unit_of_row[absent[0]] * ticks + absent[1], minlength=units * ticks)
+        sent = silent.reshape(units, ticks) < self._unit_rows[:, None]
         seen = np.concatenate([self.past.unit_seen[:, None], sent], axis=1)
         known = np.logical_or.accumulate(seen, axis=1)[:, 1:]
         counts = part.group @ np.concatenate([known, sent], axis=1).astype(np.float64)
@@ -357,3 +362,13 @@ class Reducer:
         mine = out[len(out) - len(part.keys) :]
         mine[:, 0], mine[:, 1], mine[:, 2] = reported, expected - reported, expected
         return known[:, -1].copy()
+
+
+def _folded(layout: Layout) -> tuple[Rows, Rows]:
+    """Return how many rows each unit that reports has [unit], and the unit of each matrix row [row]."""
+    fold = layout.reporting.fold
+    assert fold is not None
+    count = np.diff(fold.indptr).astype(np.intp)
+    unit = np.empty(layout.bounds[2], np.intp)
+    unit[fold.indices] = np.repeat(np.arange(len(count)), count)
+    return count, unit

@@ -157,7 +157,7 @@ class EventSums:
             grown = increase[:, ticks]
             known = ~np.isnan(grown)
             table[:, 0] = known
-            table[:, 1] = np.where(known, grown, 0.0)
+            table[:, 1] = grown if known.all() else np.where(known, grown, 0.0)
             table[:, 2] = present[:, ticks]
             whole, some = np.split(_product(self._both, table), 2)
             # Cumulative buckets hold what is at most `edge`; beyond it is what is left of all events.

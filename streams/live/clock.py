@@ -44,9 +44,13 @@ class Passed(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """Who sent a message: distinct units [unit], and the oldest and newest time [unit] of each in it."""
+    """Who sent a message: units [unit], numbered below `size`, and the oldest and newest time [unit] of each in it.
 
-    units: NDArray[np.int32]
+    The oldest is of no matter once the watermark stands.
+    """
+
+    units: NDArray[np.int32] | slice
+    size: int
     oldest: NDArray[np.int64]
     newest: NDArray[np.int64]
 
@@ -124,15 +128,14 @@ class Watermark:
         if self._resumed_since is not None and offset >= self._position:
             self._rejoin(series)
         units = heard.units
-        self._make_room(int(units.max()) + 1)
+        if heard.size > len(self._latest):
+            self._make_room(heard.size)
         if self._resumed_since is None:
-            active = self._active[units]
-            self._actives += len(units) - int(np.count_nonzero(active))
-            self._beyond += int(np.count_nonzero(heard.newest >= self._bound_ms))
-            self._beyond -= int(np.count_nonzero(active & (self._latest[units] >= self._bound_ms)))
+            self._count_beyond(heard)
         self._active[units] = True
         self._latest[units] = heard.newest
-        self._first[units] = np.where(self._first[units] == NEVER, heard.oldest, self._first[units])
+        if self.tick is None:
+            self._first[units] = np.where(self._first[units] == NEVER, heard.oldest, self._first[units])
         self._count += rows
         self._since += rows
         self._sent[units] = self._count
@@ -146,6 +149,15 @@ class Watermark:
     def _make_room(self, units: int) -> None:
         for name, fill in (("_latest", NEVER), ("_first", NEVER), ("_sent", NEVER), ("_offset", -1), ("_active", 0)):
             setattr(self, name, with_room(getattr(self, name), units, fill))
+
+    def _count_beyond(self, heard: Heard) -> None:
+        """Keep count of active units, and of those past the bound, without a look at all of them."""
+        active = self._active[heard.units]
+        before = self._latest[heard.units] >= self._bound_ms
+        if not active.all():
+            before &= active
+            self._actives += len(active) - int(np.count_nonzero(active))
+        self._beyond += int(np.count_nonzero(heard.newest >= self._bound_ms)) - int(np.count_nonzero(before))
 
     def _rejoin(self, series: int) -> None:
         """Go on where the earlier process was."""

@@ -165,12 +165,13 @@ class Closing:
         assert rows.layout is not None
         row = rows.layout.row_of_series[samples.series]
         dropped: Counter[str] = Counter()
-        if (row < 0).any():
+        if len(row) and np.minimum.reduce(row) < 0:
             dropped["not_judged"] = int(np.count_nonzero(row == -1))
             dropped["incomplete_histogram"] = int(np.count_nonzero(row == -2))
             judged = row >= 0
             row, samples = row[judged], samples.among(judged)
-        sums = reducer.reduce(first, ticks, Cells(row, samples.tick - first, samples.time, samples.value))
+        tick = samples.tick - first
+        sums = reducer.reduce(first, ticks, Cells(row, tick, samples.time, samples.value))
         new, begun = reducer.begun
         self._known.count(rows.series[new], begun * self.group.tick_ms)
         dropped["duplicate"] += int(reducer.duplicates.sum())
@@ -179,7 +180,7 @@ class Closing:
             self.group.digest,
             sums,
             rows.signatures,
-            np.bincount(samples.tick - first, minlength=ticks) - reducer.duplicates - reducer.incomplete,
+            np.bincount(tick, minlength=ticks) - reducer.duplicates - reducer.incomplete,
             dict(+dropped),
             self._disputed(first, sums),
         )

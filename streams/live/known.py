@@ -36,6 +36,7 @@ class KnownSeries:
         self._changed: list[NDArray[np.int64]] = []  # series of which there is something to write down
         self._remembered = Remembered()
         self._units: dict[str, UnitIds] = {}
+        self._all_came: dict[Timing, int] = {}  # series of each timing when all of them had come
 
     def came_ms(self, timing: Timing | None = None) -> NDArray[np.int64]:
         """Return the time of the first sample of each series [series] in a closed tick, `UNSEEN` if there is none.
@@ -50,6 +51,7 @@ class KnownSeries:
         known = self._came_ms
         self._came_ms = {timing: known[timing] if timing in known else known[None].copy() for timing in timings}
         self._came_ms[None] = known[None]
+        self._all_came = {}
 
     @property
     def counted_ms(self) -> NDArray[np.int64]:
@@ -90,6 +92,11 @@ class KnownSeries:
     def come(self, timing: Timing, series: Ids, time: NDArray[np.int64]) -> None:
         """Note that series have samples [sample] in ticks that close."""
         came = self.came_ms(timing)
+        if self._all_came.get(timing) == len(came):
+            return
+        if not (came == UNSEEN).any():
+            self._all_came[timing] = len(came)
+            return
         unseen = np.flatnonzero(came[series] == UNSEEN)
         if not len(unseen):
             return

@@ -45,9 +45,17 @@ class Taken:
 
     def ticks(self, tick_ms: int) -> Times:
         """Return the tick of each sample [row]."""
+        ticks = np.empty(len(self.frame.time), np.int64)
+        self.set_ticks(ticks, tick_ms)
+        return ticks
+
+    def set_ticks(self, ticks: Times, tick_ms: int) -> None:
+        """Set the tick of each sample [row]."""
         if self.first == self.last:
-            return np.full(len(self.frame.time), self.first)
-        return -(-self.frame.time // tick_ms)
+            ticks[:] = self.first
+        else:  # rounded up
+            np.add(self.frame.time, tick_ms - 1, out=ticks)
+            np.floor_divide(ticks, tick_ms, out=ticks)
 
     def kept_before(self, tick: int, tick_ms: int) -> int:
         """Count the kept samples in ticks before `tick`."""
@@ -141,26 +149,29 @@ class OpenSamples:
 
     def between(self, first: int, last: int) -> Samples:
         """Return the kept samples of ticks `first` to `last`."""
-        parts = [self._part(taken, first, last) for taken in self._taken if taken.first <= last and taken.last >= first]
-        if not parts:
-            empty = np.empty(0, np.int64)
-            return Samples(np.empty(0, np.int32), empty, empty, np.empty(0))
-        if len(parts) == 1:
-            return parts[0]
-        return Samples(
-            np.concatenate([part.series for part in parts]),
-            np.concatenate([part.tick for part in parts]),
-            np.concatenate([part.time for part in parts]),
-            np.concatenate([part.value for part in parts]),
+        found = [taken for taken in self._taken if taken.first <= last and taken.last >= first]
+        frames = [taken.frame for taken in found]
+        samples = Samples(
+            np.concatenate([np.empty(0, np.int32), *(frame.series for frame in frames)]),
+            np.empty(sum(len(frame.time) for frame in frames), np.int64),
+            np.concatenate([np.empty(0, np.int64), *(frame.time for frame in frames)]),
+            np.concatenate([np.empty(0), *(frame.value for frame in frames)]),
         )
-
-    def _part(self, taken: Taken, first: int, last: int) -> Samples:
-        frame, tick = taken.frame, taken.ticks(self.timing.tick_ms)
-        samples = Samples(frame.series, tick, frame.time, frame.value)
-        low, high = max(first, taken.above + 1), min(last, taken.upto)
-        if taken.first >= low and taken.last <= high:
+        at = 0
+        odd: list[tuple[slice, int, int]] = []
+        for taken in found:
+            place = slice(at, at + len(taken.frame.time))
+            taken.set_ticks(samples.tick[place], self.timing.tick_ms)
+            low, high = max(first, taken.above + 1), min(last, taken.upto)
+            if taken.first < low or taken.last > high:
+                odd.append((place, low, high))
+            at = place.stop
+        if not odd:
             return samples
-        return samples.among((tick >= low) & (tick <= high))
+        kept = np.ones(at, np.bool_)
+        for place, low, high in odd:
+            kept[place] = (samples.tick[place] >= low) & (samples.tick[place] <= high)
+        return samples.among(kept)
 
     def trim(self, tick: int, needed: int) -> None:
         """Let go of samples in ticks before `tick`, and of messages without any in or after the tick `needed`."""

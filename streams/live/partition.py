@@ -138,8 +138,8 @@ class Partition:
         assert slot.series is not None
         time, value = samples.time, samples.value
         # NaN is neither above nor below anything.
-        in_range = value.min() > -VALUE_MAX and value.max() < VALUE_MAX
-        oldest, newest = int(time.min()), int(time.max())
+        in_range = np.minimum.reduce(value) > -VALUE_MAX and np.maximum.reduce(value) < VALUE_MAX
+        oldest, newest = int(np.minimum.reduce(time)), int(np.maximum.reduce(time))
         if slot.is_named and in_range and oldest != NO_TIME:
             frame = Frame(offset, slot.series, time, value, oldest, newest)
             self._take(frame, {timing.unit: self._known.runs(slot, timing.unit) for timing in self._timings})
@@ -171,7 +171,9 @@ class Partition:
         return usable
 
     def _take(self, frame: Frame, runs: Mapping[str, Runs]) -> None:
-        heard = {label: _heard(frame, each) for label, each in runs.items()}
+        # The oldest times are asked for only until the watermark stands.
+        starting = {timing.unit for timing, samples in self._timings.items() if samples.watermark.tick is None}
+        heard = {label: _heard(frame, each, is_first=label in starting) for label, each in runs.items()}
         for timing, samples in self._timings.items():
             decided = samples.push(frame, heard[timing.unit], len(self._known.catalogue))
             self._tell(samples, decided)
@@ -234,12 +236,13 @@ class Partition:
         return Marks(position, tuple(clocks), {_short(digest): group.marks for digest, group in self._groups.items()})
 
 
-def _heard(frame: Frame, runs: Runs) -> Heard:
+def _heard(frame: Frame, runs: Runs, *, is_first: bool) -> Heard:
     if frame.oldest_ms == frame.newest_ms:
-        time = np.full(len(runs.units), frame.newest_ms)
-        return Heard(runs.units, time, time)
+        time = np.full(len(runs.starts), frame.newest_ms)
+        return Heard(runs.units, runs.size, time, time)
     time = frame.time if runs.order is None else frame.time[runs.order]
-    return Heard(runs.units, np.minimum.reduceat(time, runs.starts), np.maximum.reduceat(time, runs.starts))
+    newest = np.maximum.reduceat(time, runs.starts)
+    return Heard(runs.units, runs.size, np.minimum.reduceat(time, runs.starts) if is_first else newest, newest)
 
 
 def _packed(passed: Sequence[Passed]) -> tuple[tuple[int, int, int], ...]:
