@@ -13,11 +13,23 @@ from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.measure import process_peak_mb
 from holdfast.live.clients import admin, consumer
+from holdfast.live.records import content_type_of
 from holdfast.live.settings import Settings, load_settings
+from holdfast.live.telemetry import Telemetry
 from holdfast.live.workers import Worker
 from streams.wire.decoding import decode
 
 _BATCH: Final = 100
+
+
+class Counted(Telemetry):
+    """Counts samples."""
+
+    seen = 0
+
+    def samples(self, _topic: str, count: int) -> None:
+        """See `Telemetry`."""
+        self.seen += count
 
 
 def _end(settings: Settings, topic: str) -> int:
@@ -38,9 +50,8 @@ def bare(settings: Settings) -> int:
     while at < end:
         for message in reader.consume(_BATCH, 1.0):
             if message.error() is None:
-                at = message.offset() + 1
-                kind = dict(message.headers() or [])["content-type"]
-                count += len(decode(message.value() or b"", bytes(kind or b"").decode()).time)
+                at = (message.offset() or 0) + 1
+                count += len(decode(message.value() or b"", content_type_of(message)).time)
     return count
 
 
@@ -48,20 +59,13 @@ def aggregate(settings: Settings) -> int:
     """Run the aggregate's own loop, transactions and all, until it has read everything."""
     topic = settings.metrics[0].topic
     end = _end(settings, topic)
-    worker = Worker(settings, "aggregate")
-    seen = 0
-
-    def samples(_topic: str, count: int) -> None:
-        nonlocal seen
-        seen += count
-
-    worker.telemetry.samples = samples  # type: ignore[method-assign]
-    loop = worker.loop
+    counted = Counted("aggregate", settings.worker)
+    loop = Worker(settings, "aggregate", telemetry=counted).loop
     loop.begin()
     while loop.position(topic, 0) < end:
         loop.once()
     loop.end()
-    return seen
+    return counted.seen
 
 
 def per_sample(settings: Settings) -> int:
@@ -72,7 +76,7 @@ def per_sample(settings: Settings) -> int:
     while at < end:
         for message in reader.consume(_BATCH, 1.0):
             if message.error() is None:
-                at = message.offset() + 1
+                at = (message.offset() or 0) + 1
                 sample = msgspec.json.decode(message.value() or b"")
                 tick = -(-int(sample["time"]) // 10_000)
                 cell = sums[tick, sample["metric"], sample["colo"], sample["cohort"]]

@@ -1,7 +1,7 @@
 """The commands that run workers."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -54,7 +54,7 @@ def _run(config: Path | None, roles: list[str]) -> None:
 
 
 @contextmanager
-def _told(kind: type[Exception]) -> Iterator[None]:
+def _told(kind: type[Exception]) -> Generator[None]:
     """End with status 1 and one line, where the log has the rest."""
     try:
         yield

@@ -4,7 +4,7 @@ import logging
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import pyarrow as pa
@@ -13,7 +13,6 @@ from msgspec import Struct
 
 from detectors.policy import duration_ms
 from holdfast.documents import digest
-from holdfast.live.announcing import Announcements
 from holdfast.live.dead_letters import dead_letter
 from holdfast.live.records import Outputs, Record, content_type_of
 from holdfast.live.settings import Settings
@@ -43,6 +42,19 @@ class _Metadata(Struct, frozen=True):
 
     segments: int = 0
     marks: Marks | None = None
+
+
+class Board(Protocol):
+    """The rollouts topic, read to its end."""
+
+    @property
+    def current(self) -> Mapping[str, Announcement]:
+        """What is announced, by the name of the rollout."""
+        ...
+
+    def poll(self) -> Collection[str]:
+        """Take what came since, without waiting, and return the names of the rollouts that changed."""
+        ...
 
 
 @dataclass(slots=True)
@@ -108,7 +120,7 @@ class AggregateStep:
     def __init__(
         self,
         settings: Settings,
-        announcements: Announcements,
+        announcements: Board,
         catalogue: Catalogue,
         sources: Callable[[], Mapping[str, int]],
         telemetry: Telemetry,

@@ -58,11 +58,15 @@ class Worker:
         `aggregate`, `judge` or `rekey`.
     hook
         See `holdfast.live.loop.Hook`.
+    telemetry
+        Counts; by default one of its own.
     """
 
-    def __init__(self, settings: Settings, role: str, hook: Hook = let_pass) -> None:
+    def __init__(
+        self, settings: Settings, role: str, hook: Hook = let_pass, telemetry: Telemetry | None = None
+    ) -> None:
         self.role = role
-        self.telemetry = Telemetry(role, settings.worker)
+        self.telemetry = telemetry or Telemetry(role, settings.worker)
         self._admin = admin(settings)
         topics, step = self._made(settings)
         group = f"{settings.prefix}-{role}"

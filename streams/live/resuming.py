@@ -80,7 +80,11 @@ def snapshot(live: LiveJudge, offset: int) -> State:
         colos,
         regions,
         live.last_verdict,
-        [(name, *source, tick) for name, sources in live.assembly.heard.items() for source, tick in sources.items()],
+        [
+            (name, source.topic, source.partition, tick)
+            for name, sources in live.assembly.heard.items()
+            for source, tick in sources.items()
+        ],
     )
     colo, region = ({name: index for index, name in enumerate(names)} for names in (colos, regions))
     state: State = {

@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, Producer
 from detectors.verdict import Verdict
 from holdfast.live.clients import admin, consumer, producer
 from holdfast.live.reading import read_to_end
+from holdfast.live.records import headers_of
 from holdfast.live.settings import Settings, load_settings
 from holdfast.live.terms import terms_of
 from holdfast.live.topics import create
@@ -162,7 +163,7 @@ class Cluster:
 
     def send(self, payload: bytes, content_type: str, key: bytes = b"", partition: int = -1) -> None:
         """Put one frame on the metrics topic."""
-        headers = [("content-type", content_type.encode())]
+        headers: list[tuple[str, str | bytes | None]] = [("content-type", content_type.encode())]
         while True:
             try:
                 self._producer.produce(self.metrics, payload, key, partition, headers=headers)
@@ -174,18 +175,16 @@ class Cluster:
         """Read a topic to its end, what is committed of it."""
         found = []
         for number in self._admin.list_topics(topic, timeout=10).topics[topic].partitions:
-            for message in read_to_end(self._admin, self._reader, topic, number):
-                headers = {name: bytes(value or b"") for name, value in message.headers() or []}
-                key = message.key() or b""
-                found.append(
-                    Entry(
-                        key.encode() if isinstance(key, str) else key,
-                        message.value() or b"",
-                        headers,
-                        message.partition() or 0,
-                        message.offset() or 0,
-                    )
+            found += [
+                Entry(
+                    message.key() or b"",
+                    message.value() or b"",
+                    dict(headers_of(message)),
+                    message.partition() or 0,
+                    message.offset() or 0,
                 )
+                for message in read_to_end(self._admin, self._reader, topic, number)
+            ]
         return found
 
     def wait_until_finished(self, rollout: str, seconds: float = WAIT_SECONDS) -> None:

@@ -38,8 +38,12 @@ class Told:
     """The rollouts topic, as a worker knows it: any announcements, which a test may change."""
 
     def __init__(self, announcements: Sequence[Announcement]) -> None:
-        self.current = {each.rollout.rollout: each for each in announcements}
+        self._current = {each.rollout.rollout: each for each in announcements}
         self.changed: set[str] = set()
+
+    @property
+    def current(self) -> dict[str, Announcement]:
+        return self._current
 
     def poll(self) -> set[str]:
         changed, self.changed = self.changed, set()
@@ -81,7 +85,7 @@ class Engine:
         """Return all frames of the journal, with their place."""
         topic = self.settings.topics.cohort_ticks
         return [
-            (header_of(record.value), record.value, number, offset)
+            (header_of(record.value or b""), record.value or b"", number, offset)
             for number in range(JOURNAL_PARTITIONS)
             for offset, record in enumerate(self.broker.logs[topic, number])
         ]
@@ -91,7 +95,7 @@ class Engine:
         topic = self.settings.topics.verdicts
         records = [record for number in range(JOURNAL_PARTITIONS) for record in self.broker.logs[topic, number]]
         return [
-            decode(record.value)
+            decode(record.value or b"")
             for record in records
             if record.key == rollout.encode() and dict(record.headers)["ce_type"] == b"dev.holdfast.verdict.v1"
         ]
@@ -141,10 +145,12 @@ def make_engine(settings: Settings, announcements: Sequence[Announcement]) -> En
 
     def catalogue(source):
         place = catalogue_partition(source, settings.partitions)
-        return catalogued(source, [(record.key, record.value) for record in broker.logs[topics.catalogue, place]])
+        return catalogued(
+            source, [(record.key or b"", record.value) for record in broker.logs[topics.catalogue, place]]
+        )
 
     def checkpoints(number):
-        return checkpoints_of([(record.key, record.value) for record in broker.logs[topics.checkpoints, number]])
+        return checkpoints_of([(record.key or b"", record.value) for record in broker.logs[topics.checkpoints, number]])
 
     return Engine(
         broker,

@@ -6,9 +6,10 @@ It shows what a step does with what it reads; that Kafka behaves so is shown on 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, TopicPartition
 
 from holdfast.live.loop import Step
 from holdfast.live.records import Outputs, Record
@@ -33,13 +34,13 @@ class SimMessage:
         return None if self._record else KafkaError(KafkaError._PARTITION_EOF)
 
     def key(self):
-        return self._record.key
+        return self._record and self._record.key
 
     def value(self):
-        return self._record.value
+        return self._record and self._record.value
 
     def headers(self):
-        return self._record.headers
+        return self._record and self._record.headers
 
     def timestamp(self):
         return 1, 0
@@ -64,13 +65,6 @@ class SimBroker:
             self.produce(record)
         for place in outputs.offsets:
             self.committed[group, place.topic, place.partition] = place
-
-    def values(self, topic: str) -> list[bytes]:
-        return [record.value for number in range(self.partitions[topic]) for record in self.logs[topic, number]]
-
-
-class Crash(Exception):
-    """The worker dies here."""
 
 
 class SimWorker:
@@ -111,7 +105,7 @@ class SimWorker:
             taken += count
             if is_ending and at + count == len(log):
                 batch.append(SimMessage(topic, number, at + count, None))
-        self.step.take(batch, now)
+        self.step.take(cast("Sequence[Message]", batch), now)
         outputs = self.step.outputs(now)
         if outputs:
             self.broker.commit(self.group, outputs)
