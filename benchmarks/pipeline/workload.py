@@ -82,7 +82,7 @@ class Frames:
                 colo * size.hosts + host, [f"c{c:03d}h{h:03d}" for c in colos for h in range(size.hosts)]
             ),
             "cohort": LabelColumn((host % 5 < 2).astype(np.int32), ["control", "canary"]),
-            "region": LabelColumn((colo % 6).astype(np.int32), ["af", "ap", "eu", "me", "sa", "us"]),
+            "region": LabelColumn(np.zeros(len(colo), np.int32), [("af", "ap", "eu", "me", "sa", "us")[colos[0] % 6]]),
         }
         self._is_counter = series >= size.series // 2
         self._rng = np.random.default_rng(SEED)
@@ -99,10 +99,11 @@ class Frames:
 
 
 def frames_of(size: Size, ticks: int, form: Form, first: int = START_MS // TICK_MS) -> Iterator[tuple[bytes, str]]:
-    """Yield payload and content type of one frame a tick, with all colos in it."""
-    frames = Frames(size, range(size.colos))
+    """Yield payload and content type of a frame for each tick and colo."""
+    frames = [Frames(size, range(colo, colo + 1)) for colo in range(size.colos)]
     for tick in range(first, first + ticks):
-        yield encode_frame(frames.at(tick), form)
+        for each in frames:
+            yield encode_frame(each.at(tick), form)
 
 
 def engine(bootstrap: str, folder: Path, **given: Any) -> tuple[Path, Settings]:

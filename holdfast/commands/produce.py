@@ -78,7 +78,8 @@ def produce(
     simulated = {"seed": seed, "colos": colos, "hosts": hosts, "scenario": scenario}
     given: dict[str, Any] = {name: value for name, value in simulated.items() if value is not None}
     if fleet:
-        write(Fleet(**{"seed": 1, **given}), recording)
+        chosen: dict[str, Any] = {"seed": 1, **given}
+        write(Fleet(**chosen), recording)
     elif given:
         message = f"{', '.join(f'--{name}' for name in given)}: found without --fleet; a recording is played as it is"
         raise BadInput(message)
