@@ -39,6 +39,7 @@ class Journal:
         self._pairing: Pairing | None = None
         self._ticks: list[int] = []
         self._columns: dict[str, list[Array]] = {}
+        self._blocks: list[tuple[int, Sides, tuple[Array, Array]]] = []
 
     def begin(self, stage: str, pairing: Pairing) -> None:
         """Begin a stage."""
@@ -71,10 +72,13 @@ class Journal:
 
     def flush(self) -> None:
         """Hand on what is held."""
+        held, self._blocks = self._blocks, []
+        for first, sides, squares in held:
+            self._hand_on(first, sides, squares)
         if not self._ticks or self._pairing is None:
             return
         tests, pairing, count = self._pairing.tests, self._pairing, len(self._ticks)
-        strands = pairing.strands
+        strands, metrics = pairing.strands, self._plan.metrics
         places = [
             ("", *pairing.regions, *pairing.colos)[self._place_code(level, place)]
             for level, place in zip(tests.level, tests.place, strict=True)
@@ -85,7 +89,7 @@ class Journal:
                 places[row], levels[row] = f"{places[row]} {stratum}", "stratum"
         columns = {
             **self._named(count, len(tests)),
-            "metric": _tiled([self._plan.metrics[strands[i].metric] for i in tests.strand], count),
+            "metric": _tiled([metrics[strands[i].metric] for i in tests.strand], count),
             "edge": pa.array(np.tile([strands[i].edge for i in tests.strand], count)),
             "level": _tiled(levels, count),
             "place": _tiled(places, count),
@@ -109,8 +113,16 @@ class Journal:
         }
 
     def cohorts(self, first: int, sides: Sides, squares: tuple[Array, Array]) -> None:
-        """Hand on the sums of a block of ticks, both sides of each strand and colo, its strata taken together."""
-        pairing = self._pairing
+        """Add the sums of a block of ticks, both sides of each comparison; rows are made of them when nobody waits."""
+        self._blocks.append((first, sides, squares))
+        if sum(sides.canary.shape[1] for _, sides, _ in self._blocks) >= _TICKS_HELD:
+            held, self._blocks = self._blocks, []
+            for block in held:
+                self._hand_on(*block)
+
+    def _hand_on(self, first: int, sides: Sides, squares: tuple[Array, Array]) -> None:
+        """Hand on a block of ticks, both sides of each strand and colo, its strata taken together."""
+        pairing, metrics = self._pairing, self._plan.metrics
         assert pairing is not None
         colo = pairing.by_colo()
         count, ticks = colo.shape[0], sides.canary.shape[1]
@@ -129,7 +141,7 @@ class Journal:
                 "rollout": pa.repeat(pa.scalar(self._plan.rollout), len(total)),
                 "time": pa.array(times).cast(pa.timestamp("ms", tz="UTC")),
                 "stage": pa.repeat(pa.scalar(self._stage), len(total)),
-                "metric": _repeated([self._plan.metrics[strand.metric] for strand in strands], ticks),
+                "metric": _repeated([metrics[strand.metric] for strand in strands], ticks),
                 "edge": pa.array(np.repeat([strand.edge for strand in strands], ticks)),
                 "colo": _repeated([pairing.colos[i] for i in pairing.tests.place[row]], ticks),
                 "cohort": pa.repeat(pa.scalar(cohort), len(total)),
