@@ -41,16 +41,17 @@ class KnownSeries:
     def came_ms(self, timing: Timing | None = None) -> NDArray[np.int64]:
         """Return the time of the first sample of each series [series] in a closed tick, `UNSEEN` if there is none.
 
-        What is late for one timing is not for another; None stands for all of them.
+        What is late for one timing is not for another; None stands for all of them. A timing that is asked for the
+        first time knows what the others know by then.
         """
+        if timing not in self._came_ms:
+            self._came_ms[timing] = self._came_ms[None].copy()
         known = self._came_ms[timing] = with_room(self._came_ms[timing], len(self.catalogue), UNSEEN)
         return known[: len(self.catalogue)]
 
     def keep_only(self, timings: Collection[Timing]) -> None:
-        """Follow some timings; those that are new know what the others know by now."""
-        known = self._came_ms
-        self._came_ms = {timing: known[timing] if timing in known else known[None].copy() for timing in timings}
-        self._came_ms[None] = known[None]
+        """Forget the timings that are no longer followed."""
+        self._came_ms = {timing: came for timing, came in self._came_ms.items() if timing is None or timing in timings}
         self._all_came = {}
 
     @property
