@@ -206,6 +206,7 @@ class Placebo(Stateful):
 def _drawn(surprise: Array, strand: NDArray[np.intp]) -> Array:
     """Draw the surprise of each strand's tests [test] halfway towards that of all, since a few tests know little."""
     whole = float(np.median(surprise)) if len(surprise) else 1.0
-    own = np.array([np.median(surprise[strand == one]) for one in range(int(strand.max(initial=-1)) + 1)])
+    tests = [surprise[strand == one] for one in range(int(strand.max(initial=-1)) + 1)]
+    own = np.array([np.median(some) if len(some) else whole for some in tests])
     drawn: Array = np.sqrt(np.maximum(own[strand] * whole, 0.0))
     return drawn

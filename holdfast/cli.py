@@ -10,8 +10,16 @@ import msgspec
 import typer
 from rich.console import Console
 
+from holdfast.commands import config as config_commands
+from holdfast.commands import deadletters as deadletters_commands
+from holdfast.commands import produce as produce_commands
+from holdfast.commands import rollout as rollout_commands
+from holdfast.commands import sink as sink_commands
+from holdfast.commands import topics as topics_commands
+from holdfast.commands import verdict as verdict_commands
+from holdfast.commands import workers as worker_commands
 from holdfast.demo import SEED, SPEED, run
-from holdfast.errors import BadInput
+from holdfast.errors import BadInput, Unreachable
 from holdfast.progress import Bars
 from sinks.store import DEFAULT_FOLDER, Store, StoreError
 
@@ -25,6 +33,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.command()(config_commands.config)
+app.add_typer(topics_commands.app, name="topics")
+app.add_typer(rollout_commands.app, name="rollout")
+app.add_typer(verdict_commands.app, name="verdict")
+app.command()(worker_commands.aggregate)
+app.command()(worker_commands.judge)
+app.command()(worker_commands.rekey)
+app.command()(worker_commands.run)
+app.command()(sink_commands.sink)
+app.add_typer(deadletters_commands.app, name="deadletters")
+app.command()(produce_commands.produce)
 
 Folder = Annotated[Path, typer.Option("--data", help="Folder of the embedded store.")]
 
@@ -98,12 +118,13 @@ def query(
     if not store.is_dir():
         msg = f"{store}: no such folder: nothing is kept there yet; `holdfast replay RECORDING` keeps what it judges"
         raise BadInput(msg)
-    with Store(store) as opened:
-        sys.stdout.buffer.write(opened.query(sql, output))
+    from holdfast.live.store_owner import query as answer
+
+    sys.stdout.buffer.write(answer(store, sql, output))
 
 
 @app.command()
-def schema(name: Annotated[str, typer.Argument(help="policy, rollout, truth or verdict.")]) -> None:
+def schema(name: Annotated[str, typer.Argument(help="policy, rollout, truth, verdict or heartbeat.")]) -> None:
     """Print the JSON Schema of a document."""
     from holdfast.schemas import NAMES
     from holdfast.schemas import schema as schema_of
@@ -131,7 +152,7 @@ def main() -> NoReturn:
     run: Callable[..., object] = app
     try:
         run(prog_name="holdfast")
-    except (BadInput, StoreError) as error:
+    except (BadInput, StoreError, Unreachable) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(BAD_INPUT)
     except BrokenPipeError:

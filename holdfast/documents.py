@@ -16,7 +16,7 @@ import msgspec
 from detectors.policy import Policy, duration_ms
 from holdfast.classical_rules import classical_rules
 from holdfast.errors import BadInput
-from holdfast.located import Place, Problems, join, quoted, read
+from holdfast.located import Place, Problems, join, placed, quoted, read
 from holdfast.validation import as_time, closest, either, model, shown, validate
 from rollouts.document import Rollout
 from rollouts.truth import Truth
@@ -62,6 +62,38 @@ def load_truth(path: str | Path) -> Truth:
         With every error of the file, one a line, in the order of the document.
     """
     return _load(path, Truth, _truth_rules)
+
+
+def recheck(policy: Policy, rollout: Rollout, source: str) -> None:
+    """Hold a policy and a rollout that came over the wire against the rules that their types do not know.
+
+    Parameters
+    ----------
+    policy, rollout
+        Documents of the right types, which is all that decoding them has shown.
+    source
+        Names where they came from, for the errors.
+
+    Raises
+    ------
+    BadInput
+        With every error of both, one a line.
+    """
+    errors: list[str] = []
+    for name, document, kind, rules in (
+        ("policy", policy, Policy, _policy_rules),
+        ("rollout", rollout, Rollout, _rollout_rules),
+    ):
+        problems = Problems(f"{source}: {name}")
+        place = placed(msgspec.to_builtins(document))
+        validate(place, model(kind), problems)
+        rules(place, problems)
+        try:
+            problems.refuse()
+        except BadInput as error:
+            errors.append(str(error))
+    if errors:
+        raise BadInput("\n".join(errors))
 
 
 def digest(policy: Policy) -> str:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import yaml
 from yaml.constructor import SafeConstructor
@@ -49,7 +49,8 @@ UNREADABLE: Final = Unreadable()
 class Place:
     """A value and where it stands.
 
-    `text` is a scalar as written; `size` counts the values within, itself too.
+    `text` is a scalar as written; `size` counts the values within, itself too; `source` names where the value came
+    from if that is not the document's own file.
     """
 
     value: "Scalar | Unreadable | list[Place] | dict[str, Place]"
@@ -59,6 +60,7 @@ class Place:
     size: int = 1
     keys: "dict[str, Place]" = field(default_factory=dict)
     """For a mapping: where its keys stand."""
+    source: str = ""
 
     def child(self, key: str) -> "Place | None":
         """Return what stands under a key, or None if there is nothing, or null."""
@@ -87,11 +89,14 @@ class Place:
 
 
 class Problems:
-    """The errors of one file, in the order of the document however they were found."""
+    """The errors of one file, in the order of the document however they were found.
+
+    Errors of values that came from elsewhere follow, by the name of their source.
+    """
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self._found: list[tuple[int, int, str]] = []
+        self._found: list[tuple[str, int, int, str]] = []
 
     def __len__(self) -> int:
         """Return the number of errors."""
@@ -99,12 +104,13 @@ class Problems:
 
     def add(self, place: Place, path: str, text: str) -> None:
         """Note an error of the value at `path`, which stands at `place`."""
-        self._found.append((place.line, place.column, f"{path or 'the document'}: {text}"))
+        self._found.append((place.source, place.line, place.column, f"{path or 'the document'}: {text}"))
 
     def refuse(self) -> None:
         """Raise everything found so far as one error, if there is anything."""
-        ordered = sorted(self._found, key=lambda found: found[:2])
-        lines = [f"{self.file}:{line}: {text}" for line, _, text in ordered[:ERRORS_MAX]]
+        ordered = sorted(self._found, key=lambda found: found[:3])
+        lines = [f"{source or self.file}{f':{line}' if line else ''}: {text}" for source, line, _, text in ordered]
+        del lines[ERRORS_MAX:]
         if len(ordered) > ERRORS_MAX:
             lines.append(f"{self.file}: and {len(ordered) - ERRORS_MAX} more errors")
         if lines:
@@ -130,6 +136,25 @@ def cut(text: str) -> str:
     return text if len(text) <= SHOWN_MAX else text[: SHOWN_MAX - 1] + "…"
 
 
+def placed(value: object) -> Place:
+    """Give every value of a document that was no file a place; it has no line, which is written as 0.
+
+    Parameters
+    ----------
+    value
+        Mappings with text as keys, lists and scalars, as JSON has them.
+    """
+    if isinstance(value, dict):
+        mapping = cast("dict[str, object]", value)
+        places = {key: placed(one) for key, one in mapping.items()}
+        size = 1 + sum(place.size for place in places.values())
+        return Place(places, 0, 0, size=size, keys={key: Place(key, 0, 0, key) for key in mapping})
+    if isinstance(value, list):
+        items = [placed(one) for one in cast("list[object]", value)]
+        return Place(items, 0, 0, size=1 + sum(item.size for item in items))
+    return Place(cast("Scalar", value), 0, 0, str(value))
+
+
 def read(file: Path, problems: Problems) -> Place:
     """Read a YAML file.
 
@@ -145,7 +170,26 @@ def read(file: Path, problems: Problems) -> Place:
     BadInput
         If the file is missing, is no YAML, or is beyond the bounds.
     """
-    text = _text(file)
+    return parse(str(file), _text(file), problems)
+
+
+def parse(file: str, text: str, problems: Problems) -> Place:
+    """Read the text of a YAML document; see `read`.
+
+    Parameters
+    ----------
+    file
+        Names the document in errors.
+    text
+        The document.
+    problems
+        Takes errors that leave the rest of the document readable.
+
+    Raises
+    ------
+    BadInput
+        If the text is no YAML, or is beyond the bounds.
+    """
     try:
         _bound(file, text)
         node = yaml.compose(text, Loader=_LOADER)
@@ -185,14 +229,14 @@ def _text(file: Path) -> str:
         raise BadInput(message) from error
 
 
-def _syntax(file: Path, error: yaml.MarkedYAMLError) -> str:
+def _syntax(file: str, error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
     where = f":{mark.line + 1}" if mark else ""
     said = ", ".join(part for part in (error.context, error.problem) if part)
     return f"{file}{where}: not valid YAML: {said}"
 
 
-def _bound(file: Path, text: str) -> None:
+def _bound(file: str, text: str) -> None:
     """Refuse a document that is nested too deeply, before anything recurses into it."""
     depth = 0
     for event in yaml.parse(text, Loader=_LOADER):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.recording import LabelColumn, Samples
+from streams.recording import NO_TIME, LabelColumn, Samples
 from streams.wire.encoding import Form, encode
 
 
@@ -72,3 +72,26 @@ def frames_of(
                     payload, kind = encode(piece, form)
                     low, high = int(piece.time.min()), int(piece.time.max())
                     yield Frame(colo.encode(), payload, kind, low, high, len(piece.time))
+
+
+def shift_of(from_ms: int, to_ms: int, tick_ms: int) -> int:
+    """Return by how many milliseconds to move what is at one time so that it is at another or just after it.
+
+    Whole ticks: so a sample keeps its place within its tick, and the verdicts are the same.
+    """
+    return -((from_ms - to_ms) // tick_ms) * tick_ms
+
+
+def shifted(batches: Iterable[Samples], by_ms: int) -> Iterator[Samples]:
+    """Move samples in time; those without a time stay without."""
+    for batch in batches:
+        yield Samples(np.where(batch.time == NO_TIME, NO_TIME, batch.time + by_ms), batch.value, batch.labels)
+
+
+def first_ms(batches: Iterable[Samples]) -> int | None:
+    """Return the earliest time of the first batch that has any, in epoch milliseconds."""
+    for batch in batches:
+        times = batch.time[batch.time != NO_TIME]
+        if len(times):
+            return int(times.min())
+    return None

@@ -1,5 +1,6 @@
 """How far a replay has come: a bar on a terminal, and nothing in a pipe."""
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -32,15 +33,23 @@ class Bars:
 
     def begin(self, name: str) -> Observer:
         """Turn to the next recording, and return what its replay reports to."""
+        show = self.part(name)
+
+        def observe(come: Come) -> None:
+            show(come.ticks, come.ticks_total)
+
+        return observe
+
+    def part(self, name: str) -> Callable[[int, int], None]:
+        """Turn to the next recording, and return what is to be told how much of how much is done."""
         before = self._done * _STEPS
         self._done += 1
         self._bar.update(self._task, description=name, completed=before)
 
-        def observe(come: Come) -> None:
-            part = come.ticks * _STEPS // max(1, come.ticks_total)
-            self._bar.update(self._task, completed=before + part)
+        def show(done: int, total: int) -> None:
+            self._bar.update(self._task, completed=before + done * _STEPS // max(1, total))
 
-        return observe
+        return show
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -9,8 +9,9 @@ from detectors.policy import Policy
 from rollouts.document import Rollout
 from rollouts.truth import Truth
 from sinks.cloudevents import VerdictEvent
+from sinks.verdict_messages import Heartbeat
 
-DocumentName = Literal["policy", "rollout", "verdict", "truth"]
+DocumentName = Literal["policy", "rollout", "verdict", "heartbeat", "truth"]
 NAMES: Final[tuple[DocumentName, ...]] = get_args(DocumentName)
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -18,12 +19,14 @@ _MODELS: Final[dict[DocumentName, type]] = {
     "policy": Policy,
     "rollout": Rollout,
     "verdict": VerdictEvent,
+    "heartbeat": Heartbeat,
     "truth": Truth,
 }
 _TITLES: Final[dict[DocumentName, str]] = {
     "policy": "holdfast policy",
     "rollout": "holdfast rollout",
     "verdict": "holdfast verdict event",
+    "heartbeat": "holdfast heartbeat event",
     "truth": "holdfast truth of a recording",
 }
 
@@ -34,7 +37,7 @@ def schema(name: DocumentName) -> dict[str, Any]:
     Parameters
     ----------
     name
-        `policy`, `rollout`, `truth`, or `verdict`, which is the whole CloudEvent.
+        `policy`, `rollout`, `truth`, or `verdict` or `heartbeat`, which are whole CloudEvents.
     """
     body = _tidied(msgspec.json.schema(_MODELS[name]))
     return {

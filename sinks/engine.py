@@ -42,6 +42,7 @@ _READER: Final = (
     # minutes for a URL that does not answer. It must come last, since nothing can be set after it.
     "SET readonly = 1",
 )
+_SECONDS_MAX: Final = "SET max_execution_time = {seconds}, timeout_overflow_mode = 'throw'"
 
 _PREFIX: Final = re.compile(r"(?:Streaming insert \w+ failed: )?(?:Code: \d+\. )?DB::Exception: ")
 _VERSION: Final = re.compile(r" \(version [^()]*\)")
@@ -94,14 +95,15 @@ class Engine:
         except RuntimeError as error:
             raise StoreError(readable(str(error))) from error
 
-    def read(self, sql: str, form: str) -> bytes:
-        """Run somebody's query, read-only, with `holdfast` as its database, deduplicated.
+    def read(self, sql: str, form: str, seconds_max: int | None = None) -> bytes:
+        """Run somebody's query, read-only, with `holdfast` as its database, deduplicated, within a time if one is set.
 
         A session of its own (2 ms) keeps what one query sets, as with `USE`, from the next one.
         """
         session = self._session()
         try:
-            for statement in _READER:
+            limits = [] if seconds_max is None else [_SECONDS_MAX.format(seconds=seconds_max)]
+            for statement in [*limits, *_READER]:
                 _bytes(session, statement, "TabSeparated", None)
             return _bytes(session, sql, form, None)
         finally:

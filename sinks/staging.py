@@ -19,8 +19,9 @@ import pyarrow as pa
 from msgspec import Struct
 
 from detectors.verdict import Verdict
-from sinks.cloudevents import encode, epoch_ms, verdict_event
+from sinks.cloudevents import epoch_ms, verdict_event
 from sinks.engine import StoreError
+from sinks.live_rows import complete, verdict_row, without_added
 from sinks.schema import ROWS
 
 BATCH_ROWS: Final = 100_000
@@ -108,23 +109,7 @@ class ReplaySink:
     def verdict(self, rollout: str, time_ms: int, verdict: Verdict) -> None:
         """Take one verdict, decided on everything up to `time_ms` (end of the tick, epoch milliseconds)."""
         event = verdict_event(rollout, time_ms, verdict)
-        self._verdicts.append(
-            {
-                "rollout": rollout,
-                "time": time_ms,
-                "sequence": verdict.sequence,
-                "id": event.id,
-                "action": verdict.action,
-                "cause": verdict.cause,
-                "stage": verdict.stage,
-                "binding": verdict.binding,
-                "colos": verdict.scope.colos,
-                "metrics": verdict.scope.metrics,
-                "policy": verdict.policy,
-                "engine": verdict.engine,
-                "body": encode(event).decode(),
-            }
-        )
+        self._verdicts.append(verdict_row(event, time_ms))
         if len(self._verdicts) >= _VERDICTS_MAX:
             self._fold_verdicts()
 
@@ -168,7 +153,7 @@ class ReplaySink:
 
     def _append_rows(self, name: str, rows: list[_Row]) -> None:
         # Columns that holdfast adds (source, version) are missing here, and null.
-        self._append(name, pa.Table.from_pylist(rows, schema=_without_added(ROWS[name])))
+        self._append(name, pa.Table.from_pylist(rows, schema=without_added(ROWS[name])))
 
     def _append(self, name: str, table: pa.Table) -> None:
         if self._closed:
@@ -178,7 +163,7 @@ class ReplaySink:
             return
         if "time" in table.column_names:
             self._latest_ms = max(self._latest_ms, int(table["time"].cast(pa.int64()).to_numpy().max()))
-        self._tables[name].append(_complete(name, table, self._source))
+        self._tables[name].append(complete(name, table, self._source))
         self._write(name, BATCH_ROWS)
 
     def _write(self, name: str, rows_min: int) -> None:
@@ -205,30 +190,6 @@ class ReplaySink:
         except OSError as error:
             message = f"cannot write {path}: {error.strerror or error}"
             raise StoreError(message) from error
-
-
-def _complete(name: str, table: pa.Table, source: str) -> pa.Table:
-    """Give a table all columns of its rows, in order, and NaN or an empty string for null.
-
-    ClickHouse would read a null as the column's default, and a missing measurement is not 0.
-    """
-    count = table.num_rows
-    added = {
-        "source": pa.repeat(pa.scalar(source), count),
-        "version": pa.repeat(pa.scalar(0, pa.uint64()), count),
-    }
-    columns = []
-    for field in ROWS[name]:
-        column = added[field.name] if field.name in added else table[field.name].cast(field.type)
-        if column.null_count:
-            absent = float("nan") if pa.types.is_floating(field.type) else ""
-            column = column.fill_null(absent)
-        columns.append(column)
-    return pa.table(columns, schema=ROWS[name])
-
-
-def _without_added(schema: pa.Schema) -> pa.Schema:
-    return pa.schema([field for field in schema if field.name not in {"source", "version"}])
 
 
 def _sync(folder: Path) -> None:

@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -12,8 +13,9 @@ from typing import Final, Self, TextIO
 import pyarrow as pa
 
 from sinks.engine import Engine, StoreBusy, StoreError
+from sinks.live_rows import LiveRows, by_table
 from sinks.schema import FOUNDATION, ROWS, STEPS, checksums
-from sinks.staging import OPEN, READY, SOURCE, ReplaySink
+from sinks.staging import BATCH_ROWS, OPEN, READY, SOURCE, ReplaySink
 
 __all__ = ["DEFAULT_FOLDER", "ReplaySink", "Store", "StoreBusy", "StoreError"]
 
@@ -91,10 +93,17 @@ class Store:
             put_in=self._put_in,
         )
 
-    def query(self, sql: str, form: str = "PrettyCompact") -> bytes:
+    def query(self, sql: str, form: str = "PrettyCompact", *, seconds_max: int | None = None) -> bytes:
         """Answer a query, which may only read, in any format that ClickHouse knows.
 
         Tables need no database before their name and no FINAL: rows come deduplicated.
+
+        Parameters
+        ----------
+        sql, form
+            The query, and the format of its answer.
+        seconds_max
+            After how long it is given up, since nothing is put in meanwhile; None for never.
 
         Returns
         -------
@@ -107,7 +116,25 @@ class Store:
             With the useful part of ClickHouse's message.
         """
         with self._mutex:
-            return self._opened().read(sql, form)
+            return self._opened().read(sql, form, seconds_max)
+
+    def append(self, batch: Sequence[LiveRows]) -> None:
+        """Put rows of a live engine in; when this returns, they will be there after the process is killed.
+
+        Not all at once: after an error, or a kill, some of them may be there. That does no harm, since whoever puts
+        them in again, cut into batches as may be, changes nothing.
+
+        Raises
+        ------
+        StoreError
+            If the engine refuses.
+        """
+        tables = by_table(batch)
+        with self._mutex:
+            engine = self._opened()
+            for name, rows in tables.items():
+                for start in range(0, rows.num_rows, BATCH_ROWS):
+                    engine.insert(name, rows.schema.names, _stream(rows.slice(start, BATCH_ROWS)))
 
     def arrow(self, sql: str) -> pa.Table:
         """Answer a query as an Arrow table."""
@@ -155,6 +182,13 @@ class Store:
                     )
                     raise StoreError(message) from error
                 shutil.rmtree(ready)
+
+
+def _stream(rows: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def _locked(folder: Path) -> TextIO:

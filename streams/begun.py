@@ -97,7 +97,7 @@ class Begun(Stateful):
         self.fallen: set[int] = set()  # places of `totals` that have lost their traffic
         self.hurt: set[int] = set()  # colos that a stop holds for, by position
         self.trouble: str | None = None
-        self.late = stage.started - plan.announced[index] if stage.started and index in plan.announced else 0
+        self.late = max(0, stage.started - plan.announced.get(index, stage.started)) if stage.started else 0
         self.unjudged: dict[int, list[str]] = {}
         self.is_outdated = False
 

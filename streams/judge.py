@@ -302,7 +302,7 @@ class Judge:
         return True
 
     def number_after(self, sequence: int) -> None:
-        """Number verdicts from after `sequence` on, if they would not be already."""
+        """Have verdicts numbered from after `sequence` on, if they would not be already."""
         self._sequence = max(self._sequence, sequence)
 
     def snapshot(self) -> State:

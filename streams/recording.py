@@ -79,11 +79,13 @@ class MetricsFile:
 
 
 def samples_of(batch: pa.RecordBatch, label_names: Sequence[str]) -> Samples:
-    """Take the columns of a batch as they are; labels are dictionary-encoded in it, and some columns may be left out."""
+    """Take the columns of a batch as they are: labels are dictionary-encoded in it, and some columns may be missing."""
     there = set(batch.schema.names)
     time = batch.column("time")
     missing = time.null_count > 0
-    milliseconds = time.cast(pa.timestamp("ms", tz="UTC")).cast(pa.int64())
+    if time.type.unit != "ms":
+        time = time.cast(pa.timestamp("ms", tz="UTC"))
+    milliseconds = time.view(pa.int64())
     if missing:
         milliseconds = milliseconds.fill_null(NO_TIME)
     value = batch.column("value").to_numpy(zero_copy_only=False) if "value" in there else np.empty(0)
@@ -135,7 +137,7 @@ def _type_problem(field: pa.Field) -> str | None:
         return None if pa.types.is_float64(kind) else "allowed is double (float64)"
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     return None if is_text else "every column but `time` and `value` is a label, and labels are strings"
 
 

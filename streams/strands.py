@@ -108,6 +108,8 @@ def _chosen(past: _Shares, metric: Metric) -> list[tuple[float, float, float, fl
     the edge that is nearest, unless that is taken, or no edge is near that enough events lie around.
     """
     assert metric.quantile is not None
+    if not len(past.edge):  # nothing of it has been seen so far: a strand without an edge, that no row is at
+        return [(np.nan, metric.quantile, metric.tolerate.relative, 1.0)]
     share, wanted = past.share, 1.0 - metric.quantile
     above = np.flatnonzero((share < wanted) & (past.beyond >= _EVENTS_MIN))
     below = np.flatnonzero(share >= wanted)

@@ -183,7 +183,7 @@ def test_the_version_is_that_of_the_package(command: Command) -> None:
     assert command("--version") == Ran(0, f"holdfast {__version__}\n", "")
 
 
-@pytest.mark.parametrize("arguments", [["judge"], ["replay", "--polcy", "x"], ["replay"], ["schema"], ["query"]])
+@pytest.mark.parametrize("arguments", [["jugde"], ["replay", "--polcy", "x"], ["replay"], ["schema"], ["query"]])
 def test_what_the_command_line_does_not_know_is_bad_input(arguments: list[str], command: Command) -> None:
     ran = command(*arguments)
     assert (ran.status, ran.out) == (2, "")
@@ -207,7 +207,7 @@ def test_schemas_are_printed(name: str, command: Command) -> None:
 def test_a_schema_that_does_not_exist_is_refused_with_those_that_do(command: Command) -> None:
     ran = command("schema", "verdicts")
     assert ran == Ran(
-        2, "", "schema 'verdicts': there is none of that name; there are: policy, rollout, verdict, truth\n"
+        2, "", "schema 'verdicts': there is none of that name; there are: policy, rollout, verdict, heartbeat, truth\n"
     )
 
 

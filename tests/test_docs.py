@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +15,7 @@ from detectors.policy import Classical, ClassicalMetric, Metric, Objective, Poli
 from detectors.verdict import Abstained, Cause, Reason, Verdict
 from holdfast.cli import app
 from holdfast.documents import load_policy, load_rollout, load_truth
+from holdfast.live.settings import OURS, MetricsTopic, Signing, load, load_settings
 from holdfast.replaying import Outcome, replay_recording
 from rollouts.document import Rollout, Stage
 from rollouts.truth import Truth
@@ -26,7 +28,12 @@ README_LINES_MAX = 200
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
-LOADERS = {"policy": load_policy, "rollout": load_rollout, "bad": load_truth}
+LOADERS: dict[str, Callable[[Path], object]] = {
+    "policy": load_policy,
+    "rollout": load_rollout,
+    "bad": load_truth,
+    "kafka": lambda path: load_settings(path, {}),
+}
 
 
 def named(page: Path) -> str:
@@ -93,11 +100,27 @@ def code(page: Path) -> list[str]:
     return [piece.removeprefix(".venv/bin/") for piece in inline + shell]
 
 
+def options_of(command: Any) -> set[str]:
+    """Name the options of a command, and of those below it."""
+    own = {option for parameter in command.params for option in parameter.opts}
+    return own.union(*(options_of(one) for one in getattr(command, "commands", {}).values()))
+
+
 def commands() -> dict[str, set[str]]:
     """Return the commands of the command line, and the options of each."""
     group: Any = typer.main.get_command(app)
-    found = {name: {o for p in command.params for o in p.opts} for name, command in group.commands.items()}
-    return {**found, "": {o for p in group.params for o in p.opts}}
+    return {**{name: options(command) for name, command in group.commands.items()}, "": own_options(group)}
+
+
+def own_options(command: Any) -> set[str]:
+    """Return the options of a command itself."""
+    return {option for parameter in command.params for option in parameter.opts}
+
+
+def options(command: Any) -> set[str]:
+    """Return the options of a command, and of those below it."""
+    below = (options(each) for each in getattr(command, "commands", {}).values())
+    return own_options(command).union(*below)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
@@ -130,6 +153,26 @@ def test_the_readme_names_every_command_and_every_make_target() -> None:
 def test_every_make_target_in_the_docs_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert {piece.split()[1] for piece in code(page) if piece.startswith("make ")} <= targets
+
+
+def test_every_setting_is_explained() -> None:
+    settings = load(None, {})
+    names = {
+        *settings.document,
+        *msgspec.to_builtins(settings.settings.topics),
+        *msgspec.to_builtins(settings.settings.http),
+    }
+    assert missing("docs/configuration.md", names | fields(MetricsTopic, Signing) | set(OURS)) == set()
+
+
+def test_the_defaults_of_the_settings_are_the_ones_that_the_docs_give() -> None:
+    document = load(None, {}).document
+    rows = re.findall(
+        r"^\| `(\w+)` \|.*\| `([^`|]*)` \|$", (ROOT / "docs" / "configuration.md").read_text("utf-8"), re.M
+    )
+    assert dict(rows) == {
+        name: str(value) for name, value in document.items() if name != "worker" and isinstance(value, str | int)
+    }
 
 
 def test_every_key_of_a_policy_and_a_rollout_is_explained() -> None:
@@ -179,3 +222,11 @@ def test_the_recording_that_the_docs_make_is_judged_as_they_say(tmp_path: Path) 
     assert f"my-recording: {outcome.rollout}: {outcome.action} at " in shown
     # The figures move whenever a detector is tuned; what is blamed, and where, does not.
     assert all(f"- {reason['sentence'].partition(':')[0]}: " in shown for reason in outcome.reasons)
+
+
+def test_the_example_of_the_readme_is_the_one_that_is_run_against_a_broker() -> None:
+    found = [
+        re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        for page in ("README.md", "docs/subscribing.md")
+    ]
+    assert found[0][0] == found[1][0]

@@ -2,7 +2,7 @@
 
 import logging
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,14 +15,14 @@ from detectors.policy import duration_ms
 from holdfast.documents import digest
 from holdfast.live.announcing import Announcements
 from holdfast.live.dead_letters import dead_letter
-from holdfast.live.records import Outputs, Record
+from holdfast.live.records import Outputs, Record, content_type_of
 from holdfast.live.settings import Settings
 from holdfast.live.telemetry import Telemetry
 from holdfast.live.terms import groups_of
 from rollouts.announced import Announcement, encode, finished_at
 from sinks.cloudevents import epoch_ms
 from streams.live.frames import Header, Keys, Planned, PlannedStage, SourcePartition, body_of, frame_of
-from streams.live.partition import Closed, Group, Partition
+from streams.live.partition import Closed, Group, Marks, Partition
 from streams.wire.decoding import decode
 from streams.wire.frame import BadFrame
 
@@ -31,19 +31,18 @@ log = logging.getLogger(__name__)
 _SEGMENT_ROWS: Final = 20_000
 """Series in one message of the catalogue: far below a megabyte."""
 
-_NAME_LENGTH: Final = 12
-"""Characters by which a policy's digest is named in the metadata of an offset, which may be 4 kB."""
+_COLOS_SECONDS: Final = 5.0
+"""Time between two looks at how far each colo has come: every unit is looked at."""
+
+_METADATA_BYTES_MAX: Final = 3_500
+"""Most that rides along with an offset; brokers take 4 kB."""
 
 
-class _Metadata(Struct):
-    """What rides along with a committed offset.
+class _Metadata(Struct, frozen=True):
+    """What rides along with a committed offset; without `marks`, these are in the catalogue."""
 
-    `closed` is the last closed tick of each group; drops of messages before `accounted` have been counted.
-    """
-
-    closed: dict[str, int]
-    accounted: int
-    segments: int
+    segments: int = 0
+    marks: Marks | None = None
 
 
 @dataclass(slots=True)
@@ -77,8 +76,16 @@ class Known:
         return None if finished is None else epoch_ms(finished)
 
 
-Catalogue = Callable[[SourcePartition], Sequence[tuple[int, pa.Table]]]
-"""Reads the catalogue of a source partition to its end: number and series of each segment."""
+@dataclass(frozen=True, slots=True)
+class Catalogued:
+    """What the catalogue holds of a source partition: number and series of each segment, and marks if there are any."""
+
+    segments: Sequence[tuple[int, pa.Table]]
+    marks: Marks | None
+
+
+Catalogue = Callable[[SourcePartition], Catalogued]
+"""Reads the catalogue of a source partition to its end."""
 
 
 class AggregateStep:
@@ -117,6 +124,7 @@ class AggregateStep:
         self._open: set[str] = set()
         self._groups: dict[str, Group] = {}
         self._dead: list[Record] = []
+        self._told: float | None = None  # when colos were looked at last
         self._announce()
 
     def assigned(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
@@ -126,13 +134,12 @@ class AggregateStep:
 
     def _opened(self, committed: TopicPartition) -> TopicPartition:
         source = SourcePartition(committed.topic, committed.partition)
-        metadata = _read_metadata(committed)
-        segments = self._catalogue(source)
-        by_name = {_short(digest): digest for digest in self._groups}
-        closed = {by_name[name]: tick for name, tick in metadata.closed.items() if name in by_name}
-        partition = Partition(closed, [table for _, table in segments], metadata.accounted)
+        metadata = msgspec.json.decode(committed.metadata, type=_Metadata) if committed.metadata else None
+        known = self._catalogue(source)
+        marks = None if metadata is None else metadata.marks or known.marks
+        partition = Partition(marks, [table for _, table in known.segments])
         partition.announce(list(self._groups.values()))
-        count = max([metadata.segments, *(number + 1 for number, _ in segments)])
+        count = max([0 if metadata is None else metadata.segments, *(number + 1 for number, _ in known.segments)])
         self._fed[source] = Fed(partition, max(committed.offset, 0), count)
         return TopicPartition(source.topic, source.partition, committed.offset)
 
@@ -147,6 +154,10 @@ class AggregateStep:
             self._fed.pop(SourcePartition(partition.topic, partition.partition), None)
         self._dead = []
 
+    def held(self) -> Collection[tuple[str, int]]:
+        """See `holdfast.live.loop.Step`."""
+        return ()
+
     def take(self, messages: Sequence[Message], now: float) -> None:
         """See `holdfast.live.loop.Step`."""
         for message in messages:
@@ -154,17 +165,15 @@ class AggregateStep:
             if fed is None:  # polled before it was given up
                 continue
             if message.error() is not None:
-                fed.ended = now
+                fed.ended = now if fed.ended is None else fed.ended
                 continue
             fed.ended = None
             self._push(fed, message)
 
     def _push(self, fed: Fed, message: Message) -> None:
         offset = message.offset() or 0
-        headers = dict(message.headers() or [])
-        kind = headers.get("content-type")
         try:
-            samples = decode(message.value() or b"", kind.decode() if isinstance(kind, bytes) else kind)
+            samples = decode(message.value() or b"", content_type_of(message))
         except BadFrame as error:
             if offset >= fed.partition.accounted:
                 self._dead.append(dead_letter(self._settings, message, str(error)))
@@ -191,11 +200,19 @@ class AggregateStep:
             if series is not None:
                 self._write_series(source, fed, series, result)
             if closed or series is not None or result.records:
-                result.offsets.append(_committed(source, fed))
+                result.offsets.append(self._committed(source, fed, result))
+        self._tell(now)
+        return result
+
+    def _tell(self, now: float) -> None:
+        """Tell how far partitions and, less often, colos have come."""
         self._telemetry.open_partitions(
             {f"{source.topic}/{source.partition}": fed.partition.newest_ms for source, fed in self._fed.items()}
         )
-        return result
+        if self._told is None or now - self._told >= _COLOS_SECONDS:
+            self._told = now
+            colos = [fed.partition.newest_by_colo() for fed in self._fed.values()]
+            self._telemetry.colos({name: newest for each in colos for name, newest in each.items()})
 
     def _announce(self) -> None:
         """Take the announcements as they are now."""
@@ -226,7 +243,10 @@ class AggregateStep:
             return
         newest = fed.partition.newest_ms
         if newest is not None:
-            fed.partition.advance(newest + int((now - fed.ended - self._settings.patience_seconds) * 1_000))
+            # The tick that it fell silent in is over too by now; from there on time goes on as on the wall.
+            tick_ms = max((group.tick_ms for group in self._groups.values()), default=1)
+            waited_ms = int((now - fed.ended - self._settings.patience_seconds) * 1_000)
+            fed.partition.advance(max(newest + waited_ms, -(-newest // tick_ms) * tick_ms))
             return
         for group in self._groups.values():
             for name in self._judged(group):
@@ -305,6 +325,19 @@ class AggregateStep:
     def _record(self, rollout: str, frame: bytes) -> Record:
         return Record(self._settings.topics.cohort_ticks, rollout.encode(), frame)
 
+    def _committed(self, source: SourcePartition, fed: Fed, result: Outputs) -> TopicPartition:
+        """Return the offset to commit, and what rides along; what is too much for that goes into the catalogue."""
+        needed = fed.partition.offset()
+        marks = fed.partition.marks(fed.position)
+        metadata = msgspec.json.encode(_Metadata(fed.segments, marks))
+        if len(metadata) > _METADATA_BYTES_MAX:
+            metadata = msgspec.json.encode(_Metadata(fed.segments))
+            place = catalogue_partition(source, self._settings.partitions)
+            value = msgspec.json.encode(marks)
+            result.records.append(Record(self._settings.topics.catalogue, marks_key(source), value, [], place))
+        offset = fed.position if needed is None else needed
+        return TopicPartition(source.topic, source.partition, offset, metadata=metadata.decode())
+
     def _write_series(self, source: SourcePartition, fed: Fed, series: pa.Table, result: Outputs) -> None:
         """Write series that are new into the catalogue, in messages of bounded size."""
         for start in range(0, series.num_rows, _SEGMENT_ROWS):
@@ -318,6 +351,11 @@ class AggregateStep:
             fed.segments += 1
 
 
+def marks_key(source: SourcePartition) -> bytes:
+    """Return the key under which the catalogue holds what is too much to ride along with an offset."""
+    return f"{source.topic}/{source.partition}/marks".encode()
+
+
 def catalogue_partition(source: SourcePartition, partitions: int) -> int:
     """Return the partition of the catalogue topic that holds a source partition's series."""
     return zlib.crc32(f"{source.topic}/{source.partition}".encode()) % partitions
@@ -329,22 +367,3 @@ def _encoded(fed: Fed, closed: Closed) -> Keys:
         fed.keys[closed.digest] = Keys.of(closed.ticks.keys)
         fed.keyed[closed.digest] = closed.ticks.keys
     return fed.keys[closed.digest]
-
-
-def _committed(source: SourcePartition, fed: Fed) -> TopicPartition:
-    """Return the offset to commit, and what rides along."""
-    needed = fed.partition.offset()
-    closed = {_short(digest): tick for digest, tick in fed.partition.closed().items()}
-    metadata = _Metadata(closed, fed.position, fed.segments)
-    offset = fed.position if needed is None else needed
-    return TopicPartition(source.topic, source.partition, offset, metadata=msgspec.json.encode(metadata).decode())
-
-
-def _read_metadata(committed: TopicPartition) -> _Metadata:
-    if not committed.metadata:
-        return _Metadata({}, 0, 0)
-    return msgspec.json.decode(committed.metadata, type=_Metadata)
-
-
-def _short(digest: str) -> str:
-    return digest.removeprefix("sha256:")[:_NAME_LENGTH]

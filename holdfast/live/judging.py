@@ -1,7 +1,7 @@
 """The judge's worker: the journal in; verdicts, evidence and checkpoints out."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,8 +19,8 @@ from holdfast.live.terms import terms_of
 from holdfast.replaying import ENGINE
 from holdfast.wall import now_ms
 from sinks.cloudevents import verdict_event
+from sinks.messages import Message as Sent
 from sinks.signatures import Signer
-from sinks.verdict_messages import Message as Sent
 from sinks.verdict_messages import heartbeat_message, verdict_message
 from streams.live.checkpoint import encode
 from streams.live.frames import FrameError, header_of
@@ -110,6 +110,7 @@ class JudgeStep:
         self._moved: set[int] = set()  # partitions read further since the last commit
         self._dead: list[Record] = []
         self._beat: float | None = None
+        self._is_busy = False  # whether ticks were judged since the last outputs
 
     def assigned(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
         """See `holdfast.live.loop.Step`."""
@@ -147,6 +148,10 @@ class JudgeStep:
         self._moved -= numbers
         self._dead = []
 
+    def held(self) -> Collection[tuple[str, int]]:
+        """See `holdfast.live.loop.Step`."""
+        return ()
+
     def take(self, messages: Sequence[Message], _now: float) -> None:
         """See `holdfast.live.loop.Step`."""
         for message in messages:
@@ -178,6 +183,7 @@ class JudgeStep:
             for decided in judged.live.push(part):
                 self._telemetry.tick_judged(decided.samples, decided.dropped if is_new else {})
                 judged.sent += decided.is_live
+                self._is_busy = True
                 if is_new:
                     judged.decided.append((decided, sent_ms))
         except (FrameError, BadInput) as error:
@@ -202,7 +208,7 @@ class JudgeStep:
             judged.live = judged.resumption.resume(terms_of, ENGINE, judged.rows)
         except StateMismatch as error:
             # As after an upgrade: the journal still tells all that is needed, it only takes longer.
-            log.warning("%s: judged again from the journal, since its checkpoint does not fit: %s", judged.rollout, error)
+            log.warning("%s: judged again from the journal, as its checkpoint does not fit: %s", judged.rollout, error)
             self._telemetry.checkpoint_unfit()
             judged.live = judged.resumption.judge_again(terms_of, ENGINE, judged.rows)
         judged.position = judged.resumption.offset
@@ -223,10 +229,14 @@ class JudgeStep:
                 continue
             self._verdicts(judged, result)
         self._heartbeats(now, result)
-        for judged in self._judged.values():
-            if judged.live is not None and self._is_due(judged):
-                self._checkpoint(judged, result)
-        self._evidence(result)
+        # What nobody waits for is done while nobody waits, one rollout at a time: a large one takes a second.
+        is_busy, self._is_busy = self._is_busy, False
+        due = [each for each in self._judged.values() if each.live is not None and self._is_due(each)]
+        urgent = [each for each in due if each.checkpointed is None or self._is_due(each, patience=2)]
+        for judged in urgent or ([] if is_busy else due[:1]):
+            self._checkpoint(judged, result)
+        if not is_busy:
+            self._evidence(result)
         if result.records:
             self._offsets(self._moved, result)
         return result
@@ -272,15 +282,18 @@ class JudgeStep:
     def _record(self, message: Sent) -> Record:
         return Record(self._settings.topics.verdicts, message.key, message.value, message.headers)
 
-    def _is_due(self, judged: Judged) -> bool:
-        """Tell whether it is time for a checkpoint: at the first tick, every so many ticks, and at the end."""
+    def _is_due(self, judged: Judged, patience: int = 1) -> bool:
+        """Tell whether it is time for a checkpoint: at the first tick, every so many ticks, and at the end.
+
+        `patience` is how many times as long it may take.
+        """
         assert judged.live is not None
         released = judged.live.turnstile.released
         if judged.checkpointed is None:
             return True  # the first one says where in the journal the rollout begins
         if released is None or judged.checkpointed == released:
             return False
-        return judged.live.is_finished or released - judged.checkpointed >= self._settings.checkpoint_ticks
+        return judged.live.is_finished or released - judged.checkpointed >= patience * self._settings.checkpoint_ticks
 
     def _checkpoint(self, judged: Judged, result: Outputs) -> None:
         live = judged.live
@@ -294,7 +307,7 @@ class JudgeStep:
         self._telemetry.checkpoint(judged.rollout, sum(len(block) for block in blocks))
 
     def _evidence(self, result: Outputs) -> None:
-        """Send the rows that ticks left behind: seldom, since nobody's rollout waits for them."""
+        """Send the rows that ticks left behind: seldom, and when nobody's rollout waits for it."""
         for judged in self._judged.values():
             live = judged.live
             if live is None or live.journal is None or (judged.sent < _EVIDENCE_TICKS and not live.is_finished):

@@ -6,12 +6,13 @@ thought dead and wakes up later. So nothing is lost and nothing comes twice, acr
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from holdfast.live.reading import PARTITION_END
+from holdfast.live.backlog import Backlog
+from holdfast.live.reading import PARTITION_END, TIMED_OUT
 from holdfast.live.records import Outputs, Record
 from holdfast.live.telemetry import Telemetry
 
@@ -39,6 +40,10 @@ class Step(Protocol):
         """Forget partitions that somebody else has already."""
         ...
 
+    def held(self) -> Collection[tuple[str, int]]:
+        """Name partitions that are not to be read on for now: there is enough of them, and too little of others."""
+        ...
+
     def take(self, messages: Sequence[Message], now: float, /) -> None:
         """Take messages, ends of partitions among them."""
         ...
@@ -52,7 +57,7 @@ Hook = Callable[[str], None]
 """Told each point that a commit has passed, by name; tests stop the process there."""
 
 
-def _nothing(_point: str) -> None:
+def let_pass(_point: str) -> None:
     """Let a point pass."""
 
 
@@ -98,24 +103,32 @@ class Loop:
         *,
         batch_messages: int,
         poll_seconds: float = 0.1,
-        hook: Hook = _nothing,
+        hook: Hook = let_pass,
     ) -> None:
         self._consumer = consumer
         self._producer = producer
         self._topics = list(topics)
         self._step = step
         self._telemetry = telemetry
+        self._backlog = Backlog(consumer, telemetry)
         self._batch = batch_messages
         self._poll_seconds = poll_seconds
         self._hook = hook
         self._stopping = False
         self._aborted = 0  # transactions in a row
+        self._held: set[tuple[str, int]] = set()
+        self._committing: float | None = None  # since when
         self._is_ready = False
 
     @property
     def is_ready(self) -> bool:
         """Whether partitions were assigned and their state is loaded."""
         return self._is_ready
+
+    def commits_for(self, now: float) -> float:
+        """Return for how many seconds a transaction has been under way; 0 if none is."""
+        started = self._committing
+        return 0.0 if started is None else now - started
 
     def stop(self) -> None:
         """End the loop after the batch at hand; may be called from a signal handler or another thread."""
@@ -131,14 +144,25 @@ class Loop:
         KafkaException
             If the broker refuses for good.
         """
-        self._producer.init_transactions(_TRANSACTION_SECONDS)
-        self._consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+        self.begin()
         try:
             while not self._stopping:
                 self.once()
         finally:
-            # Leaving the group revokes what is assigned, and so writes down what has to be.
-            self._consumer.close()
+            self.end()
+
+    def begin(self) -> None:
+        """Fence off an earlier self, and join the group."""
+        self._producer.init_transactions(_TRANSACTION_SECONDS)
+        self._consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+
+    def end(self) -> None:
+        """Leave the group, which revokes what is assigned, and so writes down what has to be."""
+        self._consumer.close()
+
+    def position(self, topic: str, partition: int) -> int:
+        """Return up to where a partition was read; negative as long as it was not."""
+        return self._consumer.position([TopicPartition(topic, partition)])[0].offset
 
     def once(self) -> None:
         """Poll and take one batch, and commit what came of it."""
@@ -146,12 +170,29 @@ class Loop:
         first = self._consumer.poll(self._poll_seconds)
         messages = [] if first is None else [first, *self._consumer.consume(self._batch, 0.0)]
         self._telemetry.alive()
+        self._backlog.look(len(self._producer))
         now = time.monotonic()
         if messages:
             self._step.take(self._readable(messages), now)
+        self._hook("taken")
+        self._hold_back()
         outputs = self._step.outputs(now)
-        if outputs and not self._commit(outputs):
-            self._rewind()
+        if outputs:
+            if self._commit(outputs):
+                self._hook("taken_over")
+            else:
+                self._rewind()
+
+    def _hold_back(self) -> None:
+        """Pause what the step has enough of, and go on with what it has not."""
+        held = set(self._step.held())
+        if held == self._held:
+            return
+        mine = {(each.topic, each.partition) for each in self._consumer.assignment()}
+        pause, resume = (held - self._held) & mine, (self._held - held) & mine
+        self._consumer.pause([TopicPartition(topic, number) for topic, number in pause])
+        self._consumer.resume([TopicPartition(topic, number) for topic, number in resume])
+        self._held = held
 
     def _readable(self, messages: Sequence[Message]) -> list[Message]:
         """Keep messages and ends of partitions; other errors pass by themselves, or end the worker."""
@@ -168,7 +209,7 @@ class Loop:
 
     def _commit(self, outputs: Outputs) -> bool:
         """Put outputs and offsets into one transaction; tell whether that is done."""
-        started = time.monotonic()
+        started = self._committing = time.monotonic()
         try:
             self._producer.begin_transaction()
             for record in outputs.records:
@@ -185,7 +226,9 @@ class Loop:
         except KafkaException as exception:
             self._abort(exception)
             return False
-        self._telemetry.transaction(time.monotonic() - started, is_committed=True)
+        finally:
+            self._committing = None
+        self._telemetry.transaction(time.monotonic() - started, is_committed=True, records=len(outputs.records))
         self._aborted = 0
         return True
 
@@ -207,7 +250,10 @@ class Loop:
             try:
                 call()
             except KafkaException as exception:
-                if attempt == _RETRIES_MAX - 1 or not exception.args[0].retriable():
+                error: KafkaError = exception.args[0]
+                # A call that has timed out may leave the client waiting for an answer that never comes: after a broker
+                # was killed it did so for good. Taking the transaction back gets it out of that.
+                if attempt == _RETRIES_MAX - 1 or not error.retriable() or error.code() == TIMED_OUT:
                     raise
                 log.warning("transaction: %s; trying again", exception.args[0].str())
             else:
@@ -230,13 +276,16 @@ class Loop:
 
     def _stable(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """Ask for committed offsets until none is in the hands of an open transaction."""
-        for _ in range(_RETRIES_MAX):
+        attempt = 0
+        while True:
+            attempt += 1
             found = self._consumer.committed(partitions, _TRANSACTION_SECONDS)
             errors = [partition.error for partition in found if partition.error is not None]
             if not errors:
                 return [_explicit(partition) for partition in found]
+            if attempt == _RETRIES_MAX:
+                raise KafkaException(errors[0])
             log.warning("committed offsets are not known yet: %s", errors[0].str())
-        raise KafkaException(errors[0])
 
     def _rewind(self) -> None:
         """Load the state anew and read again from what was committed: the step had gone on, Kafka had not."""

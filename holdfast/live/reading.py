@@ -1,16 +1,23 @@
 """Reading a partition of a compacted topic to its end, as it is now."""
 
+import logging
+import time
 from collections.abc import Iterator
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+log = logging.getLogger(__name__)
 
 # Their names begin with an underscore since librdkafka made them, not the broker; they are public all the same.
 PARTITION_END: Final = KafkaError._PARTITION_EOF  # noqa: SLF001
 TIMED_OUT: Final = KafkaError._TIMED_OUT  # noqa: SLF001
 
 _ANSWER_SECONDS: Final = 10.0
+_ATTEMPTS_MAX: Final = 10
+_PAUSE_SECONDS: Final = 0.5
 _OPEN_SECONDS: Final = 120.0
 """How long to wait for transactions that are still open; the broker ends each of them sooner."""
 
@@ -34,8 +41,7 @@ def read_to_end(admin: AdminClient, consumer: Consumer, topic: str, partition: i
     KafkaException
         If the broker does not answer in time or refuses.
     """
-    place = TopicPartition(topic, partition)
-    end = int(admin.list_offsets({place: OffsetSpec.latest()}, request_timeout=_ANSWER_SECONDS)[place].result().offset)
+    end = _end(admin, TopicPartition(topic, partition))
     consumer.assign([TopicPartition(topic, partition, 0)])
     try:
         silent = 0.0
@@ -58,3 +64,19 @@ def read_to_end(admin: AdminClient, consumer: Consumer, topic: str, partition: i
                 raise KafkaException(error)
     finally:
         consumer.unassign()
+
+
+def _end(admin: AdminClient, place: TopicPartition) -> int:
+    """Ask for the end of a partition; a broker that has just come back may have to be asked more than once."""
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            asked = admin.list_offsets({place: OffsetSpec.latest()}, request_timeout=_ANSWER_SECONDS)  # type: ignore[no-untyped-call]
+            return int(asked[place].result().offset)
+        except KafkaException as exception:
+            if attempt == _ATTEMPTS_MAX:
+                raise
+            log.warning("%s/%d: %s; asking again", place.topic, place.partition, exception.args[0].str())
+            time.sleep(_PAUSE_SECONDS)
+            admin.list_topics(timeout=_ANSWER_SECONDS)  # who leads the partition may have changed

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import Message, TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +26,16 @@ class Outputs:
     def __bool__(self) -> bool:
         """Tell whether there is anything to commit."""
         return bool(self.records or self.offsets)
+
+
+def headers_of(message: Message) -> list[tuple[str, bytes]]:
+    """Return the headers of a message; one without a value has an empty one."""
+    found = message.headers() or []
+    pairs = found.items() if isinstance(found, dict) else found
+    return [(name, value.encode() if isinstance(value, str) else value or b"") for name, value in pairs]
+
+
+def content_type_of(message: Message) -> str | None:
+    """Return what a message says that its value is."""
+    kind = dict(headers_of(message)).get("content-type")
+    return None if kind is None else kind.decode(errors="replace")

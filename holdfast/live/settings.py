@@ -1,85 +1,174 @@
 """Settings of the live engine: a file, and environment variables over it, checked at start."""
 
+import dataclasses
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import msgspec
-import yaml
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
-from detectors.policy import Duration, Name, duration_ms
+from detectors.policy import Name, duration_ms
 from holdfast.errors import BadInput
-from holdfast.located import Problems, read
+from holdfast.live.logs import Form, Level
+from holdfast.live.variables import CONFIG, origins, with_variables
+from holdfast.located import Place, Problems, join, quoted, read
 from holdfast.validation import model, validate
 
-PREFIX: Final = "HOLDFAST_"
-CONFIG: Final = "HOLDFAST_CONFIG"
+TOPIC_NAME_MAX: Final = 249
+"""Longest name that Kafka gives a topic, in characters."""
+
+OURS: Final = {
+    "isolation.level": "what a transaction took back must never be read",
+    "enable.auto.commit": "offsets are committed with what came of them",
+    "auto.commit.enable": "offsets are committed with what came of them",
+    "enable.auto.offset.store": "offsets are committed with what came of them",
+    "group.id": "it is named after prefix and role",
+    "group.instance.id": "it is named after worker and role",
+    "group.protocol": "the classic one is what `session_timeout` and the way of assigning belong to",
+    "transactional.id": "it is named after prefix, role and worker",
+    "enable.idempotence": "a message that is sent again must not come twice",
+    "partitioner": "a key must be in the same partition whoever writes it",
+    "partition.assignment.strategy": "a rebalance must not stop partitions that stay where they are",
+    "auto.offset.reset": "nothing may be skipped",
+    "enable.partition.eof": "patience begins when a partition was read to its end",
+    "session.timeout.ms": "it is `session_timeout`",
+    "heartbeat.interval.ms": "it follows from `session_timeout`",
+    "transaction.timeout.ms": "it is `transaction_timeout`",
+}
+"""Keys of librdkafka that are not the user's to set, and why."""
+
+
+def _not_ours(key: str) -> None:
+    if key in OURS:
+        message = f"holdfast sets it itself: {OURS[key]}"
+        raise ValueError(message)
+
+
+def _legal(text: str) -> None:
+    if text in (".", ".."):
+        message = "allowed: another name, as Kafka has none like this"
+        raise ValueError(message)
+
+
+def _named(longest: int) -> Meta:
+    return Meta(
+        min_length=1,
+        max_length=longest,
+        pattern=r"^[A-Za-z0-9._-]+$",
+        extra={"allowed": f"1 to {longest} letters, digits, dots, underscores and hyphens", "parse": _legal},
+    )
+
+
+def _between(shortest: str, longest: str) -> Meta:
+    """Describe a duration that has bounds."""
+    words = f"a number and its unit (ms, s, m, h or d), from {shortest} to {longest}"
+
+    def parse(text: str) -> None:
+        if not duration_ms(shortest) <= duration_ms(text) <= duration_ms(longest):
+            message = f"allowed: {words}"
+            raise ValueError(message)
+
+    pattern = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"
+    return Meta(max_length=32, pattern=pattern, extra={"allowed": words, "parse": parse})
+
 
 Count = Annotated[int, Meta(ge=1, le=100_000)]
+TopicName = Annotated[str, _named(TOPIC_NAME_MAX)]
+Given = Annotated[str, _named(200)]
+"""A name that longer ones are made of."""
+KafkaKey = Annotated[str, Meta(min_length=1, extra={"allowed": "a key of librdkafka", "parse": _not_ours})]
+PathText = Annotated[str, Meta(min_length=1, extra={"allowed": "the path of a file or folder"})]
 
 
 class MetricsTopic(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A topic of metrics; `keyed` says that all messages of a colo are in one partition."""
 
-    topic: Name
+    topic: TopicName
     keyed: bool = True
 
 
 class Topics(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Names of the topics that are the engine's own; without a name, the prefix and what it is for."""
 
-    rollouts: Name
-    catalogue: Name
-    cohort_ticks: Name
-    checkpoints: Name
-    verdicts: Name
-    evidence: Name
-    dead_letters: Name
-    samples: Name
+    rollouts: TopicName
+    catalogue: TopicName
+    cohort_ticks: TopicName
+    checkpoints: TopicName
+    verdicts: TopicName
+    evidence: TopicName
+    dead_letters: TopicName
+    samples: TopicName
 
     def samples_of(self, topic: str) -> str:
         """Name the topic that holds the samples of an unkeyed one, keyed by colo."""
         return f"{self.samples}.{topic}"
 
 
+_NAMES: Final = Topics.__struct_fields__
+
+
+class _TopicNames(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Names that are not made of the prefix."""
+
+    rollouts: TopicName | None = None
+    catalogue: TopicName | None = None
+    cohort_ticks: TopicName | None = None
+    checkpoints: TopicName | None = None
+    verdicts: TopicName | None = None
+    evidence: TopicName | None = None
+    dead_letters: TopicName | None = None
+    samples: TopicName | None = None
+
+
 class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where metrics and health are served; port 0 is any free one."""
 
-    host: str = "127.0.0.1"
+    host: Name = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 9464
+
+
+class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The least that is logged, and how; without a form, words on a terminal and JSON elsewhere."""
+
+    level: Level = "info"
+    form: Form | None = None
 
 
 class Signing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The Ed25519 key (PEM) that signs verdicts, and the id that it is known by."""
 
-    key: str
+    key: PathText
     id: Name
 
 
 class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a settings file may say."""
 
-    kafka: dict[str, str | int | float | bool] = {}
-    metrics: Annotated[list[MetricsTopic], Meta(min_length=1, max_length=100)] = [MetricsTopic(topic="metrics")]
-    prefix: Name = "holdfast"
-    topics: dict[Literal[Topics.__struct_fields__], Name] = {}
+    kafka: dict[KafkaKey, str] = {}
+    metrics: Annotated[list[MetricsTopic], Meta(min_length=1, max_length=100)] = field(
+        default_factory=lambda: [MetricsTopic(topic="metrics")]
+    )
+    prefix: Given = "holdfast"
+    topics: _TopicNames = _TopicNames()
     partitions: Count = 12
-    replication: Count = 1
-    retention: Duration = "30d"
-    worker: Name | None = None
-    session_timeout: Duration = "15s"
-    transaction_timeout: Duration = "15s"
-    patience: Duration = "30s"
-    heartbeat: Duration = "10s"
+    replication: Annotated[int, Meta(ge=1, le=100)] = 1
+    retention: Annotated[str, _between("1m", "366d")] = "30d"
+    worker: Given | None = None
+    session_timeout: Annotated[str, _between("1s", "10m")] = "15s"
+    transaction_timeout: Annotated[str, _between("1s", "15m")] = "15s"
+    patience: Annotated[str, _between("100ms", "1d")] = "30s"
+    heartbeat: Annotated[str, _between("100ms", "1h")] = "10s"
     checkpoint_ticks: Count = 30
     batch_messages: Count = 1_000
     http: Http = Http()
+    log: Log = Log()
     signing: Signing | None = None
-    trusted_keys: dict[Name, str] = {}
-    data: str = "holdfast-data"
+    trusted_keys: dict[Name, PathText] = {}
+    data: PathText = "holdfast-data"
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -88,7 +177,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     kafka
-        Passed through to librdkafka.
+        Passed through to librdkafka, each value as it was written.
     metrics
         Topics that are aggregated.
     prefix
@@ -111,9 +200,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         Public keys (PEM files) by id.
     data
         Folder of the embedded store.
+    origins
+        Where each value came from, by its path: a file and line, or a variable. What is not there is a default.
     """
 
-    kafka: dict[str, str | int | float | bool]
+    kafka: dict[str, str]
     metrics: list[MetricsTopic]
     prefix: str
     topics: Topics
@@ -128,9 +219,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     checkpoint_ticks: int
     batch_messages: int
     http: Http
+    log: Log
     signing: Signing | None
     trusted_keys: dict[str, str]
     data: Path
+    origins: dict[str, str] = {}
 
     @property
     def sources(self) -> list[str]:
@@ -138,67 +231,124 @@ class Settings(Struct, frozen=True, kw_only=True):
         return [each.topic if each.keyed else self.topics.samples_of(each.topic) for each in self.metrics]
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and the document that says the same: with every default written out."""
+
+    settings: Settings
+    document: dict[str, object]
+
+
 def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings from a file, if one is named, and from variables `HOLDFAST_…`.
 
-    A variable names a key in capitals; two underscores go one level down, and under `kafka` one stands for a dot:
-    `HOLDFAST_KAFKA__BOOTSTRAP_SERVERS`. Its value is read as YAML.
+    Parameters
+    ----------
+    path
+        The file; else the one that `HOLDFAST_CONFIG` names, else none.
+    environ
+        The variables, see `holdfast.live.variables`; None for those of the process.
 
     Raises
     ------
     BadInput
-        With every error of the file, or the first one of the variables.
+        With every error of the file and of the variables, one a line.
     """
+    return load(path, environ).settings
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Loaded:
+    """Read the settings and keep the document; see `load_settings`."""
     variables = dict(os.environ if environ is None else environ)
-    named = path or (Path(variables[CONFIG]) if variables.get(CONFIG) else None)
-    given: dict[str, object] = {}
-    if named is not None:
-        problems = Problems(str(named))
-        document = read(named, problems)
-        validate(document, model(_File), problems)
-        problems.refuse()
-        plain = document.plain()
-        given = plain if isinstance(plain, dict) else {}
-    for name, value in sorted(variables.items()):
-        if name.startswith(PREFIX) and name != CONFIG and not name.startswith(f"{PREFIX}TEST_"):
-            _set(given, name, value)
+    errors: list[str] = []
+    if path is None and CONFIG in variables:
+        path = Path(variables[CONFIG])
+        if not variables[CONFIG]:
+            errors.append(f"{CONFIG}: found nothing; allowed: the path of a settings file, or no such variable")
+    problems = Problems(str(path))
+    document = Place({}, 0, 0)
+    if path is not None and not errors:
+        try:
+            document = read(path, problems)
+        except BadInput as error:
+            errors.append(str(error))
+    document = with_variables(document, variables, model(_File), problems, errors)
+    document = _kafka_as_written(document)
+    validate(document, model(_File), problems)
+    _topic_rules(document, problems)
+    _worker_rule(document, problems)
+    _collected(problems.refuse, errors)
+    if errors:
+        raise BadInput("\n".join(errors))
+    return _loaded(msgspec.convert(document.plain(), _File), origins(document, str(path)))
+
+
+def _collected(refuse: Callable[[], None], errors: list[str]) -> None:
     try:
-        return _settings(msgspec.convert(given, _File))
-    except msgspec.ValidationError as error:
-        message = f"{named or 'settings'} and HOLDFAST_ variables: {error}"
-        raise BadInput(message) from error
+        refuse()
+    except BadInput as error:
+        errors.append(str(error))
 
 
-def _set(given: dict[str, object], name: str, text: str) -> None:
-    """Put a variable in its place."""
-    path = name.removeprefix(PREFIX).lower().split("__")
-    if path[0] not in _File.__struct_fields__:
-        message = f"{name}: no such setting; allowed: {', '.join(PREFIX + key.upper() for key in _File.__struct_fields__)}"
-        raise BadInput(message)
-    if path[0] == "kafka" and len(path) > 1:
-        path[1:] = [".".join(path[1:]).replace("_", ".")]
-    try:
-        value: object = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        message = f"{name}: not readable as YAML: {str(error).splitlines()[0]}"
-        raise BadInput(message) from error
-    here = given
-    for key in path[:-1]:
-        below = here.setdefault(key, {})
-        if not isinstance(below, dict):
-            message = f"{name}: {key} is no mapping"
-            raise BadInput(message)
-        here = below
-    here[path[-1]] = value
+def _kafka_as_written(document: Place) -> Place:
+    """Take what is meant for librdkafka as text: it is no YAML to it, and a password of digits is no number."""
+    kafka = document.mapping().get("kafka")
+    if kafka is None or not isinstance(kafka.value, dict):
+        return document
+    texts = {
+        key: place
+        if place.value is None or isinstance(place.value, str | list | dict) or not place.text
+        else dataclasses.replace(place, value=place.text)
+        for key, place in kafka.value.items()
+    }
+    return dataclasses.replace(document, value={**document.mapping(), "kafka": dataclasses.replace(kafka, value=texts)})
 
 
-def _settings(file: _File) -> Settings:
-    names = {name: f"{file.prefix}.{name.replace('_', '-')}" for name in Topics.__struct_fields__}
-    return Settings(
+def _topic_rules(document: Place, problems: Problems) -> None:
+    """Note names that two topics would bear, and names that would become too long."""
+    prefix, given, metrics = (document.child(key) for key in ("prefix", "topics", "metrics"))
+    own = {name: place for name, place in (given.mapping() if given else {}).items() if place.value is not None}
+    defaults = {name: _default((prefix.string() if prefix else None) or "holdfast", name) for name in _NAMES}
+    bearers = {text: f"topics.{name}" for name, text in defaults.items() if name not in own}
+    found = [(place, join("topics", name), place.string()) for name, place in own.items()]
+    samples = own["samples"].string() if "samples" in own else defaults["samples"]
+    for index, each in enumerate(metrics.items() if metrics else []):
+        topic, keyed, path = each.child("topic"), each.child("keyed"), f"metrics[{index}].topic"
+        name = topic.string() if topic else None
+        if topic is None or name is None:
+            continue
+        found.append((topic, path, name))
+        if keyed and keyed.value is False:
+            found.append((topic, path, f"{samples}.{name}"))
+    for place, path, text in found:
+        if text is not None and len(text) > TOPIC_NAME_MAX >= len(place.text):
+            problems.add(place, path, f"{quoted(text)} would be longer than Kafka allows, {TOPIC_NAME_MAX} characters")
+        if text is not None and text in bearers:
+            also = bearers[text]
+            problems.add(place, path, f"found {quoted(text)}, the name of {also} too; allowed: each name once")
+        bearers.setdefault(text or "", path)
+
+
+def _default(prefix: str, name: str) -> str:
+    return f"{prefix}.{name.replace('_', '-')}"
+
+
+def _worker_rule(document: Place, problems: Problems) -> None:
+    """Hold the name of the machine, which is that of the worker if it has none, against what Kafka takes."""
+    worker = document.child("worker")
+    if worker is None:
+        name = socket.gethostname()
+        here = Place(name, 0, 0, name, source="the name of this machine")
+        validate(here, msgspec.inspect.type_info(Given), problems, "worker")
+
+
+def _loaded(file: _File, sources: dict[str, str]) -> Loaded:
+    named: dict[str, str | None] = msgspec.to_builtins(file.topics)
+    settings = Settings(
         kafka=file.kafka,
         metrics=file.metrics,
         prefix=file.prefix,
-        topics=Topics(**{**names, **file.topics}),
+        topics=Topics(**{name: named[name] or _default(file.prefix, name) for name in _NAMES}),
         partitions=file.partitions,
         replication=file.replication,
         retention_ms=duration_ms(file.retention),
@@ -210,7 +360,14 @@ def _settings(file: _File) -> Settings:
         checkpoint_ticks=file.checkpoint_ticks,
         batch_messages=file.batch_messages,
         http=file.http,
+        log=file.log,
         signing=file.signing,
         trusted_keys=file.trusted_keys,
         data=Path(file.data),
+        origins=sources,
     )
+    written = msgspec.to_builtins(file) | {
+        "topics": msgspec.to_builtins(settings.topics),
+        "worker": settings.worker,
+    }
+    return Loaded(settings, written)

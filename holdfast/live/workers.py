@@ -1,31 +1,50 @@
 """The workers: each role of the live engine, wired to Kafka."""
 
 import logging
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Final
 
+import msgspec
+import numpy as np
 import pyarrow as pa
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
 from detectors.state import State
-from holdfast.live.aggregating import AggregateStep, catalogue_partition
+from holdfast.live.aggregating import AggregateStep, Catalogued, catalogue_partition, marks_key
 from holdfast.live.announcing import Announcements
 from holdfast.live.clients import admin, base, consumer, transactional_producer
 from holdfast.live.http import Server
 from holdfast.live.judging import JudgeStep
-from holdfast.live.loop import Hook, Loop, Step
+from holdfast.live.loop import Hook, Loop, Step, let_pass
 from holdfast.live.reading import read_to_end
 from holdfast.live.rekeying import RekeyStep
 from holdfast.live.settings import Settings
 from holdfast.live.telemetry import Telemetry
+from holdfast.live.topics import require
 from sinks.signatures import Signer
+from streams.changes import changed
 from streams.live.checkpoint import decode, read
 from streams.live.frames import SourcePartition
+from streams.live.partition import Marks
 
 log = logging.getLogger(__name__)
+
+EXIT_STUCK: Final = 75
+"""Exit status of a process that was stuck: `EX_TEMPFAIL`, try again."""
+
+_WATCH_SECONDS: Final = 0.2
+_TIMES_MAX: Final = 3
+"""How many times as long as the broker's limit a transaction may take here."""
+
+
+class Failed(Exception):
+    """A worker came to an end that was not asked for; to be started again it is best."""
 
 
 class Worker:
@@ -41,7 +60,7 @@ class Worker:
         See `holdfast.live.loop.Hook`.
     """
 
-    def __init__(self, settings: Settings, role: str, hook: Hook | None = None) -> None:
+    def __init__(self, settings: Settings, role: str, hook: Hook = let_pass) -> None:
         self.role = role
         self.telemetry = Telemetry(role, settings.worker)
         self._admin = admin(settings)
@@ -54,7 +73,7 @@ class Worker:
             step,
             self.telemetry,
             batch_messages=settings.batch_messages,
-            **({} if hook is None else {"hook": hook}),
+            hook=hook,
         )
 
     def _made(self, settings: Settings) -> tuple[list[str], Step]:
@@ -64,6 +83,7 @@ class Worker:
         # Compacted topics are read by a consumer of their own, outside of any group.
         reader = consumer(settings, f"{settings.prefix}-{self.role}-state")
         if self.role == "judge":
+            changed(np.zeros((0, 2)))  # what it imports takes seconds, which no verdict should wait for
             checkpoints = partial(_checkpoints, self._admin, reader, settings.topics.checkpoints)
             signer = None if settings.signing is None else Signer.load(settings.signing.key, settings.signing.id)
             return [settings.topics.cohort_ticks], JudgeStep(settings, checkpoints, signer, self.telemetry)
@@ -88,26 +108,26 @@ Pairs = Iterable[tuple[bytes, bytes | None]]
 
 def _pairs(client: AdminClient, reader: Consumer, topic: str, partition: int) -> Pairs:
     for message in read_to_end(client, reader, topic, partition):
-        key = message.key() or b""
-        yield key.encode() if isinstance(key, str) else key, message.value()
+        yield message.key() or b"", message.value()
 
 
-def _catalogue(
-    client: AdminClient, reader: Consumer, settings: Settings, source: SourcePartition
-) -> list[tuple[int, pa.Table]]:
+def _catalogue(client: AdminClient, reader: Consumer, settings: Settings, source: SourcePartition) -> Catalogued:
     place = catalogue_partition(source, settings.partitions)
-    return segments_of(source, _pairs(client, reader, settings.topics.catalogue, place))
+    return catalogued(source, _pairs(client, reader, settings.topics.catalogue, place))
 
 
-def segments_of(source: SourcePartition, pairs: Pairs) -> list[tuple[int, pa.Table]]:
-    """Read the series that are known of a source partition: number and table of each segment."""
+def catalogued(source: SourcePartition, pairs: Pairs) -> Catalogued:
+    """Read what is known of a source partition."""
     prefix = f"{source.topic}/{source.partition}/".encode()
     found: dict[int, pa.Table] = {}
+    marks = None
     for key, value in pairs:
-        if key.startswith(prefix) and value:
+        if key == marks_key(source) and value:
+            marks = msgspec.json.decode(value, type=Marks)
+        elif key.startswith(prefix) and value:
             with pa.ipc.open_stream(value) as stream:
                 found[int(key.removeprefix(prefix))] = stream.read_all()
-    return sorted(found.items())
+    return Catalogued(sorted(found.items()), marks)
 
 
 def _checkpoints(client: AdminClient, reader: Consumer, topic: str, partition: int) -> dict[str, State]:
@@ -135,11 +155,21 @@ def checkpoints_of(pairs: Pairs) -> dict[str, State]:
     }
 
 
-def run(settings: Settings, roles: Sequence[str], hook: Hook | None = None) -> None:
+def run(settings: Settings, roles: Sequence[str], hook: Hook = let_pass) -> None:
     """Run some roles in this process, each in a thread of its own, until SIGTERM or SIGINT.
 
     If one of them fails, all end: whoever watches over the process starts it again, from what was committed.
+
+    Raises
+    ------
+    BadInput
+        If topics are missing, or are not what the engine needs.
+    Unreachable
+        If no broker answers.
+    Failed
+        If a worker has to end.
     """
+    require(admin(settings), settings)
     workers = [Worker(settings, role, hook) for role in roles]
     failures: list[BaseException] = []
     server = Server(settings.http, [worker.telemetry for worker in workers], lambda: _are_ready(workers))
@@ -154,11 +184,24 @@ def run(settings: Settings, roles: Sequence[str], hook: Hook | None = None) -> N
     with server:
         for thread in threads:
             thread.start()
-        for thread in threads:
-            while thread.is_alive():  # a join without a timeout would not let signals through
-                thread.join(0.5)
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(_WATCH_SECONDS)
+            _end_if_stuck(workers, _TIMES_MAX * settings.transaction_ms / 1_000)
     if failures:
-        raise failures[0]
+        msg = f"this worker has to end: {failures[0]}"
+        raise Failed(msg) from failures[0]
+
+
+def _end_if_stuck(workers: Sequence[Worker], seconds: float) -> None:
+    """End the process if a transaction takes longer than any may.
+
+    librdkafka may wait for ever for a group's coordinator that was killed, whatever its timeout (its issues 5456 and
+    5511). The broker has taken the transaction back long before; so whoever starts this process again loses nothing.
+    """
+    for worker in workers:
+        if worker.loop.commits_for(time.monotonic()) > seconds:
+            log.critical("%s: a transaction has not come to an end in %g s; this process ends", worker.role, seconds)
+            os._exit(EXIT_STUCK)
 
 
 def _are_ready(workers: Sequence[Worker]) -> bool:

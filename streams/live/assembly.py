@@ -33,6 +33,9 @@ class Assembly:
         self._parts: dict[SourcePartition, tuple[str, tuple[RowKey, ...]]] = {}  # as the partitions number them
         self._places: dict[_Name, Rows] = {}  # the row of each row of a partition
         self._colos: dict[str, dict[str, Rows]] = {}
+        self.heard: dict[
+            str, dict[SourcePartition, int]
+        ] = {}  # of colos in several partitions: when they last reported
 
     def learn(self, parts: Sequence[Part]) -> dict[int, int] | None:
         """Take signatures and rows that are new, and return how signatures are numbered now (old to new), if any."""
@@ -62,27 +65,32 @@ class Assembly:
             values[:, self._place(part), 0] += values_of(part.frame)
         return CohortTicks(tick, self.keys, values)
 
-    def in_two(self, parts: Sequence[Part], reporting: int) -> list[str]:
-        """Find the colos that report in more than one of the parts.
+    def in_two(self, tick: int, parts: Sequence[Part], reporting: int, window: int) -> list[str]:
+        """Find the colos that have reported in more than one source partition of late.
 
         Parameters
         ----------
         reporting
             Position of the implicit metric, whose rows count the units that report.
+        window
+            For how many ticks a report counts: hosts of a colo may send to one partition now and to another then.
         """
         seen: dict[str, int] = defaultdict(int)
         for part in parts:
             for colo in self._by_colo(part, reporting):
                 seen[colo] += 1
         shared = {colo for colo, count in seen.items() if count > 1}
-        if not shared:
-            return []
-        heard: dict[str, int] = defaultdict(int)
-        for part in parts:
+        for part in parts if shared else ():
             units = values_of(part.frame)[0]
             for colo, rows in self._by_colo(part, reporting).items():
-                heard[colo] += bool(units[rows].any())
-        return sorted(colo for colo in shared if heard[colo] > 1)
+                if colo in shared and units[rows].any():
+                    self.heard.setdefault(colo, {})[part.header.source] = tick
+        self.heard = {
+            colo: {source: last for source, last in sources.items() if last > tick - window}
+            for colo, sources in self.heard.items()
+            if max(sources.values()) > tick - window
+        }
+        return sorted(colo for colo, sources in self.heard.items() if len(sources) > 1)
 
     def _place(self, part: Part) -> Rows:
         name = _named(part.header)

@@ -218,6 +218,10 @@ class Watermark:
         self._move(tick, max(offset, self._position), self._median())
         return True
 
+    def heard(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the latest event time of each unit [unit], `NEVER` if there is none, and whether it is active."""
+        return self._latest, self._active
+
     def newest_ms(self) -> int | None:
         """Return the median of the active units' latest times, None if nothing came."""
         return self._median() if self._active.any() else None

@@ -208,7 +208,8 @@ class LiveJudge:
         if disputed:
             where = ", ".join(f"{header.topic}/{header.partition}" for header in disputed)
             return f"the clocks of half of the units disagree in {where}"
-        twice = self.assembly.in_two(release.parts, len(self.terms.policy.metrics))
+        policy = self.terms.policy
+        twice = self.assembly.in_two(release.tick, release.parts, len(policy.metrics), policy.gap_ticks_max)
         if twice:
             named = ", ".join(twice[:5]) + (", …" if len(twice) > 5 else "")
             return (

@@ -9,10 +9,12 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from streams.aggregate import VALUE_MAX
+from streams.clock import NEVER
 from streams.live.clock import Heard, Passed, Timing, Watermark
 from streams.live.closing import FROM_THE_BEGINNING, Closing, GroupMarks
 from streams.live.group import Closed, Group
 from streams.live.known import KnownSeries
+from streams.live.lag import newest_by_place
 from streams.live.open_samples import Frame, OpenSamples, Taken
 from streams.live.remembered import Runs, Slot
 from streams.recording import NO_TIME, Samples
@@ -81,6 +83,17 @@ class Partition:
         """The median of the units' latest event times; None if nothing usable came, or nothing is announced."""
         newest = [samples.watermark.newest_ms() for samples in self._timings.values()]
         return max((time_ms for time_ms in newest if time_ms is not None), default=None)
+
+    def newest_by_colo(self) -> dict[str, int]:
+        """Return how far each colo has come, in epoch milliseconds; it takes a look at every unit."""
+        for timing, samples in self._timings.items():
+            latest, is_active = samples.watermark.heard()
+            units = self._known.units(timing.unit)
+            heard = np.flatnonzero(latest[: len(units)] != NEVER)
+            place = self._known.catalogue.codes("colo")[units.examples[heard]]
+            names = self._known.catalogue.values("colo")
+            return {names[code]: time for code, time in newest_by_place(place, latest[heard], is_active[heard]).items()}
+        return {}
 
     def announce(self, groups: Sequence[Group]) -> None:
         """Take all groups as they are now; what is new takes effect at the first open tick.

@@ -11,7 +11,7 @@ from detectors.state import State
 from detectors.verdict import Verdict
 from streams.cohorts import CohortTicks, RowKey
 from streams.judge import Judge
-from streams.live.frames import Planned
+from streams.live.frames import Planned, SourcePartition
 from streams.live.judging import LiveJudge, Reader
 from streams.live.turnstile import Part
 from streams.records import Sink
@@ -51,6 +51,7 @@ class _About(Struct):
     colos: list[str]
     regions: list[str]
     last_verdict: tuple[int, Verdict] | None
+    heard: list[tuple[str, str, int, int]]
 
 
 def snapshot(live: LiveJudge, offset: int) -> State:
@@ -79,6 +80,7 @@ def snapshot(live: LiveJudge, offset: int) -> State:
         colos,
         regions,
         live.last_verdict,
+        [(name, *source, tick) for name, sources in live.assembly.heard.items() for source, tick in sources.items()],
     )
     colo, region = ({name: index for index, name in enumerate(names)} for names in (colos, regions))
     state: State = {
@@ -158,6 +160,8 @@ class Resumption:
         known = about.signatures
         live.assembly.signatures.restore(known.rollouts, known.stages, known.vectors)
         live.assembly.keys = self._keys()
+        for colo, topic, number, tick in about.heard:
+            live.assembly.heard.setdefault(colo, {})[SourcePartition(topic, number)] = tick
         judge = state.get("judge")
         if judge is not None:
             assert isinstance(judge, dict)

@@ -32,6 +32,11 @@ class UnitIds:
         return len(self._examples)
 
     @property
+    def examples(self) -> NDArray[np.intp]:
+        """A series of each unit [unit]."""
+        return np.array(self._examples, np.intp)
+
+    @property
     def of_series(self) -> NDArray[np.int32]:
         """The unit of each series [series]."""
         return self._of_series[: self._series]

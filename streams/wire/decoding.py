@@ -12,9 +12,17 @@ _WHITE_SPACE: Final = b" \t\r\n"
 
 _BY_TYPE: Final[dict[str, Callable[[bytes], Samples]]] = {
     arrow.CONTENT_TYPE: arrow.decode,
-    "application/json": json_rows.decode,
-    "application/x-ndjson": json_rows.decode,
+    json_rows.CONTENT_TYPE: json_rows.decode,
+    json_rows.CONTENT_TYPE_LINES: json_rows.decode,
 }
+_PROTOBUF: Final = ("application/x-protobuf", "application/protobuf", "application/vnd.google.protobuf")
+_BY_PROTO: Final[dict[str, Callable[[bytes], Samples]]] = {
+    "prometheus.writerequest": remote_write.decode,
+    "io.prometheus.write.v2.request": remote_write.decode,
+    "opentelemetry.proto.collector.metrics.v1.exportmetricsservicerequest": otlp.decode,
+    "opentelemetry.proto.metrics.v1.metricsdata": otlp.decode,
+}
+"""Names of messages, in small letters, as the parameter `proto` gives them."""
 
 
 def decode(payload: bytes, content_type: str | None) -> Samples:
@@ -37,15 +45,16 @@ def _reader(payload: bytes, content_type: str | None) -> Callable[[bytes], Sampl
     kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
     if kind in _BY_TYPE:
         return _BY_TYPE[kind]
-    if kind in ("application/x-protobuf", "application/vnd.google.protobuf", "application/protobuf"):
-        proto = next((text.removeprefix("proto=") for text in parameters if text.startswith("proto=")), "")
-        if proto == "prometheus.writerequest":
-            return remote_write.decode
-        if not proto:
+    if kind in _PROTOBUF:
+        named = [text.partition("=")[2].strip('" ') for text in parameters if text.partition("=")[0].strip() == "proto"]
+        if not named:
+            # Senders of either format leave the parameter out.
             return remote_write.decode if remote_write.looks_like(payload) else otlp.decode
+        if named[0] in _BY_PROTO:
+            return _BY_PROTO[named[0]]
     msg = (
         f"content type {content_type!r}; allowed: {', '.join(_BY_TYPE)}, and application/x-protobuf for OTLP metrics "
-        "or, with proto=prometheus.WriteRequest, Prometheus remote write"
+        "and Prometheus remote write, perhaps with proto=prometheus.WriteRequest or io.prometheus.write.v2.Request"
     )
     raise BadFrame(msg)
 

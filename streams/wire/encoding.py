@@ -15,9 +15,9 @@ def encode(samples: Samples, form: Form) -> tuple[bytes, str]:
         case "arrow":
             return arrow.encode(samples), arrow.CONTENT_TYPE
         case "json":
-            return json_rows.encode(samples), "application/json"
+            return json_rows.encode(samples), json_rows.CONTENT_TYPE
         case "json-grouped":
-            return json_rows.encode_grouped(samples), "application/json"
+            return json_rows.encode_grouped(samples), json_rows.CONTENT_TYPE
         case "otlp":
             return otlp.encode(samples), "application/x-protobuf"
         case "prometheus":

@@ -6,6 +6,8 @@ from detectors.cases import DetectorCase
 from detectors.classical.decision import ClassicalDecision
 from detectors.countmix import CountMix
 from detectors.decision import Decision
+from detectors.departure import Levels
+from detectors.drift import Drift
 from detectors.evidence import Evidence
 from detectors.objective import Objectives
 from detectors.onset import Onset
@@ -14,6 +16,7 @@ from detectors.portfolio import Portfolio
 from detectors.restarts import Restarts
 from detectors.scoremix import ScoreMix
 from detectors.state import Stateful
+from detectors.traffic import Traffic
 from tests.detectors.conforming_series import (
     LONG_PAST,
     OfCounts,
@@ -28,6 +31,7 @@ from tests.detectors.conforming_series import (
     values,
 )
 from tests.detectors.conforming_stages import OfClassicalDecisions, OfDecisions, OfEvidence, stage, ticks
+from tests.detectors.conforming_watches import OfDrift, OfLevels, OfTraffic, moving, totals
 from tests.detectors.stages import LEVEL, RATIO
 
 MERGE, SWAP, SCALE, MISSING, SILENCE, TOLERANCE, ONE_TICK = (
@@ -54,6 +58,14 @@ OF_OBJECTIVES = {
     SWAP: "they are about the canary alone",
     SCALE: "the limit is in the metric's unit",
 }
+OF_WATCHES = (
+    IN_ORDER
+    | NO_HEALTH
+    | dict.fromkeys(
+        (SWAP, SCALE, TOLERANCE, ONE_TICK),
+        "it takes evidence away, or stops by a limit, and gives none; tests of its own hold it to what it may do",
+    )
+)
 OF_DECISIONS = {
     MERGE: "what was stopped first stays so",
     SWAP: "which side is worse is the evidence's business",
@@ -85,6 +97,9 @@ def registry() -> dict[type[Stateful], dict[str, DetectorCase]]:
             "levels, long past": OfEvidence(**stage((LEVEL,), LONG_PAST), skips=IN_ORDER),
             "levels and ratios": OfEvidence(**stage(mixed, 120), skips=IN_ORDER | OF_COUNTS),
         },
+        Levels: {"": OfLevels(**moving(), skips=OF_WATCHES)},
+        Drift: {"": OfDrift(**moving(), skips=OF_WATCHES)},
+        Traffic: {"": OfTraffic(**totals(), skips=OF_WATCHES)},
         Decision: {
             mode: OfDecisions(**ticks(samples=False), skips=OF_DECISIONS, advance=mode)
             for mode in ("strict", "evidence", "exposure")

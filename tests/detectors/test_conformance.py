@@ -10,12 +10,12 @@ from types import ModuleType
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 import detectors
 from detectors.cases import DetectorCase, FunctionCase
 from detectors.checks import DETECTOR_CHECKS, FUNCTION_CHECKS, Check
-from detectors.departure import Levels
 from detectors.drift import Drift
 from detectors.foresight import Foresight
 from detectors.state import Stateful
@@ -30,9 +30,6 @@ FUNCTIONS = function_registry()
 NOT_FOLLOWED = {
     Past: "the pre-period as sums; what is made of it is checked with Placebo and Restarts",
     Foresight: "figures from a stage's pre-period what it will show; no tick changes it",
-    Drift: "takes evidence away and gives none; tests of its own hold it to what it may take",
-    Levels: "the windows that Drift looks at; checked with it",
-    Traffic: "a rule with a limit, about both cohorts together; it has tests of its own",
     Stateful: "what all detectors are made from",
 }
 """Classes that are neither values nor detectors, and why."""
@@ -118,6 +115,13 @@ def test_every_function_over_series_and_ticks_is_checked_or_part_of_one_that_is(
 def test_every_class_with_a_state_is_checked() -> None:
     found = {one for one in public(inspect.isclass) if not is_value(one)}
     assert found == set(DETECTORS) | set(NOT_FOLLOWED)
+
+
+@pytest.mark.parametrize("watch", [Drift, Traffic])
+def test_what_watches_a_stage_finds_something_and_not_everything_in_its_case(watch: type) -> None:
+    found = np.array([against > 0 for against, _ in DETECTORS[watch][""].run()])
+    assert found.any()
+    assert not found.all()
 
 
 def test_every_case_begins_the_detector_that_it_is_registered_for() -> None:

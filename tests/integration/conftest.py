@@ -4,17 +4,20 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.kafka.broker import Broker, NoBroker, free_ports
+from tests.live.engine import make_recording
+
+MINE: list[Broker] = []
+"""What this process has started, which another one may have to stop."""
 
 IMAGE = "apache/kafka:4.1.0"
 
@@ -46,6 +49,7 @@ def start() -> dict[str, object]:
         broker.start()
     except NoBroker as error:
         return with_docker(str(error))
+    MINE.append(broker)
     return {"bootstrap": broker.bootstrap, "pid": broker.pid, "folder": str(broker.folder)}
 
 
@@ -82,19 +86,8 @@ def stop(state: dict[str, object]) -> None:
     """Stop what `start` started."""
     if "container" in state:
         subprocess.run(["docker", "kill", str(state["container"])], check=False, capture_output=True)
-    if isinstance(pid := state.get("pid"), int):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-        for _ in range(100):
-            # Whoever started it has to wait for it, or it stays as a zombie until that process ends.
-            with suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                break
-            time.sleep(0.1)
-        shutil.rmtree(str(state["folder"]), ignore_errors=True)
+    for broker in MINE:
+        broker.remove()
 
 
 @pytest.fixture(scope="session")
@@ -117,6 +110,17 @@ def kafka(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[
     yield Kafka(str(known["bootstrap"]))
     with locked(path) as state:
         state["users"] = int(str(state["users"])) - 1
-        if not state["users"]:
-            stop(state)
-            state.clear()
+        left = state["users"]
+    # Whoever started the broker stops it, once nobody uses it any more.
+    while MINE and left:
+        time.sleep(0.5)
+        with locked(path) as state:
+            left = state["users"]
+    if not left:
+        stop(known)
+
+
+@pytest.fixture(scope="session")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a recording of a small fleet whose rollout does harm."""
+    return make_recording(tmp_path_factory.mktemp("bad"), scenario="errors", size=3.0, onset_ticks=10)

@@ -4,6 +4,7 @@
 `produced`, `offsets_added`, `committed`, `aborted`, or `none`.
 """
 
+import faulthandler
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from holdfast.live.workers import run
 def main() -> None:
     """Run until killed."""
     roles, point, count = sys.argv[1].split(","), sys.argv[2], int(sys.argv[3])
+    faulthandler.register(signal.SIGUSR1)  # a worker that hangs can be asked where
     passed = 0
 
     def hook(name: str) -> None:

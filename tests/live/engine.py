@@ -17,7 +17,7 @@ from holdfast.live.records import Record
 from holdfast.live.settings import Settings
 from holdfast.live.telemetry import Telemetry
 from holdfast.live.terms import terms_of
-from holdfast.live.workers import checkpoints_of, segments_of
+from holdfast.live.workers import catalogued, checkpoints_of
 from holdfast.produce import frames_of
 from holdfast.replaying import ENGINE, load_setting
 from rollouts.announced import Announcement, announce
@@ -56,21 +56,26 @@ class Engine:
     aggregate: SimWorker
     judge: SimWorker
 
-    def run(self, rng: np.random.Generator, kill: float = 0.0, rounds: int = 10_000) -> None:
-        """Work until nothing moves any more; with a chance of `kill` a worker dies after a poll."""
-        now = 0.0
-        quiet = 0
+    def run(self, rng: np.random.Generator, kills: int = 0, rounds: int = 10_000) -> None:
+        """Work until nothing moves any more; so many times a worker dies after a poll."""
+        now, quiet = 0.0, 0
         for _ in range(rounds):
-            now += 0.5
+            now += 0.1
             taken = 0
             for worker in (self.aggregate, self.judge):
                 taken += worker.poll(rng, now)
-                if rng.random() < kill:
+                if kills and rng.random() < 0.2:
                     worker.kill()
+                    kills -= 1
             quiet = 0 if taken else quiet + 1
-            if quiet > 20:
-                return
-        raise AssertionError("the engine does not come to rest")
+            if quiet == 20:
+                break
+        else:
+            raise AssertionError("the engine does not come to rest")
+        now += self.settings.patience_seconds + 1.0  # what is still open closes
+        for _ in range(20):
+            self.aggregate.poll(rng, now)
+            self.judge.poll(rng, now)
 
     def headers(self) -> list[tuple[Header, bytes, int, int]]:
         """Return all frames of the journal, with their place."""
@@ -112,7 +117,7 @@ class Engine:
 
 def make_recording(folder: Path, seed: int = 1, **fleet) -> Path:
     """Simulate a small fleet."""
-    given = {"colos": 5, "hosts": 6, "canary_hosts": 2, "hours": 0.25} | fleet
+    given = {"colos": 5, "hosts": 6, "regions": 2, "pre_ticks": 60, "live_ticks": 60, "hurt": 2} | fleet
     write(Fleet(**given, seed=seed), folder)
     return folder
 
@@ -136,7 +141,7 @@ def make_engine(settings: Settings, announcements: Sequence[Announcement]) -> En
 
     def catalogue(source):
         place = catalogue_partition(source, settings.partitions)
-        return segments_of(source, [(record.key, record.value) for record in broker.logs[topics.catalogue, place]])
+        return catalogued(source, [(record.key, record.value) for record in broker.logs[topics.catalogue, place]])
 
     def checkpoints(number):
         return checkpoints_of([(record.key, record.value) for record in broker.logs[topics.checkpoints, number]])
@@ -164,7 +169,7 @@ def feed(engine: Engine, recording: Path) -> int:
     """Put a recording's samples on the metrics topic, frame by frame, keyed by colo; return how many."""
     count = 0
     topic = engine.settings.metrics[0].topic
-    for frame in frames_of(MetricsFile(recording / "metrics.parquet").read(), True, "arrow"):
+    for frame in frames_of(MetricsFile(recording / "metrics.parquet").read(), "arrow"):
         partition = int(hashlib.sha256(frame.key).hexdigest(), 16) % PARTITIONS
         headers = [("content-type", frame.content_type.encode())]
         engine.broker.produce(Record(topic, frame.key, frame.payload, headers, partition))
@@ -187,3 +192,9 @@ def replayed(recording: Path) -> list[VerdictEvent]:
 def later(moment: str, seconds: float) -> datetime:
     """Return a time after another one."""
     return datetime.fromisoformat(moment).astimezone(UTC) + timedelta(seconds=seconds)
+
+
+def end_of(recording: Path) -> datetime:
+    """Return the end of a recording's last tick."""
+    last = max(int(samples.time.max()) for samples in MetricsFile(recording / "metrics.parquet").read())
+    return datetime.fromtimestamp(-(-last // 10_000) * 10, UTC)

@@ -89,7 +89,9 @@ class SimWorker:
             for number in range(self.broker.partitions[topic]):
                 known = self.broker.committed.get((self.group, topic, number))
                 fresh = TopicPartition(topic, number, OFFSET_BEGINNING)
-                places.append(TopicPartition(topic, number, known.offset, metadata=known.metadata) if known else fresh)
+                places.append(
+                    TopicPartition(topic, number, known.offset, metadata=known.metadata or "") if known else fresh
+                )
         self.at = {(place.topic, place.partition): max(place.offset, 0) for place in self.step.assigned(places)}
 
     def kill(self) -> None:

@@ -41,7 +41,7 @@ POLICY = Policy(
     ],
     gap_ticks_max=3,
 )
-CLASSICAL = Classical(ticks_min=8, interval_ticks=4, ticks_max=40)
+CLASSICAL = Classical(marginal=80.0, ticks_min=8, interval_ticks=4, ticks_max=40)
 JUDGES = ("sequential", "classical")
 EDGES = (0.1, 0.4, np.inf)
 COLOS = ("ams01", "fra02", "lhr03", "sin04")

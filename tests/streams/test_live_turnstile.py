@@ -142,9 +142,20 @@ def test_rows_are_only_ever_added_and_a_part_that_lacks_some_leaves_them_empty()
     assert whole.assemble(8, [more]).values[0, :, 0].tolist() == [5.0, 0.0]
 
 
-@pytest.mark.parametrize(("units", "found"), [([3.0], ["gru01"]), ([0.0], [])])
-def test_a_colo_that_reports_in_two_partitions_is_named(units, found):
+@pytest.mark.parametrize(
+    ("ticks", "found"),
+    [
+        ([(3.0, 3.0)], ["gru01"]),  # both at once
+        ([(3.0, 0.0), (0.0, 3.0)], ["gru01"]),  # now here, now there
+        ([(3.0, 0.0)] * 2, []),
+        ([(3.0, 0.0), *[(0.0, 3.0)] * 5], []),  # it has moved
+    ],
+)
+def test_a_colo_that_reports_in_two_partitions_is_named(ticks, found):
     whole = Assembly("features-1")
-    one, other = (parted(number, [RowKey(1, 0.0, "gru01", "", 0)], units) for number in (0, 1))
-    whole.learn([one, other])
-    assert whole.in_two([one, other], reporting=1) == found
+    named: list[str] = []
+    for tick, units in enumerate(ticks):
+        parts = [parted(number, [RowKey(1, 0.0, "gru01", "", 0)], [units[number]]) for number in (0, 1)]
+        whole.learn(parts)
+        named = whole.in_two(tick, parts, reporting=1, window=5)
+    assert named == found

@@ -1,0 +1,1 @@
+"""The live engine on a real broker: throughput, latency, recovery."""

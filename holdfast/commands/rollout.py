@@ -1,0 +1,212 @@
+"""`holdfast rollout`: what is announced on the rollouts topic, and what has happened to it."""
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from holdfast.commands.workers import Config
+from holdfast.documents import load_policy, load_rollout
+from holdfast.errors import BadInput
+from holdfast.live.settings import Settings, load_settings
+from holdfast.validation import as_time
+from holdfast.wall import now_ms
+from rollouts.announced import (
+    Announcement,
+    EventName,
+    announce,
+    encode,
+    finished_at,
+    replaced,
+    same,
+    start_of,
+    with_event,
+)
+
+app = typer.Typer(help="Announce rollouts, and tell how far they are.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="Name of the rollout.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class StageStart(msgspec.Struct, frozen=True, kw_only=True):
+    """A stage, and when it starts; null if nothing says when, or if the rollout is finished by then."""
+
+    stage: str
+    start: datetime | None
+
+
+class Overview(msgspec.Struct, frozen=True, kw_only=True):
+    """A rollout as `holdfast rollout list --json` prints it; `stage` is the one it is in now."""
+
+    rollout: str
+    version: int
+    policy: str
+    mode: str
+    stages: list[StageStart]
+    stage: str | None
+    finished: datetime | None
+
+
+@app.command()
+def submit(
+    rollout: Annotated[Path, typer.Argument(help="The rollout.yaml.")],
+    policy: Annotated[Path, typer.Option(help="The policy.yaml that judges it.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Replace what was submitted and has not started.")] = False,
+    config: Config = None,
+) -> None:
+    """Announce a rollout. The same one again changes nothing; another one under its name is refused."""
+    from holdfast.live.announcing import change
+
+    plan, judged_by = load_rollout(rollout), load_policy(policy)
+    if plan.policy is not None and plan.policy != judged_by.policy:
+        message = f"{rollout}: policy: found {plan.policy!r}, but {policy} is {judged_by.policy!r}; allowed: that one"
+        raise BadInput(message)
+    settings, now = load_settings(config), _now()
+
+    def make(before: Announcement | None) -> Announcement:
+        if before is None:
+            return announce(plan, judged_by)
+        if not replace and not same(before, plan, judged_by):
+            message = (
+                f"{rollout}: {plan.rollout} is announced already, in version {before.version}, with another plan or "
+                "policy; allowed: the same, another name, or --replace if it has not started"
+            )
+            raise BadInput(message)
+        return replaced(before, plan, judged_by, now)
+
+    made = change(_client(settings), settings.topics.rollouts, plan.rollout, make)
+    sys.stdout.write(f"{plan.rollout}: announced, version {made.version}\n")
+
+
+@app.command()
+def event(
+    rollout: Name,
+    what: Annotated[str, typer.Argument(metavar="started|finished", help="What happened.")],
+    stage: Annotated[str | None, typer.Option(help="The stage that started.")] = None,
+    at: Annotated[str | None, typer.Option(help="Since when, as in 2026-03-12T11:20:00Z; by default now.")] = None,
+    config: Config = None,
+) -> None:
+    """Tell that a stage has started, or that the rollout is finished. The same event again changes nothing."""
+    from holdfast.live.announcing import change
+
+    name, since = _event_name(what), _now() if at is None else _time(at)
+    settings = load_settings(config)
+
+    def make(before: Announcement | None) -> Announcement:
+        if before is None:
+            raise BadInput(_unknown(rollout))
+        return with_event(before, name, stage, since)
+
+    made = change(_client(settings), settings.topics.rollouts, rollout, make)
+    sys.stdout.write(f"{rollout}: {what} at {_written(since)}, version {made.version}\n")
+
+
+@app.command()
+def show(rollout: Name, as_json: AsJson = False, config: Config = None) -> None:
+    """Show what is announced of a rollout; as JSON, the whole document."""
+    found = announced(load_settings(config)).get(rollout)
+    if found is None:
+        raise BadInput(_unknown(rollout))
+    sys.stdout.write((msgspec.json.format(encode(found)).decode() if as_json else in_words(found)) + "\n")
+
+
+@app.command("list")
+def list_all(as_json: AsJson = False, config: Config = None) -> None:
+    """List the rollouts that are announced."""
+    found = announced(load_settings(config))
+    overviews = [overview(found[name], _now()) for name in sorted(found)]
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(overviews).decode() + "\n")
+        return
+    for one in overviews:
+        where = f"finished at {_written(one.finished)}" if one.finished else one.stage or "not started"
+        sys.stdout.write(f"{one.rollout}: version {one.version}, policy {one.policy}, {one.mode}: {where}\n")
+
+
+def announced(settings: Settings) -> dict[str, Announcement]:
+    """Read what is announced, by the name of the rollout.
+
+    Raises
+    ------
+    BadInput, Unreachable
+        If there is no rollouts topic, or no answer.
+    """
+    from holdfast.live.announcing import Announcements
+
+    reader = Announcements(_client(settings), settings.topics.rollouts)
+    try:
+        reader.load()
+    finally:
+        reader.close()
+    if reader.rejected:
+        sys.stderr.write(f"{settings.topics.rollouts}: {reader.rejected} records could not be used and are left out\n")
+    return reader.current
+
+
+def overview(found: Announcement, now: datetime) -> Overview:
+    """Sum up an announcement as it stands now."""
+    plan, finished = found.rollout, finished_at(found)
+    stages = [StageStart(stage=one.name, start=start_of(found, index)) for index, one in enumerate(plan.stages)]
+    begun = [one.stage for one in stages if one.start is not None and one.start <= now]
+    return Overview(
+        rollout=plan.rollout,
+        version=found.version,
+        policy=found.policy.policy,
+        mode=plan.mode,
+        stages=stages,
+        stage=begun[-1] if begun else None,
+        finished=finished,
+    )
+
+
+def in_words(found: Announcement) -> str:
+    """Write an announcement for people."""
+    plan, finished = found.rollout, finished_at(found)
+    lines = [f"{plan.rollout}: version {found.version}, policy {found.policy.policy}, {plan.mode}"]
+    for index, stage in enumerate(plan.stages):
+        start = start_of(found, index)
+        since = "no start yet" if start is None else f"from {_written(start)}"
+        deadline = "" if stage.deadline is None else f", deadline {stage.deadline}"
+        lines.append(f"    {stage.name}: {since}, bake {stage.bake}{deadline}")
+    if finished is not None:
+        lines.append(f"    finished at {_written(finished)}")
+    return "\n".join(lines)
+
+
+def _client(settings: Settings) -> dict[str, object]:
+    from holdfast.live.clients import base
+
+    return base(settings)
+
+
+def _unknown(rollout: str) -> str:
+    return f"{rollout}: not announced; `holdfast rollout submit` announces it, `holdfast rollout list` lists all"
+
+
+def _event_name(what: str) -> EventName:
+    if what == "started":
+        return "started"
+    if what == "finished":
+        return "finished"
+    message = f"event: found {what!r}; allowed: started or finished"
+    raise BadInput(message)
+
+
+def _time(at: str) -> datetime:
+    moment = as_time(at)
+    if moment is None or moment.tzinfo is None:
+        message = f"--at: found {at!r}; allowed: a time with its zone, as in 2026-03-12T11:20:00Z"
+        raise BadInput(message)
+    return moment
+
+
+def _now() -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=now_ms())
+
+
+def _written(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,1 @@
+"""The live engine: everything that touches Kafka or a clock."""

@@ -1,0 +1,41 @@
+"""How far a consumer is behind the end of its partitions, by what it knows without asking."""
+
+import time
+from typing import Final
+
+from confluent_kafka import Consumer
+
+from holdfast.live.telemetry import Telemetry
+
+_SECONDS: Final = 5.0
+"""Time between two looks: it takes a call for each partition."""
+
+
+class Backlog:
+    """Tells telemetry every so often how many messages are still to be read.
+
+    Parameters
+    ----------
+    consumer
+        Whose partitions.
+    telemetry
+        Who is told.
+    """
+
+    def __init__(self, consumer: Consumer, telemetry: Telemetry) -> None:
+        self._consumer, self._telemetry = consumer, telemetry
+        self._looked: float | None = None
+
+    def look(self, waiting: int) -> None:
+        """Look, if it is time to; `waiting` is how many messages the producer holds."""
+        now = time.monotonic()
+        if self._looked is not None and now - self._looked < _SECONDS:
+            return
+        self._looked = now
+        counts: dict[str, int] = {}
+        for place in self._consumer.position(self._consumer.assignment()):
+            _, end = self._consumer.get_watermark_offsets(place, cached=True)
+            # Before the first fetch neither is known: negative, and then nothing is told of the partition.
+            if place.offset >= 0 and end >= 0:
+                counts[place.topic] = counts.get(place.topic, 0) + max(0, end - place.offset)
+        self._telemetry.queues(counts, waiting)

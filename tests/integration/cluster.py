@@ -1,0 +1,234 @@
+"""The live engine on a real broker: topics of its own, workers as processes, and what came of it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from confluent_kafka import Consumer, Producer
+
+from detectors.verdict import Verdict
+from holdfast.live.clients import admin, consumer, producer
+from holdfast.live.reading import read_to_end
+from holdfast.live.settings import Settings, load_settings
+from holdfast.live.terms import terms_of
+from holdfast.live.topics import create
+from holdfast.produce import Frame, frames_of
+from holdfast.replaying import ENGINE
+from rollouts.announced import Announcement, encode, with_event
+from sinks.cloudevents import VerdictEvent, decode, verdict_event
+from streams.live.frames import Header, header_of
+from streams.live.judging import judge_again
+from streams.live.turnstile import Part
+from streams.recording import MetricsFile
+from streams.wire.encoding import Form
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+WAIT_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record as it was read."""
+
+    key: bytes
+    value: bytes
+    headers: dict[str, bytes]
+    partition: int
+    offset: int
+
+
+class Cluster:
+    """One engine on a broker; what a test starts, it stops at the end."""
+
+    def __init__(self, bootstrap: str, folder: Path, **given: object) -> None:
+        self.folder = folder
+        document: dict[str, object] = {
+            "kafka": {"bootstrap.servers": bootstrap},
+            "prefix": f"t{uuid.uuid4().hex[:10]}",
+            "partitions": 2,
+            "patience": "1s",
+            "heartbeat": "1s",
+            "checkpoint_ticks": 10,
+            "session_timeout": "2s",
+            "transaction_timeout": "5s",
+            "http": {"port": 0},
+            "data": str(folder / "store"),
+        }
+        document["metrics"] = [{"topic": f"{document['prefix']}.metrics"}]
+        document |= given
+        self.path = folder / "holdfast.yaml"
+        self.path.write_bytes(msgspec.yaml.encode(document))
+        self.settings: Settings = load_settings(self.path, {})
+        self._admin = admin(self.settings)
+        create(self._admin, self.settings)
+        self._producer: Producer = producer(self.settings)
+        self._reader: Consumer = consumer(self.settings, f"{self.settings.prefix}-test")
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._stopping = False
+
+    @property
+    def metrics(self) -> str:
+        """The metrics topic."""
+        return self.settings.metrics[0].topic
+
+    def declare(self, *, keyed: bool) -> None:
+        """Say whether the metrics topic is keyed by colo, and make the topics that this needs."""
+        document = msgspec.yaml.decode(self.path.read_bytes())
+        document["metrics"] = [{"topic": self.metrics, "keyed": keyed}]
+        self.path.write_bytes(msgspec.yaml.encode(document))
+        self.settings = load_settings(self.path, {})
+        create(self._admin, self.settings)
+
+    def start(self, roles: str, point: str = "none", count: int = 0, worker: str = "one") -> subprocess.Popen[bytes]:
+        """Start a worker, to be killed when it passes a point."""
+        command = [sys.executable, "-m", "tests.integration.crashing", roles, point, str(count)]
+        environment = {**os.environ, "HOLDFAST_CONFIG": str(self.path), "HOLDFAST_WORKER": worker}
+        log = (self.folder / f"{roles}-{worker}.log").open("ab")
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        log.close()
+        self._processes.append(process)
+        return process
+
+    def keep(self, roles: str) -> None:
+        """Start a worker, and start it again whenever it ends by itself, as whoever runs workers does."""
+        threading.Thread(target=self._watch, args=(roles,), daemon=True).start()
+
+    def _watch(self, roles: str) -> None:
+        while not self._stopping:
+            self.start(roles).wait()
+
+    def stop(self) -> None:
+        """Stop everything that runs."""
+        self._stopping = True
+        for process in self._processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._processes = []
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.stop()
+        if kind is not None:
+            sys.stdout.write(self.logs())
+        names = [name for name in self._admin.list_topics(timeout=10).topics if name.startswith(self.settings.prefix)]
+        for future in self._admin.delete_topics(names).values():
+            future.result()
+
+    def logs(self) -> str:
+        """Return what the workers wrote."""
+        return "\n".join(f"--- {path.name}\n{path.read_text()[-4_000:]}" for path in self.folder.glob("*.log"))
+
+    def submit(self, announcement: Announcement) -> None:
+        """Announce a rollout."""
+        name = announcement.rollout.rollout.encode()
+        self._producer.produce(self.settings.topics.rollouts, encode(announcement), name)
+        assert self._producer.flush(WAIT_SECONDS) == 0
+
+    def finish(self, announcement: Announcement, at: datetime) -> None:
+        """Say that a rollout is over."""
+        self.submit(with_event(announcement, "finished", None, at))
+
+    def frames(self, recording: Path, form: Form = "arrow") -> list[Frame]:
+        """Cut a recording into frames."""
+        return list(frames_of(MetricsFile(recording / "metrics.parquet").read(), form))
+
+    def feed(self, frames: Iterable[Frame], partition: int = -1) -> int:
+        """Put frames on the metrics topic; return how many samples are in them."""
+        count = 0
+        for frame in frames:
+            self.send(frame.payload, frame.content_type, frame.key, partition)
+            count += frame.rows
+        assert self._producer.flush(WAIT_SECONDS) == 0
+        return count
+
+    def send(self, payload: bytes, content_type: str, key: bytes = b"", partition: int = -1) -> None:
+        """Put one frame on the metrics topic."""
+        headers = [("content-type", content_type.encode())]
+        while True:
+            try:
+                self._producer.produce(self.metrics, payload, key, partition, headers=headers)
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def read(self, topic: str) -> list[Entry]:
+        """Read a topic to its end, what is committed of it."""
+        found = []
+        for number in self._admin.list_topics(topic, timeout=10).topics[topic].partitions:
+            for message in read_to_end(self._admin, self._reader, topic, number):
+                headers = {name: bytes(value or b"") for name, value in message.headers() or []}
+                key = message.key() or b""
+                found.append(
+                    Entry(
+                        key.encode() if isinstance(key, str) else key,
+                        message.value() or b"",
+                        headers,
+                        message.partition() or 0,
+                        message.offset() or 0,
+                    )
+                )
+        return found
+
+    def wait_until_finished(self, rollout: str, seconds: float = WAIT_SECONDS) -> None:
+        """Wait for the judge's last word on a rollout."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for entry in self.read(self.settings.topics.verdicts):
+                if entry.key == rollout.encode() and b'"finished":true' in entry.value:
+                    return
+            time.sleep(0.3)
+        raise AssertionError(f"{rollout} was not judged to its end in {seconds} s\n{self.logs()}")
+
+    def verdicts(self, rollout: str) -> list[VerdictEvent]:
+        """Return the verdicts on the topic."""
+        return [
+            decode(entry.value)
+            for entry in self.read(self.settings.topics.verdicts)
+            if entry.key == rollout.encode() and entry.headers["ce_type"] == b"dev.holdfast.verdict.v1"
+        ]
+
+    def journal(self, rollout: str) -> list[Part]:
+        """Return the frames of a rollout."""
+        frames = [entry for entry in self.read(self.settings.topics.cohort_ticks) if entry.key == rollout.encode()]
+        return [Part(header_of(entry.value), entry.value, entry.offset) for entry in frames]
+
+    def judged_again(self, rollout: str) -> list[VerdictEvent]:
+        """Judge the journal once more."""
+        found: list[tuple[int, Verdict]] = judge_again(self.journal(rollout), terms_of, ENGINE)
+        return [verdict_event(rollout, time_ms, verdict) for time_ms, verdict in found]
+
+
+def accounted(headers: Sequence[Header]) -> tuple[int, Counter[str]]:
+    """Add up what the journal says became of the samples: those in ticks, and those dropped by reason."""
+    dropped: Counter[str] = Counter()
+    for header in headers:
+        dropped.update(header.dropped)
+    return sum(header.samples for header in headers), dropped
+
+
+def missing_or_doubled(headers: Sequence[Header]) -> list[tuple[int, int]]:
+    """Name the cohort ticks (source partition, tick) that are not there exactly once between a partition's ends."""
+    wrong = []
+    for partition in {header.partition for header in headers if header.kind == "tick"}:
+        ticks = Counter(header.tick for header in headers if header.kind == "tick" and header.partition == partition)
+        wrong += [(partition, tick) for tick in range(min(ticks), max(ticks) + 1) if ticks[tick] != 1]
+    return wrong

@@ -1,0 +1,32 @@
+"""Topics for one test alone, and records on them."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from sinks.messages import Message
+
+WAIT_S = 30.0
+
+
+@contextmanager
+def topic(bootstrap: str, name: str, partitions: int = 1, cleanup: str = "delete") -> Iterator[str]:
+    """Make a topic that nobody else has, and take it away again."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    made = NewTopic(name, num_partitions=partitions, replication_factor=1, config={"cleanup.policy": cleanup})
+    admin.create_topics([made])[name].result(WAIT_S)
+    try:
+        yield name
+    finally:
+        admin.delete_topics([name])[name].result(WAIT_S)
+
+
+def publish(bootstrap: str, name: str, messages: Iterable[Message], partition: int = -1) -> None:
+    """Put messages on a topic, and wait until the broker has them."""
+    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 0})
+    for message in messages:
+        producer.produce(name, message.value, message.key, partition, headers=[*message.headers])
+    assert producer.flush(WAIT_S) == 0
