@@ -65,11 +65,12 @@ class KnownSeries:
         if slot.series is None:
             self.catalogue.grow(samples.labels)
             series = self.catalogue.encode(samples.labels, len(samples.time))
-            named = np.ones(len(series), np.bool_)
-            for label in ("metric", "colo"):
-                named &= self.catalogue.codes(label)[series] > 0
-            slot.is_named = bool(named.all())
-            slot.series = series if slot.is_named else np.where(named, series, np.int32(-1))
+            slot.is_named = not any(_may_lack(samples.labels.get(label)) for label in ("metric", "colo"))
+            if not slot.is_named:
+                named = np.logical_and.reduce([self.catalogue.codes(label)[series] > 0 for label in ("metric", "colo")])
+                slot.is_named = bool(named.all())
+                series = np.where(named, series, np.int32(-1))
+            slot.series = series
             self._make_room()
         return slot
 
@@ -153,6 +154,11 @@ class KnownSeries:
             for place, known in ((-2, self.came_ms()), (-1, self.counted_ms)):
                 times = whole.column(whole.num_columns + place).fill_null(UNSEEN).to_numpy()
                 np.minimum.at(known, series, times)
+
+
+def _may_lack(column: LabelColumn | None) -> bool:
+    """Tell whether some sample may be without a label."""
+    return column is None or "" in column.values or column.codes.min(initial=0) < 0
 
 
 def _label_column(column: pa.ChunkedArray) -> LabelColumn:

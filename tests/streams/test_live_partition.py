@@ -54,7 +54,7 @@ def messages(rows: Sequence[Row], seed: int) -> list[Message]:
 
 def drawn(seed: int, largest: int, size: int) -> list[int]:
     """Draw sizes of polls."""
-    return np.random.default_rng([seed, 2]).integers(1, largest, size).tolist()
+    return [int(number) for number in np.random.default_rng([seed, 2]).integers(1, largest, size)]
 
 
 def wild_groups(seed: int) -> list[Group]:
@@ -315,6 +315,27 @@ def test_group_with_a_timing_of_its_own_begins_with_the_first_whole_tick() -> No
     assert {place: sums for place, sums in one.sums.items() if place[-1] >= 13} == two.sums
     assert two.dropped == {"before_start": 12 * 4 - 42}
     assert two.counted == len(log) - 42
+
+
+def test_partition_that_nothing_was_announced_for_begins_with_the_first_whole_tick() -> None:
+    log = by_host(steady(20))
+    found = told(live(log, later=[(42, group(CPU))], end_ms=20 * TICK_MS).closed)
+    assert found.ticks == list(range(13, 21))
+    assert found.counted == len(log) - 42
+
+
+def test_group_that_sees_nothing_any_more_closes_empty_ticks() -> None:
+    log = by_host(steady(20))
+    broker = Broker(log, [(0, group(CPU))])
+    partition = broker.opened()
+    broker.read(partition, 0, len(log))
+    partition.announce([group(CPU), group(CPU, stages=[COHORTS], digest=OTHER)])
+    partition.advance(30 * TICK_MS)
+    broker.commit(partition, len(log))
+    found = told(broker.closed, OTHER)
+    assert found.ticks == list(range(17, 31))
+    silent = [np.frombuffer(sums)[1] for place, sums in found.sums.items() if place[0] == 1 and place[-1] == 30]
+    assert sum(silent) == 4.0
 
 
 def test_series_are_given_out_once() -> None:
