@@ -97,7 +97,6 @@ class Closing:
     def _begin(self, begun: int, closed: int) -> None:
         self._begun, self._closed = begun, closed
         self._next = self._warm_from(begun)
-        self._rows = LaidOut(self.group, self._known, begun, self._next)
 
     def announce(self, group: Group) -> None:
         """Take the group's rollouts as they are now, from the first open tick on."""
@@ -128,7 +127,9 @@ class Closing:
         passed = self.samples.watermark.tick
         if passed is None or not self._has_begun(passed):
             return []
-        assert self._rows is not None
+        if self._rows is None:
+            is_late = self._since != FROM_THE_BEGINNING
+            self._rows = LaidOut(self.group, self._known, self._begun or 0, self._next, is_late=is_late)
         blocks: list[Closed] = []
         while self._next <= passed:
             ticks = min(max(1, CELLS_MAX // max(1, self._rows.rows)), passed + 1 - self._next)

@@ -41,16 +41,17 @@ class KnownSeries:
     def came_ms(self, timing: Timing | None = None) -> NDArray[np.int64]:
         """Return the time of the first sample of each series [series] in a closed tick, `UNSEEN` if there is none.
 
-        What is late for one timing is not for another; None stands for all of them.
+        What is late for one timing is not for another; None stands for all of them. A timing that is asked for the
+        first time knows what the others know by then.
         """
+        if timing not in self._came_ms:
+            self._came_ms[timing] = self._came_ms[None].copy()
         known = self._came_ms[timing] = with_room(self._came_ms[timing], len(self.catalogue), UNSEEN)
         return known[: len(self.catalogue)]
 
     def keep_only(self, timings: Collection[Timing]) -> None:
-        """Follow some timings; those that are new know what the others know by now."""
-        known = self._came_ms
-        self._came_ms = {timing: known[timing] if timing in known else known[None].copy() for timing in timings}
-        self._came_ms[None] = known[None]
+        """Forget the timings that are no longer followed."""
+        self._came_ms = {timing: came for timing, came in self._came_ms.items() if timing is None or timing in timings}
         self._all_came = {}
 
     @property
@@ -64,11 +65,12 @@ class KnownSeries:
         if slot.series is None:
             self.catalogue.grow(samples.labels)
             series = self.catalogue.encode(samples.labels, len(samples.time))
-            named = np.ones(len(series), np.bool_)
-            for label in ("metric", "colo"):
-                named &= self.catalogue.codes(label)[series] > 0
-            slot.is_named = bool(named.all())
-            slot.series = series if slot.is_named else np.where(named, series, np.int32(-1))
+            slot.is_named = not any(_may_lack(samples.labels.get(label)) for label in ("metric", "colo"))
+            if not slot.is_named:
+                named = np.logical_and.reduce([self.catalogue.codes(label)[series] > 0 for label in ("metric", "colo")])
+                slot.is_named = bool(named.all())
+                series = np.where(named, series, np.int32(-1))
+            slot.series = series
             self._make_room()
         return slot
 
@@ -152,6 +154,11 @@ class KnownSeries:
             for place, known in ((-2, self.came_ms()), (-1, self.counted_ms)):
                 times = whole.column(whole.num_columns + place).fill_null(UNSEEN).to_numpy()
                 np.minimum.at(known, series, times)
+
+
+def _may_lack(column: LabelColumn | None) -> bool:
+    """Tell whether some sample may be without a label."""
+    return column is None or "" in column.values or column.codes.min(initial=0) < 0
 
 
 def _label_column(column: pa.ChunkedArray) -> LabelColumn:

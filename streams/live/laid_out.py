@@ -34,16 +34,20 @@ class LaidOut:
         The first tick of the group.
     first
         The first tick that will be reduced; later than `begun` after a restart.
+    is_late
+        Whether the group was announced in the middle of the log, when series were there that it has not seen.
     """
 
-    def __init__(self, group: Group, known: KnownSeries, begun: int, first: int) -> None:
+    def __init__(self, group: Group, known: KnownSeries, begun: int, first: int, *, is_late: bool) -> None:
         self._group = group
         self._known = known
         self._timing = Timing.of(group.policy, group.tick_ms)
-        self._first = first
+        self._begun, self._first = begun, first
+        self._is_late = is_late
         self._places = Places(group.rollouts, group.policy.gap_ticks_max)
         self._among = self._came() < first  # [series] laid out
-        self._was_seen = (self._came() < begun) | (_ticks(known.counted_ms, group.tick_ms) < first)  # [series]
+        counted = _ticks(known.counted_ms, group.tick_ms)
+        self._has_counted = np.flatnonzero((counted >= begun) & (counted < first))  # by an earlier process
         self._current: Bits | None = None
         self._is_stale = True
         self.series = np.empty(0, np.intp)  # [row]
@@ -77,7 +81,7 @@ class LaidOut:
             cuts = [start] if current is None else _changes(current, start)
             for left, right in zip(cuts, [*cuts[1:], stop], strict=True):
                 piece = inside if len(cuts) == 1 else inside.among((inside.tick >= left) & (inside.tick < right))
-                reducer = self._placed(None if current is None else current[:, left - start])
+                reducer = self._placed(left, None if current is None else current[:, left - start])
                 yield left, right - left, reducer, piece
 
     def _came(self) -> Ticks:
@@ -109,17 +113,17 @@ class LaidOut:
         units = self._known.units(self._group.policy.unit)
         self._places.update(self._known.catalogue, units.of_series, self._among, seen)
 
-    def _placed(self, current: Bits | None) -> Reducer:
+    def _placed(self, tick: int, current: Bits | None) -> Reducer:
         """Return the reducer for where units belong, given the pairs that are current, see `Places`."""
         is_same = current is self._current or (
             current is not None and self._current is not None and np.array_equal(current, self._current)
         )
         if self._reducer is None or self._is_stale or not is_same:
             self._current, self._is_stale = current, False
-            self._reducer = self._laid_out(current)
+            self._reducer = self._laid_out(tick, current)
         return self._reducer
 
-    def _laid_out(self, current: Bits | None) -> Reducer:
+    def _laid_out(self, tick: int, current: Bits | None) -> Reducer:
         known, policy = self._known, self._group.policy
         units, numbers = known.units(policy.unit).in_order(known.catalogue, policy.region, self._among)
         placed = self._places.place(current)
@@ -137,11 +141,11 @@ class LaidOut:
         laid = np.flatnonzero(layout.row_of_series >= 0)
         series[layout.row_of_series[laid]] = laid
         sending = numbers[layout.reporting.rows]
-        past = self._past(layout, series, sending)
+        past = self._past(tick, layout, series, sending)
         self.layout, self.series, self._sending, self.signatures = layout, series, sending, placed.rows
         return Reducer(layout, policy.gap_ticks_max, past)
 
-    def _past(self, layout: Layout, series: Rows, sending: Rows) -> Past:
+    def _past(self, tick: int, layout: Layout, series: Rows, sending: Rows) -> Past:
         """Take what is known of the rows so far over to a new layout."""
         past = self._past_before() if self._reducer is None or self.layout is None else self._reducer.past
         before = np.full(len(self._known.catalogue), -1, np.intp)
@@ -153,14 +157,22 @@ class LaidOut:
         unit = np.full(max(int(sending.max(initial=-1)), int(self._sending.max(initial=-1))) + 1, -1, np.intp)
         unit[self._sending] = np.arange(len(self._sending))
         found = past.moved(rows, rate[rows[layout.rate_rows]], unit[sending])
-        was_seen = np.zeros(len(self._known.catalogue), np.bool_)
-        was_seen[: len(self._was_seen)] = self._was_seen
-        tick = np.where((found.rows.tick == NEVER) & was_seen[series], LONG_AGO, found.rows.tick)
-        seen = found.unit_seen
-        if self._reducer is None:  # after a restart, units that fell silent long ago are still expected
+        last = np.where((found.rows.tick == NEVER) & self._was_seen(tick)[series], LONG_AGO, found.rows.tick)
+        unit_seen = found.unit_seen
+        if self._reducer is None:  # units that fell silent before it began are still expected
             came = series[self._came()[series] < self._first]
-            seen = np.isin(sending, self._known.units(self._group.policy.unit).of_series[came])
-        return Past(Latest(found.rows.value, tick), found.time, found.rates, seen)
+            unit_seen = np.isin(sending, self._known.units(self._group.policy.unit).of_series[came])
+        return Past(Latest(found.rows.value, last), found.time, found.rates, unit_seen)
+
+    def _was_seen(self, tick: int) -> NDArray[np.bool_]:
+        """Tell which series [series] are not new, though they have no row yet: they do not count from zero."""
+        was_seen = np.zeros(len(self._known.catalogue), np.bool_)
+        was_seen[self._has_counted] = True
+        if self._is_late:
+            # What was there before may be seen for the first time in any of the first ticks.
+            was_seen |= tick <= self._begun + self._group.policy.gap_ticks_max
+            was_seen |= _ticks(self._known.came_ms(), self._group.tick_ms) < self._begun
+        return was_seen
 
     def _past_before(self) -> Past:
         nothing = Latest.none(0)

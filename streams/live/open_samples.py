@@ -173,15 +173,18 @@ class OpenSamples:
             kept[place] = (samples.tick[place] >= low) & (samples.tick[place] <= high)
         return samples.among(kept)
 
-    def trim(self, tick: int, needed: int) -> None:
-        """Let go of samples in ticks before `tick`, and of messages without any in or after the tick `needed`."""
+    def trim(self, tick: int, needed: int, unreported: int | None) -> None:
+        """Let go of samples in ticks before `tick`, and of messages without any in or after the tick `needed`.
+
+        What was decided about messages from `unreported` on has not been given out.
+        """
         if any(taken.last_kept < tick for taken in self._taken):
             self._taken = deque(taken for taken in self._taken if taken.last_kept >= tick)
         while self._needed and self._needed[0][1] < needed:
             self._needed.popleft()
         data = self.data_offset()
         if data is not None:
-            self.watermark.forget(tick, data)
+            self.watermark.forget(tick, data if unreported is None else min(data, unreported))
 
     def data_offset(self) -> int | None:
         """Return the oldest message that has samples which are needed, None if none has."""

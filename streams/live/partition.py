@@ -107,7 +107,9 @@ class Partition:
         for group in groups:
             timing = timings[group.digest]
             if timing not in self._timings:
-                self._timings[timing] = self._opened(timing)
+                opened = self._timings[timing] = self._opened(timing)
+                if opened.since == FROM_THE_BEGINNING or opened.watermark.tick is not None:
+                    self._known.came_ms(timing)  # from now on these are its own
             if group.digest in self._groups:
                 self._groups[group.digest].announce(group)
             else:
@@ -203,10 +205,13 @@ class Partition:
         return closed
 
     def _trim(self, samples: OpenSamples) -> None:
-        needed = [group.open_from for group in self._groups.values() if group.samples is samples]
-        begun = [each for each in needed if each is not None]
-        if len(begun) == len(needed):
-            samples.trim(min(first for first, _ in begun), min(past for _, past in begun))
+        groups = [group for group in self._groups.values() if group.samples is samples]
+        open_from = [group.open_from for group in groups]
+        begun = [each for each in open_from if each is not None]
+        if len(begun) == len(open_from):
+            unreported = [group.unreported for group in groups if group.unreported is not None]
+            first, past = min(first for first, _ in begun), min(past for _, past in begun)
+            samples.trim(first, past, min(unreported, default=None))
 
     def closed(self) -> dict[str, int]:
         """Return the last closed tick of each group that has begun."""

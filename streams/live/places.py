@@ -35,6 +35,8 @@ class Matches:
         stages = [stage for rollout in rollouts for stage in rollout.stages]
         self._selectors = [(stage.canary, stage.control) for stage in stages]
         self._bits = np.empty((0, 2 * len(stages)), np.bool_)
+        self.columns = len(rollouts) + len(stages)
+        """Of a row of `Placed`."""
 
     def update(self, catalogue: Catalogue) -> Bits:
         """Return the bits of all series of a catalogue that has grown."""
@@ -61,8 +63,9 @@ class Matches:
             stages = len(rollout.stages)
             canary = distinct[:, at : at + 2 * stages : 2]
             control = distinct[:, at + 1 : at + 2 * stages : 2]
-            is_named = np.array([stage.control is not None for stage in rollout.stages])
-            reached = np.where(canary.any(axis=1), np.argmax(canary, axis=1), NOT_REACHED)
+            is_named = np.array([stage.control is not None for stage in rollout.stages], np.bool_)
+            first = np.argmax(np.append(canary, np.ones((len(canary), 1), np.bool_), axis=1), axis=1)
+            reached = np.where(first < stages, first, NOT_REACHED)
             columns += [reached[:, None].astype(np.int32), (control & ~(canary & is_named)).astype(np.int32)]
             at += 2 * stages
         table = np.concatenate([np.empty((len(distinct), 0), np.int32), *columns], axis=1)
@@ -165,6 +168,8 @@ class Places:
 
     def place(self, current: Bits | None) -> Placed:
         """Place all units by their current pairs [pair]; by all of them if that is None."""
+        if not len(self._series):
+            return Placed(np.zeros(self._units, np.int32), np.empty((0, self._matches.columns), np.int32))
         pairs = np.arange(len(self._series)) if current is None else np.flatnonzero(current)
         # Pairs are in the order of their units, and each unit has one that is current.
         units, starts = np.unique(self._unit[pairs], return_index=True)

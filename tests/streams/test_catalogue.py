@@ -167,3 +167,30 @@ def test_ranks_follow_the_sorted_names() -> None:
 )
 def test_selector_matches(selector: dict[str, str | list[str]], expected: list[int]) -> None:
     assert np.flatnonzero(catalogue_of(SETS).matches(selector)).tolist() == expected
+
+
+@given(LABEL_SETS, st.integers(0, 60))
+def test_label_that_comes_up_later_changes_no_id(sets: list[LabelSet], place: int) -> None:
+    bare: list[LabelSet] = [{"metric": labels["metric"], "colo": labels["colo"]} for labels in sets[:place]]
+    whole, grown = Catalogue(["metric", "colo", "host", "le"]), Catalogue(["metric", "colo"])
+    expected = [*encoded(whole, bare), *encoded(whole, sets)]
+    first = encoded(grown, bare)
+    grown.grow(["le", "host", "colo"])
+    assert [*first, *encoded(grown, sets)] == expected
+    assert spelled(grown) == spelled(whole)
+    assert grown.labels == whole.labels
+
+
+def test_label_that_a_frame_lacks_is_absent_from_its_series() -> None:
+    catalogue = catalogue_of(SETS)
+    found = columns([Row(0, {"metric": "cpu", "colo": "ams02"}, 0.0)]).labels
+    assert catalogue.encode(found, 1).tolist() == [3]
+
+
+@given(LABEL_SETS, st.integers(0, 60))
+def test_what_matches_of_the_newer_series_is_what_matches_of_all(sets: list[LabelSet], start: int) -> None:
+    catalogue = catalogue_of(sets)
+    selector: dict[str, str | list[str]] = {"host": ["h1*", ""], "metric": "[ab]"}
+    start = min(start, len(catalogue))
+    assert catalogue.matches(selector, start).tolist() == catalogue.matches(selector)[start:].tolist()
+    assert catalogue.codes("host", start).tolist() == catalogue.codes("host")[start:].tolist()
