@@ -31,6 +31,7 @@ session_timeout: 20s
 transaction_timeout: 30s
 patience: 1m
 heartbeat: 5s
+evidence: false
 checkpoint_ticks: 10
 batch_messages: 500
 http:

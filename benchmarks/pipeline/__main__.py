@@ -105,10 +105,10 @@ def main() -> None:
             one_by_one(bootstrap, arguments.quick)
         if arguments.only in (None, "latency"):
             size = Size(30, 10, 20) if arguments.quick else Size(300, 10, 134)
-            for rollouts in (1, 10):
-                for workers in (1, 2):
-                    load = latency.Load(size, rollouts, 4, workers, 10 if arguments.quick else 30, 2.0)
-                    latency.run(bootstrap, load)
+            pace = 1.0 if arguments.quick else 10.0
+            for rollouts, workers, evidence in ((1, 1, True), (10, 1, False), (10, 2, False), (10, 2, True)):
+                load = latency.Load(size, rollouts, 4, workers, 10 if arguments.quick else 12, pace)
+                latency.run(bootstrap, load, evidence=evidence)
 
 
 if __name__ == "__main__":

@@ -123,11 +123,11 @@ class Journal:
                 return
 
 
-def measure(bootstrap: str, load: Load) -> dict[str, Any]:
+def measure(bootstrap: str, load: Load, evidence: bool) -> dict[str, Any]:
     """Judge a journal at a pace, and return what the judges wrote down, and the bytes of a tick."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        path, settings = engine(bootstrap, folder, partitions=load.workers, heartbeat="5s", session_timeout="45s")
+        path, settings = engine(bootstrap, folder, partitions=load.workers, heartbeat="5s", evidence=evidence, session_timeout="45s")
         journal = Journal(load, settings)
         size = [journal.write(tick) for tick in range(PAST + 1)][-1]
         outs = [folder / f"judge-{number}.json" for number in range(load.workers)]
@@ -166,9 +166,9 @@ def _wait_for_verdicts(settings: Settings, rollouts: int) -> None:
     reader.close()
 
 
-def run(bootstrap: str, load: Load) -> None:
+def run(bootstrap: str, load: Load, *, evidence: bool) -> None:
     """Measure and print."""
-    found = measure(bootstrap, load)
+    found = measure(bootstrap, load, evidence)
     live = load.ticks * load.rollouts
     seconds = np.array([each[0] for judge in found["judges"] for each in judge["latencies"][-live // load.workers :]])
     p50, p99 = np.percentile(seconds, [50, 99])
@@ -176,7 +176,8 @@ def run(bootstrap: str, load: Load) -> None:
     transactions = np.array([each for judge in found["judges"] for each in judge["transactions"]])
     print(
         f"{load.size.colos} colos x {load.size.series * 3 // 4} metrics x {load.rollouts} rollouts, "
-        f"{load.sources} source partitions, {load.workers} judges, a tick every {load.pace:g} s"
+        f"{load.sources} source partitions, {load.workers} judges, a tick every {load.pace:g} s, "
+        f"{'with' if evidence else 'without'} rows for the store"
     )
     rows = [
         ["close of a tick to its decision, p50", f"{p50 * 1e3:.0f} ms", ""],

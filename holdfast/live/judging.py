@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 _EVIDENCE_TICKS: Final = 6
 """Ticks between two messages of evidence: a chart may be a minute behind, a verdict may not."""
 
+_ROWS_MAX: Final = 20_000
+"""Rows in a message of evidence: at most some 4 MB, however little they compress."""
+
 Checkpoints = Callable[[int], dict[str, State]]
 """Reads the checkpoints of a partition of the journal to their end: state by rollout."""
 
@@ -55,16 +58,15 @@ class Rows:
         """See `streams.records.Sink`; verdicts have a topic of their own."""
 
     def taken(self) -> Iterator[tuple[str, bytes]]:
-        """Yield the tables as Arrow streams, one of each kind, and forget them."""
-        for kind in ("cohort_ticks", "evidence"):
-            tables = [table for name, table in self._tables if name == kind]
-            if tables:
+        """Yield the tables as Arrow streams, each small enough for a message, and forget them."""
+        held, self._tables = self._tables, []
+        for kind, table in held:
+            for start in range(0, table.num_rows, _ROWS_MAX):
+                part = table.slice(start, _ROWS_MAX)
                 sink = pa.BufferOutputStream()
-                whole = pa.concat_tables(tables)
-                with pa.ipc.new_stream(sink, whole.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
-                    writer.write_table(whole)
+                with pa.ipc.new_stream(sink, part.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+                    writer.write_table(part)
                 yield kind, sink.getvalue().to_pybytes()
-        self._tables = []
 
 
 @dataclass(slots=True)
@@ -197,20 +199,22 @@ class JudgeStep:
     def _of(self, number: int, part: Part) -> Judged:
         name = part.header.rollout
         if name not in self._judged:
-            rows = Rows()
-            live = LiveJudge(name, terms_of, ENGINE, rows)
-            self._judged[name] = Judged(name, number, rows, None, live, part.offset)
+            judged = self._judged[name] = Judged(name, number, Rows(), None, None, part.offset)
+            judged.live = LiveJudge(name, terms_of, ENGINE, self._sink_of(judged))
         return self._judged[name]
+
+    def _sink_of(self, judged: Judged) -> Rows | None:
+        return judged.rows if self._settings.evidence else None
 
     def _resume(self, judged: Judged) -> None:
         assert judged.resumption is not None
         try:
-            judged.live = judged.resumption.resume(terms_of, ENGINE, judged.rows)
+            judged.live = judged.resumption.resume(terms_of, ENGINE, self._sink_of(judged))
         except StateMismatch as error:
             # As after an upgrade: the journal still tells all that is needed, it only takes longer.
             log.warning("%s: judged again from the journal, as its checkpoint does not fit: %s", judged.rollout, error)
             self._telemetry.checkpoint_unfit()
-            judged.live = judged.resumption.judge_again(terms_of, ENGINE, judged.rows)
+            judged.live = judged.resumption.judge_again(terms_of, ENGINE, self._sink_of(judged))
         judged.position = judged.resumption.offset
         judged.checkpointed = judged.live.turnstile.released
         judged.resumption = None
@@ -307,16 +311,19 @@ class JudgeStep:
         self._telemetry.checkpoint(judged.rollout, sum(len(block) for block in blocks))
 
     def _evidence(self, result: Outputs) -> None:
-        """Send the rows that ticks left behind: seldom, and when nobody's rollout waits for it."""
+        """Send the rows that ticks left behind: seldom, when nobody's rollout waits for it, and of one at a time."""
         for judged in self._judged.values():
             live = judged.live
             if live is None or live.journal is None or (judged.sent < _EVIDENCE_TICKS and not live.is_finished):
                 continue
             live.journal.flush()
-            for kind, table in judged.rows.taken():
+            tables = list(judged.rows.taken())
+            judged.sent = 0
+            for kind, table in tables:
                 headers = [("table", kind.encode()), ("content-type", b"application/vnd.apache.arrow.stream")]
                 result.records.append(Record(self._settings.topics.evidence, judged.rollout.encode(), table, headers))
-            judged.sent = 0
+            if tables:
+                return
 
     def _offsets(self, numbers: set[int], result: Outputs) -> None:
         topic = self._settings.topics.cohort_ticks

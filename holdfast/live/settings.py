@@ -162,6 +162,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     transaction_timeout: Annotated[str, _between("1s", "15m")] = "15s"
     patience: Annotated[str, _between("100ms", "1d")] = "30s"
     heartbeat: Annotated[str, _between("100ms", "1h")] = "10s"
+    evidence: bool = True
     checkpoint_ticks: Count = 30
     batch_messages: Count = 1_000
     http: Http = Http()
@@ -192,6 +193,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         How long a partition may be silent before its ticks close by the clock on the wall.
     heartbeat_seconds
         Time between two signs of life of a judge.
+    evidence
+        Whether judges write the rows that the store keeps beside verdicts.
     checkpoint_ticks
         Ticks between two checkpoints of a rollout.
     batch_messages
@@ -216,6 +219,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     transaction_ms: int
     patience_seconds: float
     heartbeat_seconds: float
+    evidence: bool
     checkpoint_ticks: int
     batch_messages: int
     http: Http
@@ -357,6 +361,7 @@ def _loaded(file: _File, sources: dict[str, str]) -> Loaded:
         transaction_ms=duration_ms(file.transaction_timeout),
         patience_seconds=duration_ms(file.patience) / 1_000,
         heartbeat_seconds=duration_ms(file.heartbeat) / 1_000,
+        evidence=file.evidence,
         checkpoint_ticks=file.checkpoint_ticks,
         batch_messages=file.batch_messages,
         http=file.http,
