@@ -23,7 +23,7 @@ from sinks.cloudevents import VerdictEvent, decode
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-README_LINES_MAX = 200
+README_LINES_MAX = 250
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -171,7 +171,9 @@ def test_the_defaults_of_the_settings_are_the_ones_that_the_docs_give() -> None:
         r"^\| `(\w+)` \|.*\| `([^`|]*)` \|$", (ROOT / "docs" / "configuration.md").read_text("utf-8"), re.M
     )
     assert dict(rows) == {
-        name: str(value) for name, value in document.items() if name != "worker" and isinstance(value, str | int)
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in document.items()
+        if name != "worker" and isinstance(value, str | int)
     }
 
 

@@ -27,12 +27,12 @@ GOAL_MILLIONS: Final = 20.0
 SAMPLES_ONE_BY_ONE: Final = 200_000
 
 
-def _measured(path: Path, way: str, module: str = "benchmarks.pipeline.reading") -> dict[str, Any]:
-    return in_own_process(module, way, str(path))
+def _measured(path: Path, way: str) -> dict[str, Any]:
+    return in_own_process("benchmarks.pipeline.reading", way, str(path))
 
 
 def _millions(found: dict[str, Any]) -> float:
-    """Samples a second of processor time: of one core."""
+    """Return millions of samples a second of processor time, that is of one core."""
     return float(found["samples"]) / float(found["cpu_s"]) / 1e6
 
 
@@ -61,7 +61,7 @@ def throughput(bootstrap: str, quick: bool) -> None:
 
 
 def one_by_one(bootstrap: str, quick: bool) -> None:
-    """What many would write first: a message for each sample, and a loop over them."""
+    """Measure what many would write first: a message for each sample, and a loop over them."""
     with tempfile.TemporaryDirectory() as folder:
         path, settings = engine(bootstrap, Path(folder))
         client, topic = producer(settings), settings.metrics[0].topic
@@ -75,11 +75,9 @@ def one_by_one(bootstrap: str, quick: bool) -> None:
                 send(client, topic, msgspec.json.encode(sample), b"", "application/json")
             sent, tick = sent + len(samples.time), tick + 1
         assert client.flush(120) == 0
-        found = [("a loop over messages", _measured(path, "per_sample"))]
-        found.append(("a Faust agent", _measured(path, "agent", "benchmarks.pipeline.faust_agent")))
-    rows = [[name, f"{_millions(each):.3f}", f"{each['peak_mb']:.0f} MB"] for name, each in found]
-    print("a message for each sample, as JSON; millions of samples a second of one core")
-    print(table(["", "to sums", "peak memory"], rows))
+        found = _measured(path, "per_sample")
+    print("a message for each sample, as JSON, and a loop over them; millions of samples a second of one core")
+    print(table(["to sums", "peak memory"], [[f"{_millions(found):.3f}", f"{found['peak_mb']:.0f} MB"]]))
 
 
 def _feed(settings: Settings, form: Form, ticks: int) -> None:

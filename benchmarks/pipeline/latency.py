@@ -127,7 +127,9 @@ def measure(bootstrap: str, load: Load, evidence: bool) -> dict[str, Any]:
     """Judge a journal at a pace, and return what the judges wrote down, and the bytes of a tick."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        path, settings = engine(bootstrap, folder, partitions=load.workers, heartbeat="5s", evidence=evidence, session_timeout="45s")
+        path, settings = engine(
+            bootstrap, folder, partitions=load.workers, heartbeat="5s", evidence=evidence, session_timeout="45s"
+        )
         journal = Journal(load, settings)
         size = [journal.write(tick) for tick in range(PAST + 1)][-1]
         outs = [folder / f"judge-{number}.json" for number in range(load.workers)]
