@@ -229,8 +229,6 @@ class JudgeStep:
         result = Outputs(self._dead)
         self._dead = []
         for judged in self._judged.values():
-            if judged.live is None or self._position[judged.partition] < self._committed[judged.partition]:
-                continue
             self._verdicts(judged, result)
         self._heartbeats(now, result)
         # What nobody waits for is done while nobody waits, one rollout at a time: a large one takes a second.
@@ -241,6 +239,7 @@ class JudgeStep:
             self._checkpoint(judged, result)
         if not is_busy:
             self._evidence(result)
+            self._forget_finished()
         if result.records:
             self._offsets(self._moved, result)
         return result
@@ -324,6 +323,13 @@ class JudgeStep:
                 result.records.append(Record(self._settings.topics.evidence, judged.rollout.encode(), table, headers))
             if tables:
                 return
+
+    def _forget_finished(self) -> None:
+        """Let go of what rollouts took that are over, once all of it is written down."""
+        for judged in self._judged.values():
+            live = judged.live
+            if live is not None and live.is_finished and not (judged.decided or judged.sent or self._is_due(judged)):
+                live.forget()
 
     def _offsets(self, numbers: set[int], result: Outputs) -> None:
         topic = self._settings.topics.cohort_ticks

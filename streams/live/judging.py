@@ -116,11 +116,19 @@ class LiveJudge:
 
     def needed_from(self) -> int | None:
         """Return the offset of the oldest frame that must be read again to go on from a snapshot; None for none."""
+        if self.is_finished:
+            return None
         if self.judge is not None:
             needed = self.judge.needs_from
             self._offsets = {tick: offset for tick, offset in self._offsets.items() if tick >= needed}
             self.turnstile.forget_before(needed)
         return min(self._offsets.values(), default=None)
+
+    def forget(self) -> None:
+        """Let go of everything but that the rollout has finished."""
+        assert self.is_finished
+        self.judge, self.journal, self.assembly = None, None, Assembly(self.rollout)
+        self._offsets = {}
 
     def take(self, release: Release) -> Iterator[Decided]:
         """Judge a tick that every source partition has closed."""

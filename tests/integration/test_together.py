@@ -1,0 +1,62 @@
+"""`holdfast run`, as it is typed: the verdict path in one process, the store in another."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.integration.cluster import Cluster
+from tests.integration.holding import hold_together
+from tests.integration.test_faults import begun, slices
+
+HOLDFAST = [sys.executable, "-W", "ignore", "-c", "from holdfast.cli import main; main()"]
+
+
+@contextmanager
+def running(cluster: Cluster) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the engine, all of it."""
+    with (cluster.folder / "run.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*HOLDFAST, "run", "--config", str(cluster.path)], stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(60)
+
+
+def asked(cluster: Cluster, sql: str) -> str:
+    """Ask the store."""
+    command = [*HOLDFAST, "query", sql, "--format", "CSV", "--data", str(cluster.settings.data)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60).stdout.strip()
+
+
+def test_all_of_it_in_one_place_is_killed_and_goes_on_and_answers_queries(kafka, tmp_path, bad):
+    with Cluster(kafka.bootstrap, tmp_path, batch_messages=50) as cluster:
+        announcement, frames = begun(cluster, bad)
+        name = announcement.rollout.rollout
+        first, second = slices(frames, 2)
+        samples = cluster.feed(first)
+        with running(cluster) as process:
+            while not cluster.journal(name):
+                time.sleep(0.3)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        samples += cluster.feed(second)
+        with running(cluster) as process:
+            cluster.wait_until_finished(name)
+            hold_together(cluster, bad, samples)
+            expected = len(cluster.verdicts(name))
+            for _ in range(100):
+                if asked(cluster, "SELECT count() FROM verdicts") == str(expected):
+                    break
+                time.sleep(0.3)
+            assert asked(cluster, "SELECT count() FROM verdicts") == str(expected)
+            assert int(asked(cluster, "SELECT count() FROM evidence")) > 0
+            process.terminate()
+            assert process.wait(60) == 0

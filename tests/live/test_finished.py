@@ -1,0 +1,50 @@
+"""A rollout that has finished takes no room, and nobody reads its journal again."""
+
+import numpy as np
+import pytest
+
+from holdfast.live.settings import load_settings
+from rollouts.announced import with_event
+from streams.live.resuming import Resumption
+from tests.live.engine import announced, end_of, feed, make_engine, make_recording
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory):
+    recording = make_recording(tmp_path_factory.mktemp("finished"))
+    announcement = with_event(announced(recording), "finished", None, end_of(recording))
+    engine = make_engine(load_settings(None, {"HOLDFAST_WORKER": "test"}), [announcement])
+    feed(engine, recording)
+    engine.run(np.random.default_rng(1))
+    return engine, announcement.rollout.rollout
+
+
+def judged(engine, name):
+    return engine.judge.step._judged[name]
+
+
+def test_what_it_took_is_let_go_of(finished):
+    engine, name = finished
+    live = judged(engine, name).live
+    assert (live.is_finished, live.judge, live.assembly.keys) == (True, None, ())
+
+
+def test_after_a_restart_its_journal_is_not_read_again(finished):
+    engine, name = finished
+    committed = dict(engine.broker.committed)
+    engine.judge.kill()
+    assert isinstance(judged(engine, name).resumption, Resumption)
+    assert all(
+        engine.judge.at[topic, number] == place.offset
+        for (group, topic, number), place in committed.items()
+        if group == "judge"
+    )
+
+
+def test_its_last_word_says_that_it_is_the_last(finished):
+    engine, name = finished
+    topic = engine.settings.topics.verdicts
+    said = [
+        record for number in range(2) for record in engine.broker.logs[topic, number] if record.key == name.encode()
+    ]
+    assert b'"finished":true' in said[-1].value
