@@ -8,7 +8,8 @@ CODE := $(foreach folder,$(FOLDERS),$(if $(wildcard $(folder)/*.py),$(folder)))
 STAMP := .venv/.installed-$(shell pwd | cksum | cut -d' ' -f1)
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
-JOBS ?= 2
+# More than there are cores: the tests on a real broker wait most of the time.
+JOBS ?= 3
 
 # Node comes from the lock, as everything else: pyright neither looks for another one nor for news about itself.
 export PYRIGHT_PYTHON_GLOBAL_NODE := 0
