@@ -56,3 +56,32 @@ def test_every_cohort_tick_is_there_once_and_every_sample_is_accounted_for(setti
     assert set(ticks.values()) == {1}
     in_ticks, dropped = engine.accounted(name)
     assert in_ticks + sum(dropped.values()) == samples
+
+
+def test_marks_that_are_too_long_for_an_offset_are_found_in_the_catalogue(settings, bad, monkeypatch):
+    monkeypatch.setattr("holdfast.live.aggregating._METADATA_BYTES_MAX", 0)
+    engine, samples = run(settings, bad, 2, kills=10)
+    name = announced(bad).rollout.rollout
+    expected = replayed(bad)
+    assert engine.verdicts(name)[: len(expected)] == expected
+    in_ticks, dropped = engine.accounted(name)
+    assert in_ticks + sum(dropped.values()) == samples
+
+
+def test_after_an_upgrade_the_journal_is_judged_again_and_verdicts_are_numbered_on(settings, bad, monkeypatch):
+    engine = make_engine(settings, [announced(bad)])
+    feed(engine, bad)
+    rng = np.random.default_rng(3)
+    name = announced(bad).rollout.rollout
+    now = 0.0
+    while not engine.verdicts(name):
+        now += 0.1
+        engine.aggregate.poll(rng, now)
+        engine.judge.poll(rng, now)
+    monkeypatch.setattr("holdfast.live.judging.ENGINE", "holdfast/9.9.9")
+    engine.judge.kill()
+    engine.run(rng)
+    found = [event.data for event in engine.verdicts(name)]
+    assert [each.sequence for each in found] == list(range(1, len(found) + 1))
+    assert (found[0].engine, found[-1].engine) == (replayed(bad)[0].data.engine, "holdfast/9.9.9")
+    assert found[-1].action == "revert"
