@@ -1,7 +1,8 @@
 """Replaying a recording folder: its documents, its metrics, and what came of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -200,22 +201,30 @@ def setting_of(place: Path, rollouts: dict[Path, Rollout], policy_place: Path, p
 
 
 def _stages(rollout: Rollout, tick_ms: int) -> tuple[Stage, ...]:
-    stages = []
-    for index, stage in enumerate(rollout.stages):
-        started = stage.started or (rollout.started if index == 0 else None)
-        stages.append(
-            Stage(
-                stage.name,
-                stage.canary,
-                stage.control,
-                # The tick that holds the start is the first live one: a sample in it may already be touched.
-                None if started is None else -(-epoch_ms(started) // tick_ms),
-                max(1, -(-duration_ms(stage.bake) // tick_ms)),
-                None if stage.deadline is None else -(-duration_ms(stage.deadline) // tick_ms),
-                -(-duration_ms(stage.settle) // tick_ms),
-            )
+    starts = [stage.started or (rollout.started if index == 0 else None) for index, stage in enumerate(rollout.stages)]
+    return stages_in_ticks(rollout, starts, tick_ms)
+
+
+def stages_in_ticks(rollout: Rollout, starts: Sequence[datetime | None], tick_ms: int) -> tuple[Stage, ...]:
+    """Return a rollout's stages in ticks of `tick_ms`; `starts` [stage] are those that are known."""
+    return tuple(
+        Stage(
+            stage.name,
+            stage.canary,
+            stage.control,
+            # The tick that holds the start is the first live one: a sample in it may already be touched.
+            None if started is None else tick_of(started, tick_ms),
+            max(1, -(-duration_ms(stage.bake) // tick_ms)),
+            None if stage.deadline is None else -(-duration_ms(stage.deadline) // tick_ms),
+            -(-duration_ms(stage.settle) // tick_ms),
         )
-    return tuple(stages)
+        for stage, started in zip(rollout.stages, starts, strict=True)
+    )
+
+
+def tick_of(time: datetime, tick_ms: int) -> int:
+    """Return the tick that holds a time."""
+    return -(-epoch_ms(time) // tick_ms)
 
 
 def _outcome(path: Path, rollout: Rollout, policy: Policy, result: Result, truth: Truth | None) -> Outcome:

@@ -135,6 +135,7 @@ class AggregateStep:
         self._raw: dict[str, Known] = {}
         self._open: set[str] = set()
         self._groups: dict[str, Group] = {}
+        self._planned: dict[str, tuple[Planned, ...]] = {}  # of each group: the same in all of its frames
         self._dead: list[Record] = []
         self._told: float | None = None  # when colos were looked at last
         self._announce()
@@ -236,6 +237,7 @@ class AggregateStep:
         """Group the rollouts that are not over: finished, and closed through their last tick in every partition."""
         self._open = {name for name, known in self._raw.items() if not self._is_over(known)}
         self._groups = {group.digest: group for group in groups_of(self._raw[name].announcement for name in self._open)}
+        self._planned = {group.digest: _planned(group) for group in self._groups.values()}
         for fed in self._fed.values():
             fed.partition.announce(list(self._groups.values()))
 
@@ -313,10 +315,6 @@ class AggregateStep:
         dropped: Mapping[str, int] | None = None,
         is_disputed: bool = False,
     ) -> Header:
-        planned = tuple(
-            Planned(each.rollout, tuple(PlannedStage(stage.name, stage.started) for stage in each.stages))
-            for each in group.rollouts
-        )
         return Header(
             kind="idle" if kind == "idle" else "tick",
             rollout=name,
@@ -325,7 +323,7 @@ class AggregateStep:
             topic=source.topic,
             partition=source.partition,
             sources=self._sources,
-            planned=planned,
+            planned=self._planned[group.digest],
             signatures=signatures,
             keys=keys,
             samples=samples,
@@ -361,6 +359,13 @@ class AggregateStep:
             place = catalogue_partition(source, self._settings.partitions)
             result.records.append(Record(self._settings.topics.catalogue, key, sink.getvalue().to_pybytes(), [], place))
             fed.segments += 1
+
+
+def _planned(group: Group) -> tuple[Planned, ...]:
+    return tuple(
+        Planned(each.rollout, tuple(PlannedStage(stage.name, stage.started) for stage in each.stages))
+        for each in group.rollouts
+    )
 
 
 def marks_key(source: SourcePartition) -> bytes:

@@ -1,12 +1,11 @@
 """What announcements come to: terms for the judge, and groups of rollouts for the aggregate."""
 
 from collections.abc import Iterable
-from datetime import datetime
 
 from detectors.policy import Policy, duration_ms
 from holdfast.documents import digest
+from holdfast.replaying import stages_in_ticks, tick_of
 from rollouts.announced import Announcement, decode, finished_at, start_of
-from sinks.cloudevents import epoch_ms
 from streams.live.judging import Terms
 from streams.live.partition import Group
 from streams.membership import Announced, Stage
@@ -32,28 +31,14 @@ def terms_of(raw: bytes) -> Terms:
         stages_of(announcement, tick_ms),
         announcement.rollout.mode == "enforce",
         tick_ms,
-        None if finished is None else _tick(finished, tick_ms),
+        None if finished is None else tick_of(finished, tick_ms),
     )
 
 
 def stages_of(announcement: Announcement, tick_ms: int) -> tuple[Stage, ...]:
     """Return a rollout's stages in ticks, with the starts that are known."""
-    stages = []
-    for index, stage in enumerate(announcement.rollout.stages):
-        started = start_of(announcement, index)
-        stages.append(
-            Stage(
-                stage.name,
-                stage.canary,
-                stage.control,
-                # The tick that holds the start is the first live one: a sample in it may already be touched.
-                None if started is None else _tick(started, tick_ms),
-                max(1, -(-duration_ms(stage.bake) // tick_ms)),
-                None if stage.deadline is None else -(-duration_ms(stage.deadline) // tick_ms),
-                -(-duration_ms(stage.settle) // tick_ms),
-            )
-        )
-    return tuple(stages)
+    rollout = announcement.rollout
+    return stages_in_ticks(rollout, [start_of(announcement, index) for index in range(len(rollout.stages))], tick_ms)
 
 
 def groups_of(announcements: Iterable[Announcement]) -> list[Group]:
@@ -68,7 +53,3 @@ def groups_of(announcements: Iterable[Announcement]) -> list[Group]:
         )
         groups.append(Group(name, policy, tick_ms, rollouts))
     return groups
-
-
-def _tick(time: datetime, tick_ms: int) -> int:
-    return -(-epoch_ms(time) // tick_ms)
