@@ -6,11 +6,11 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from detectors.policy import duration_ms
 from detectors.verdict import Verdict
 from holdfast.commands.rollout import AsJson, Name, announced
 from holdfast.commands.workers import Config
 from holdfast.errors import BadInput, Unreachable
+from holdfast.live.durations import seconds_of
 from holdfast.live.heard import Outcome, Waited
 from holdfast.live.settings import load_settings
 
@@ -70,7 +70,7 @@ def wait(
     """
     from holdfast.live.waiting import wait as wait_for
 
-    timeout_s, stale_s = _seconds("--timeout", timeout), _seconds("--stale-after", stale_after)
+    timeout_s, stale_s = seconds_of("--timeout", timeout), seconds_of("--stale-after", stale_after)
     settings = load_settings(config)
     try:
         found = announced(settings).get(rollout)
@@ -119,15 +119,3 @@ def _report(rollout: str, stage: str, waited: Waited) -> Report:
         verdict=None if found is None else found.verdict,
         untrusted=None if doubt is None else f"{doubt.topic}[{doubt.partition}]@{doubt.offset}: {doubt.reason}",
     )
-
-
-def _seconds(option: str, text: str) -> float:
-    try:
-        found = duration_ms(text)
-    except ValueError as error:
-        message = f"{option}: found {text!r}; {error}"
-        raise BadInput(message) from error
-    if found == 0:
-        message = f"{option}: found {text!r}; allowed: longer than 0"
-        raise BadInput(message)
-    return found / 1_000

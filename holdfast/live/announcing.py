@@ -11,6 +11,7 @@ from confluent_kafka import Message as Record
 from holdfast.documents import recheck
 from holdfast.errors import BadInput, Unreachable
 from holdfast.live.partitioner import MURMUR2
+from holdfast.live.reading import PARTITION_END
 from rollouts.announced import Announcement, decode, encode, follows
 
 ROLLOUTS_MAX: Final = 10_000
@@ -135,7 +136,7 @@ class Announcements:
             for record in self._consumer.consume(_BATCH_MESSAGES, min(left_s, 0.5)):
                 self._take(record)
                 error, partition = record.error(), record.partition()
-                if error is not None and error.code() == KafkaError._PARTITION_EOF and partition is not None:  # noqa: SLF001
+                if error is not None and error.code() == PARTITION_END and partition is not None:
                     unread.discard(partition)
 
     def partitions(self, timeout_s: float) -> list[int]:
@@ -163,7 +164,7 @@ class Announcements:
             return self._board.take(record.key(), record.value(), place)
         if error.fatal():
             raise KafkaException(error)
-        if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+        if error.code() != PARTITION_END:
             _log.warning("%s: %s", self._topic, error.str())
         return None
 

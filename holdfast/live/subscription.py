@@ -13,11 +13,12 @@ from typing import Final, Self
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Record
 
-from detectors.policy import duration_ms
 from holdfast.errors import BadInput
+from holdfast.live.durations import seconds_of
 from holdfast.live.events import Event, Fresh, Stale
 from holdfast.live.following import Following, Place
 from holdfast.live.partitioner import partition_of
+from holdfast.live.reading import PARTITION_END
 from sinks.messages import Message
 from sinks.signatures import Keys
 
@@ -87,7 +88,7 @@ class Subscription:
     ) -> None:
         self._topic = topic
         self._names = None if rollouts is None else _listed(rollouts)
-        self._stale_after_s = _seconds(stale_after)
+        self._stale_after_s = seconds_of("stale_after", stale_after)
         self._wait_s = min(_WAIT_S_MAX, self._stale_after_s / 4)
         keys = None if trusted_keys is None else Keys.load(trusted_keys)
         self._following = Following(self._stale_after_s, keys)
@@ -218,7 +219,7 @@ class Subscription:
 
     def _quiet(self, record: Record | None, error: KafkaError | None, now_s: float) -> None:
         """Look who is stale, now that there is nothing to read."""
-        if record is not None and error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+        if record is not None and error is not None and error.code() == PARTITION_END:
             self._at_end.add(record.partition() or 0)
             self._ready.extend(self._following.silent(now_s, self._at_end))
             return
@@ -323,15 +324,3 @@ def _listed(rollouts: Collection[str]) -> dict[str, bytes]:
         message = f"rollouts: found {rollouts!r}; allowed: a list of names, or None for all"
         raise BadInput(message)
     return {name: name.encode() for name in rollouts}
-
-
-def _seconds(stale_after: str) -> float:
-    try:
-        found = duration_ms(stale_after)
-    except ValueError as error:
-        message = f"stale_after: found {stale_after!r}; {error}"
-        raise BadInput(message) from error
-    if found == 0:
-        message = f"stale_after: found {stale_after!r}; allowed: longer than 0"
-        raise BadInput(message)
-    return found / 1_000

@@ -3,7 +3,7 @@
 import time
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from holdfast.errors import Unreachable
 from holdfast.live.announcing import partitions_of
@@ -11,6 +11,7 @@ from holdfast.live.clients import consumer
 from holdfast.live.following import Following, Place
 from holdfast.live.heard import Heard, Outcome, Waited
 from holdfast.live.partitioner import partition_of
+from holdfast.live.reading import PARTITION_END
 from holdfast.live.settings import Settings
 from holdfast.live.subscription import message_of
 from sinks.signatures import Keys
@@ -108,7 +109,7 @@ class _Waiter:
         for record in records:
             error = record.error()
             if error is not None:
-                is_end |= error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001
+                is_end |= error.code() == PARTITION_END
                 if error.fatal():
                     raise KafkaException(error)
             elif record.key() == key:
