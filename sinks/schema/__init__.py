@@ -1,4 +1,4 @@
-"""The schema in ClickHouse: one ordered list of statements, by version, and the Arrow schemas of what is put into it."""
+"""The schema in ClickHouse: one ordered list of statements, by version, and the Arrow schemas of what is put in."""
 
 import hashlib
 import re
