@@ -229,9 +229,11 @@ class Levels(Stateful):
             level = np.where(self._is_ratio & ~np.isnan(reference), reference, 0.0)
             every.append([*parts, level * now.control_of, level * now.canary_of])
         chosen = np.flatnonzero(wanted)
-        of_pools = [[self._pools @ part for part in parts] for parts in every]
-        sums = np.stack([np.concatenate([np.stack(parts)[:, chosen], np.stack(pooled)], axis=1)
-                         for parts, pooled in zip(every, of_pools, strict=True)], axis=1)  # [part, window, row]
+        sums = np.empty((8, len(WINDOWS), len(chosen) + self._pools.shape[0]))  # [part, window, row]
+        for position, parts in enumerate(every):
+            for number, part in enumerate(parts):
+                sums[number, position, : len(chosen)] = part[chosen]
+                sums[number, position, len(chosen) :] = self._pools @ part
         return self._departed(np.concatenate([chosen, np.arange(count, len(self._tests))]), sums)
 
     def _departed(self, rows: NDArray[np.intp], sums: Array) -> Departures:
