@@ -5,6 +5,7 @@ latest ticks against the window before it, in terms of how much the same differe
 takes in how ticks depend on each other, since a level that wanders has wandered in its past too.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -174,7 +175,7 @@ class Levels(Stateful):
         """Hold a window's sums against the control's level before: departures [test] and whether they are known."""
         parts = [self._tests.pool @ array for array in self._parts(now, reference)]
         of_test = self._of_test[:, None]
-        return (*(_departure(*side, of_test) for side in (parts[:3], parts[3:])), parts[2] > 0)
+        return _departure(parts[:3], of_test), _departure(parts[3:], of_test), parts[2] > 0
 
     def _parts(self, now: Sides, reference: Array) -> list[Array]:
         """Return what a window comes to, of the control and then of the canary: found, expected, and how many.
@@ -223,7 +224,7 @@ class Levels(Stateful):
             reference = np.where(is_kept, kept, self.before(position)) if is_kept.any() else self.before(position)
             parts = self._parts(now, reference)
             if among is not None and self._is_told[position]:
-                control = _departure(*parts[:3], self._is_ratio)
+                control = _departure(parts[:3], self._is_ratio)
                 limits = self._spread[0, :, position, :count] * (among[1] * _ROOM)
                 wanted |= (control >= limits[0]) | (control <= -limits[1])
             level = np.where(self._is_ratio & ~np.isnan(reference), reference, 0.0)
@@ -239,7 +240,7 @@ class Levels(Stateful):
     def _departed(self, rows: NDArray[np.intp], sums: Array) -> Departures:
         """Return the departures of some tests [row] from what their windows come to [part, window, row]."""
         of_test = self._of_test[rows]
-        control, canary = (_departure(*side, of_test) for side in (sums[:3], sums[3:6]))
+        control, canary = _departure(sums[:3], of_test), _departure(sums[3:6], of_test)
         longer = 1 + np.array(WINDOWS)[:, None] / np.array(BEFORE)[:, None]
         # The variance that counts have at least, being counts.
         floor = np.where(of_test, 1.0 / (sums[6:] + 1.0), 0.0) * longer  # [2, window, row]
@@ -248,7 +249,8 @@ class Levels(Stateful):
         square = np.maximum(self._spread[..., rows] ** 2, least)
         # A control that has fallen is counted by fewer events than it was in its past, and so with more noise.
         square[2] += np.where(np.isfinite(floor[0]), floor[0], 0.0) * np.expm1(np.maximum(-control, 0.0))
-        return Departures(rows, control, canary, *np.sqrt(square), canary - control)
+        spread = np.sqrt(square)
+        return Departures(rows, control, canary, spread[0], spread[1], spread[2], canary - control)
 
     def series(self, chosen: NDArray[np.intp], kept: Array, window: NDArray[np.intp]) -> Array:
         """Return the control's departures tick by tick [chosen, tick] in all ticks that are held, for `chosen` tests.
@@ -279,8 +281,9 @@ class Levels(Stateful):
         return result
 
 
-def _departure(found: Array, expected: Array, size: Array, is_ratio: NDArray[np.bool_]) -> Array:
-    """Return how far what was found is from what was expected; 0 where nothing is known."""
+def _departure(parts: Sequence[Array] | Array, is_ratio: NDArray[np.bool_]) -> Array:
+    """Return how far what was found is from what was expected, of so many; 0 where nothing is known."""
+    found, expected, size = parts
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.log((found + 1.0) / (expected + 1.0))
         departure = np.where(is_ratio, ratio, (found - expected) / size)
