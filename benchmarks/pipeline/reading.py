@@ -27,7 +27,7 @@ class Counted(Telemetry):
 
     seen = 0
 
-    def samples(self, _topic: str, count: int) -> None:
+    def samples(self, _topic: str, _wire_format: str, count: int) -> None:
         """See `Telemetry`."""
         self.seen += count
 
