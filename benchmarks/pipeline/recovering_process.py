@@ -1,6 +1,6 @@
 """A judge in a process of its own that says what happens to it, as JSON on a line each: `… SETTINGS WORKER`.
 
-Times are those of the machine's monotonic clock, so that whoever started the process can put its own beside them.
+`at_s` is by the machine's monotonic clock, so that whoever started the process can put its own beside it.
 """
 
 import json
@@ -16,7 +16,7 @@ from holdfast.live.workers import Worker
 
 
 def _say(what: str, **more: float) -> None:
-    print(json.dumps({"what": what, "at_s": time.monotonic()} | more), flush=True)
+    print(json.dumps({"what": what, "at_s": time.monotonic(), "cpu_s": time.process_time()} | more), flush=True)
 
 
 class Told(Telemetry):

@@ -123,7 +123,7 @@ def run(bootstrap: str, quick: bool) -> None:
         f"{pace:g} s that goes on meanwhile; kill -9 and started again at once: seconds"
     )
     steps = ["process", "joining", "checkpoint", "state", "replay"]
-    print(table(["ticks since the checkpoint", "first decision", *steps, "peak memory"], rows))
+    print(table(["ticks since the checkpoint", "first decision", *steps, "processor time", "peak memory"], rows))
     seconds = settings.checkpoint_ticks * TICK_MS / 1e3
     print(
         f"a checkpoint: {largest / 1e6:.2f} MB, every {settings.checkpoint_ticks} ticks: "
@@ -135,5 +135,6 @@ def _row(since: int, judge: Killable) -> list[str]:
     """Split the way back into its steps, which follow upon each other."""
     ends = [judge.at(what) for what in ("made", "assigned", "loaded", "restored", "decided")]
     steps = np.diff([0.0, *ends])
-    peak = judge.heard("decided")[0]["peak_mb"]
-    return [f"{since}", f"{ends[-1]:.2f}", *(f"{step:.2f}" for step in steps), f"{peak:.0f} MB"]
+    last = judge.heard("decided")[0]
+    seconds = [ends[-1], *steps, last["cpu_s"]]
+    return [f"{since}", *(f"{each:.2f}" for each in seconds), f"{last['peak_mb']:.0f} MB"]
