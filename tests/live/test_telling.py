@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from holdfast.live.aggregating import AggregateStep
 from holdfast.live.settings import load_settings
 from tests.live.engine import PARTITIONS, Engine, announced, feed, make_engine, make_recording
 
@@ -16,8 +17,9 @@ def fed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Engine, int]:
 
 
 def told(engine: Engine, name: str, **labels: str) -> float | None:
-    registry = engine.aggregate.step._telemetry.registry
-    return registry.get_sample_value(name, {"role": "aggregate", "worker": "test"} | labels)
+    step = engine.aggregate.step
+    assert isinstance(step, AggregateStep)
+    return step._telemetry.registry.get_sample_value(name, {"role": "aggregate", "worker": "test"} | labels)
 
 
 def test_samples_are_told_by_topic_and_format_and_ticks_are_open_until_they_close(fed: tuple[Engine, int]) -> None:
