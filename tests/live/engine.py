@@ -11,7 +11,8 @@ import numpy as np
 
 from detectors.verdict import Verdict
 from holdfast.documents import load_policy, load_rollout
-from holdfast.live.aggregating import AggregateStep, catalogue_partition
+from holdfast.live.aggregating import AggregateStep
+from holdfast.live.catalogue import catalogue_partition
 from holdfast.live.judging import JudgeStep
 from holdfast.live.records import Record
 from holdfast.live.settings import Settings
@@ -28,7 +29,7 @@ from streams.live.judging import judge_again
 from streams.live.turnstile import Part
 from streams.recording import MetricsFile
 from streams.replay import replay
-from tests.live.simulated import SimBroker, SimWorker
+from tests.live.simulated import SimBroker, SimPast, SimWorker
 
 PARTITIONS = 3
 JOURNAL_PARTITIONS = 2
@@ -44,6 +45,14 @@ class Told:
     @property
     def current(self) -> dict[str, Announcement]:
         return self._current
+
+    def announce(self, announcement: Announcement) -> None:
+        self._current[announcement.rollout.rollout] = announcement
+        self.changed.add(announcement.rollout.rollout)
+
+    def withdraw(self, rollout: str) -> None:
+        del self._current[rollout]
+        self.changed.add(rollout)
 
     def poll(self) -> set[str]:
         changed, self.changed = self.changed, set()
@@ -65,13 +74,13 @@ class Engine:
         now, quiet = 0.0, 0
         for _ in range(rounds):
             now += 0.1
-            taken = 0
+            taken, written = 0, self.broker.records
             for worker in (self.aggregate, self.judge):
                 taken += worker.poll(rng, now)
                 if kills and rng.random() < 0.2:
                     worker.kill()
                     kills -= 1
-            quiet = 0 if taken else quiet + 1
+            quiet = 0 if taken or self.broker.records > written else quiet + 1
             if quiet == 20:
                 break
         else:
@@ -160,7 +169,9 @@ def make_engine(settings: Settings, announcements: Sequence[Announcement]) -> En
             broker,
             "aggregate",
             list(counts),
-            lambda: AggregateStep(settings, told, catalogue, lambda: counts, Telemetry("aggregate", "test")),
+            lambda: AggregateStep(
+                settings, told, catalogue, lambda: counts, SimPast(broker), Telemetry("aggregate", "test")
+            ),
         ),
         SimWorker(
             broker,
