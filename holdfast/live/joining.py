@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -14,6 +15,9 @@ from streams.live.search import Answer, Search
 
 _NAME_LENGTH: Final = 10
 """Hexadecimal digits by which a name is known: all of them ride in the metadata of an offset, which may be 4 kB."""
+
+
+_NAMES_KEPT: Final = 20_000
 
 
 class AskedMarks(Struct, frozen=True, array_like=True):
@@ -44,6 +48,7 @@ class JoiningMarks(Struct, frozen=True):
     reading: ReadingMarks | None = None
 
 
+@lru_cache(maxsize=_NAMES_KEPT)
 def short(name: str) -> str:
     """Return the digest by which a rollout, or a policy by its digest, is known in marks."""
     return hashlib.sha256(name.encode()).hexdigest()[:_NAME_LENGTH]

@@ -5,10 +5,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
+from detectors.policy import Policy
 from detectors.verdict import Verdict
 from holdfast.documents import load_policy, load_rollout
 from holdfast.live.aggregating import AggregateStep
@@ -19,7 +22,7 @@ from holdfast.live.settings import Settings
 from holdfast.live.telemetry import Telemetry
 from holdfast.live.terms import terms_of
 from holdfast.live.workers import catalogued, checkpoints_of
-from holdfast.produce import frames_of
+from holdfast.produce import Frame, frames_of
 from holdfast.replaying import ENGINE, load_setting
 from rollouts.announced import Announcement, announce
 from sinks.cloudevents import VerdictEvent, decode, verdict_event
@@ -182,11 +185,16 @@ def make_engine(settings: Settings, announcements: Sequence[Announcement]) -> En
     )
 
 
+@cache
+def _frames(recording: Path) -> list[Frame]:
+    return list(frames_of(MetricsFile(recording / "metrics.parquet").read(), "arrow"))
+
+
 def feed(engine: Engine, recording: Path) -> int:
     """Put a recording's samples on the metrics topic, frame by frame, keyed by colo; return how many."""
     count = 0
     topic = engine.settings.metrics[0].topic
-    for frame in frames_of(MetricsFile(recording / "metrics.parquet").read(), "arrow"):
+    for frame in _frames(recording):
         partition = int(hashlib.sha256(frame.key).hexdigest(), 16) % PARTITIONS
         headers = [("content-type", frame.content_type.encode())]
         engine.broker.produce(Record(topic, frame.key, frame.payload, headers, partition))
@@ -197,6 +205,11 @@ def feed(engine: Engine, recording: Path) -> int:
 def announced(recording: Path) -> Announcement:
     """Announce a recording's rollout, judged by its policy."""
     return announce(load_rollout(recording / "rollout.yaml"), load_policy(recording / "policy.yaml"))
+
+
+def with_policy(announcement: Announcement, policy: Policy) -> Announcement:
+    """Have a rollout be judged by another policy."""
+    return msgspec.structs.replace(announcement, policy=policy)
 
 
 def replayed(recording: Path) -> list[VerdictEvent]:

@@ -75,7 +75,7 @@ class SimBroker:
 class SimPast:
     """Reads a second time, a few messages at once; the end of a partition is told once it is reached."""
 
-    def __init__(self, broker: SimBroker, most: int = 40) -> None:
+    def __init__(self, broker: SimBroker, most: int = 15) -> None:
         self.broker, self.most = broker, most
         self.at: dict[tuple[str, int], int] = {}
         self.ended: set[tuple[str, int]] = set()
@@ -129,8 +129,10 @@ class SimWorker:
         self.step = self.make()
         self.open()
 
-    def poll(self, rng: np.random.Generator, now: float, most: int = 50, is_ending: bool = True) -> int:
-        """Take some messages of each partition, and commit what comes of it."""
+    def poll(
+        self, rng: np.random.Generator, now: float, most: int = 50, is_ending: bool = True, is_lost: bool = False
+    ) -> int:
+        """Take some messages of each partition, and commit what comes of it, or die before that."""
         taken = 0
         batch = []
         for (topic, number), at in self.at.items():
@@ -143,7 +145,9 @@ class SimWorker:
                 batch.append(SimMessage(topic, number, at + count, None))
         self.step.take(cast("Sequence[Message]", batch), now)
         outputs = self.step.outputs(now)
-        if outputs:
+        if is_lost:
+            self.kill()
+        elif outputs:
             self.broker.commit(self.group, outputs)
         return taken
 
