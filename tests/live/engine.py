@@ -71,15 +71,16 @@ class Engine:
     told: Told
     aggregate: SimWorker
     judge: SimWorker
+    now: float = 0.0
 
     def run(self, rng: np.random.Generator, kills: int = 0, rounds: int = 10_000) -> None:
         """Work until nothing moves any more; so many times a worker dies after a poll."""
-        now, quiet = 0.0, 0
+        quiet = 0
         for _ in range(rounds):
-            now += 0.1
+            self.now += 0.1
             taken, written = 0, self.broker.records
             for worker in (self.aggregate, self.judge):
-                taken += worker.poll(rng, now)
+                taken += worker.poll(rng, self.now)
                 if kills and rng.random() < 0.2:
                     worker.kill()
                     kills -= 1
@@ -88,10 +89,10 @@ class Engine:
                 break
         else:
             raise AssertionError("the engine does not come to rest")
-        now += self.settings.patience_seconds + 1.0  # what is still open closes
+        self.now += self.settings.patience_seconds + 1.0  # what is still open closes
         for _ in range(20):
-            self.aggregate.poll(rng, now)
-            self.judge.poll(rng, now)
+            self.aggregate.poll(rng, self.now)
+            self.judge.poll(rng, self.now)
 
     def headers(self) -> list[tuple[Header, bytes, int, int]]:
         """Return all frames of the journal, with their place."""

@@ -64,7 +64,6 @@ class Late:
         self.engine: Engine = make_engine(settings, running)
         self.samples = feed(self.engine, recording)
         self.rng = np.random.default_rng(1)
-        self.now = 0.0
         topic = settings.metrics[0].topic
         self._whole = {(topic, number): list(self.engine.broker.logs[topic, number]) for number in PARTITIONS}
         self.grow(part)
@@ -83,10 +82,10 @@ class Late:
 
     def poll(self, count: int, *, is_judging: bool = True) -> None:
         for _ in range(count):
-            self.now += 0.1
-            self.engine.aggregate.poll(self.rng, self.now)
+            self.engine.now += 0.1
+            self.engine.aggregate.poll(self.rng, self.engine.now)
             if is_judging:
-                self.engine.judge.poll(self.rng, self.now)
+                self.engine.judge.poll(self.rng, self.engine.now)
 
     def read_into(self, rollout: str) -> None:
         """Go on until a part of a rollout's past is written."""
@@ -101,6 +100,12 @@ class Late:
             self.poll(1)
             if step % 25 == 10:
                 self.engine.aggregate.kill()
+
+    def wait(self, seconds: int) -> None:
+        """Let time go by on the wall."""
+        for _ in range(seconds):
+            self.engine.now += 1.0
+            self.poll(1)
 
     def run(self, kills: int = 0) -> Engine:
         self.engine.run(self.rng, kills)
@@ -152,8 +157,8 @@ def test_a_worker_that_dies_after_any_step_of_it_writes_the_same_frames(settings
         late.engine.told.announce(announcement)
         for step in range(12):
             late.grow(0.5 + step / 30)
-            late.now += 0.1
-            late.engine.aggregate.poll(late.rng, late.now, is_lost=is_lost and step == dying)
+            late.engine.now += 0.1
+            late.engine.aggregate.poll(late.rng, late.engine.now, is_lost=is_lost and step == dying)
             if step == dying and not is_lost:
                 late.engine.aggregate.kill()
             is_over.append(not behind(late.engine))
@@ -171,8 +176,24 @@ def test_a_worker_that_dies_after_any_step_of_it_writes_the_same_frames(settings
         assert len(found) > 90
 
 
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_hosts_that_fell_silent_before_it_was_announced_are_missed(settings, tmp_path, is_alone):
+    recording = make_recording(tmp_path, colos=3, hosts=4, pre_ticks=PRE, live_ticks=LIVE, scenario="silent")
+    mine = announced(recording)
+    others = () if is_alone else (another(mine),)
+    in_time = Late(settings, recording, 1.0, (*others, mine))
+    in_time.wait(250)
+    late = Late(settings, recording, 0.8, others)
+    late.engine.told.announce(mine)
+    late.grow_slowly(0.8)
+    late.wait(250)
+    found = late.engine.verdicts(mine.rollout.rollout)
+    assert found == in_time.engine.verdicts(mine.rollout.rollout)
+    assert found[-1].data.action == "halt"
+
+
 @pytest.mark.parametrize("alpha", [None, 0.02])
-def test_beside_another_rollout_it_is_judged_as_if_it_had_been_announced_in_time(settings, bad, alpha):
+def test_beside_another_rollout_it_is_judged_as_if_it_had_been_announced_in_time(settings, bad, alpha, caplog):
     mine = short_past(announced(bad), 30)
     other = another(mine, alpha=alpha)
     in_time = Late(settings, bad, 1.0, (other, mine)).run()
@@ -182,6 +203,7 @@ def test_beside_another_rollout_it_is_judged_as_if_it_had_been_announced_in_time
     engine = late.run(10)
     name = mine.rollout.rollout
     assert engine.verdicts(name) == in_time.verdicts(name)
+    assert "does not fit" not in caplog.text  # though frames of partitions that are out of step are read again
     assert engine.judged_again(name) == engine.verdicts(name)
     assert behind(engine) == set()
     assert accounts(engine, name) == late.samples
