@@ -13,7 +13,7 @@ from streams.live.search import BEGINNING
 log = logging.getLogger(__name__)
 
 _CHUNK_MESSAGES: Final = 100
-_CHUNK_BYTES: Final = 1 << 20
+_CHUNK_BYTES: Final = 4 << 20
 """How much is taken at a time: frames of collectors may be large, those of hosts are small."""
 
 

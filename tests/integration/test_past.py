@@ -7,8 +7,8 @@ import msgspec
 from rollouts.announced import Announcement
 from tests.integration.cluster import Cluster
 from tests.integration.holding import hold_together
-from tests.integration.test_faults import begun, wait_for_death
-from tests.live.engine import announced
+from tests.integration.test_faults import wait_for_death
+from tests.live.engine import announced, replayed
 
 FRAMES = 2 * 120
 """Source partitions, and ticks of the recording."""
@@ -33,14 +33,16 @@ def test_workers_that_are_killed_while_they_read_the_past_write_each_tick_once(k
             time.sleep(0.3)
         first.terminate()
         assert first.wait(30) == 0
-        announcement, _ = begun(cluster, bad)
-        name = announcement.rollout.rollout
+        announcement = announced(bad)
+        name, expected = announcement.rollout.rollout, replayed(bad)
+        cluster.submit(announcement)
         written = []
         for point, count in DEATHS:
             wait_for_death(cluster.start("aggregate", point, count))
             written.append(len(cluster.journal(name)))
         assert any(0 < frames < FRAMES for frames in written)
         cluster.start("aggregate")
-        cluster.wait_until_finished(name)
+        while len(cluster.journal(name)) < FRAMES or len(cluster.verdicts(name)) < len(expected):
+            time.sleep(0.3)
+        cluster.stop()
         hold_together(cluster, bad, samples)
-        assert len(cluster.journal(name)) == FRAMES
