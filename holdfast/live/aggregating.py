@@ -214,7 +214,8 @@ class AggregateStep:
     def _write(self, source: SourcePartition, fed: Fed, closed: Closed, result: Outputs) -> None:
         """Write a block of closed ticks, each for each of the rollouts that the group's policy judges."""
         framing, joining = self._framing, fed.joining
-        names = [name for name in framing.judged(framing.groups[closed.digest]) if name in joining.joined]
+        group = framing.groups[closed.digest]
+        names = [name for name in framing.judged(group) if name in joining.joined]
         for column in range(closed.ticks.ticks):
             tick = closed.ticks.first + column
             dropped = {
@@ -222,7 +223,7 @@ class AggregateStep:
                 for name in names
                 if not framing.is_after(name, tick)
             }
-            result.records += framing.tick(source, closed, column, fed.keys.of(closed), dropped)
+            result.records += framing.tick(source, group, closed, column, fed.keys.of(closed), dropped)
         self._telemetry.ticks_closed(closed.ticks.ticks)
         self._telemetry.dropped(closed.dropped)
 

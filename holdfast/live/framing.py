@@ -74,7 +74,7 @@ class Framing:
         self.known: dict[str, Known] = {}
         self.open: set[str] = set()
         self.groups: dict[str, Group] = {}
-        self._planned: dict[str, tuple[Planned, ...]] = {}  # of each group: the same in all of its frames
+        self._planned: dict[str, tuple[Group, tuple[Planned, ...]]] = {}  # the same in all frames of a group
 
     def announce(self, current: Mapping[str, Announcement]) -> None:
         """Take the announcements as they are now."""
@@ -84,7 +84,7 @@ class Framing:
         """Group the rollouts that are open."""
         self.open = set(names)
         self.groups = {group.digest: group for group in groups_of(self.known[name].announcement for name in self.open)}
-        self._planned = {group.digest: _planned(group) for group in self.groups.values()}
+        self._planned = {}
 
     @property
     def tick_ms(self) -> dict[str, int]:
@@ -110,7 +110,7 @@ class Framing:
             topic=source.topic,
             partition=source.partition,
             sources=self.sources,
-            planned=self._planned[group.digest],
+            planned=self._planned_of(group),
             signatures=(),
             keys="",
             samples=0,
@@ -123,6 +123,7 @@ class Framing:
     def tick(
         self,
         source: SourcePartition,
+        group: Group,
         closed: Closed,
         column: int,
         keys: Keys,
@@ -132,6 +133,8 @@ class Framing:
 
         Parameters
         ----------
+        group
+            The block's, as it was when the block was closed.
         column
             Which tick of the block.
         keys
@@ -141,7 +144,6 @@ class Framing:
         """
         if not dropped:
             return []
-        group = self.groups[closed.digest]
         body = body_of(keys, closed.ticks.values[:, :, column])
         header = Header(
             kind="tick",
@@ -151,7 +153,7 @@ class Framing:
             topic=source.topic,
             partition=source.partition,
             sources=self.sources,
-            planned=self._planned[group.digest],
+            planned=self._planned_of(group),
             signatures=tuple(tuple(row) for row in closed.signatures.tolist()),
             keys=keys.digest,
             samples=int(closed.samples[column]),
@@ -174,6 +176,12 @@ class Framing:
             )
             for name, reasons in dropped.items()
         ]
+
+    def _planned_of(self, group: Group) -> tuple[Planned, ...]:
+        known = self._planned.get(group.digest)
+        if known is None or known[0] is not group:
+            known = self._planned[group.digest] = group, _planned(group)
+        return known[1]
 
     def _record(self, rollout: str, frame: bytes) -> Record:
         return Record(self._settings.topics.cohort_ticks, rollout.encode(), frame)

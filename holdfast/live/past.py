@@ -137,7 +137,7 @@ class Pasts:
 
     def _group(self, reading: Reading) -> None:
         digests = {asked.digest for asked in reading.asked.values()}
-        reading.earlier.partition.announce([self._framing.groups[digest] for digest in sorted(digests)])
+        reading.earlier.announce([self._framing.groups[digest] for digest in sorted(digests)])
 
     # ------------------------------------------------------------ reading
 
@@ -248,7 +248,7 @@ class Pasts:
         joining = fed.joining
         joining.searching, joining.is_changed = None, True
         asked: dict[str, Asked] = {}
-        for name in [name for name in joining.waiting if found is None or name in names]:
+        for name in [name for name in joining.waiting if not names or name in names]:
             through = joining.waiting.pop(name)
             known = self._framing.known[name]
             first = None if found is None else self._first(name, -(-found.end_ms // known.tick_ms))
@@ -285,7 +285,7 @@ class Pasts:
         """Write closed ticks, at most so many frames and so many bytes, and return what is left of these."""
         framing, earlier = self._framing, reading.earlier
         while earlier.is_pending and frames > 0 and size > 0:
-            closed, column = earlier.next()
+            group, closed, column = earlier.next()
             tick = closed.ticks.first + column
             dropped: dict[str, Counter[str]] = {}
             for name, asked in reading.asked.items():
@@ -298,9 +298,11 @@ class Pasts:
                     # What was dropped is told at the end, since it hangs on how messages were cut into polls.
                     is_last = framing.is_after(name, tick + 1)
                     dropped[name] = _dropped(earlier, asked) if is_last else Counter()
-            records = framing.tick(source, closed, column, reading.keys.of(closed), dropped)
+            if not dropped:
+                continue
+            records = framing.tick(source, group, closed, column, reading.keys.of(closed), dropped)
             result.records += records
-            joining.is_changed |= bool(records)
+            joining.is_changed = True
             frames -= len(records)
             size -= sum(len(record.value or b"") for record in records)
         return frames, size

@@ -2,7 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -40,6 +40,14 @@ def known_before(tables: Iterable[pa.Table], time_ms: int) -> list[pa.Table]:
     return [table.filter(pc.less(table.column(table.num_columns - 2), time_ms)) for table in tables]
 
 
+class Ticked(NamedTuple):
+    """A closed tick: the group as it was then, the block, and the column in it."""
+
+    group: Group
+    closed: Closed
+    column: int
+
+
 class Earlier:
     """The second reading: ticks that close wait in order until they are taken.
 
@@ -54,13 +62,19 @@ class Earlier:
     def __init__(self, begin: int, known: Sequence[pa.Table] | None) -> None:
         self.partition = Partition() if known is None else Partition(Marks(begin), known)
         self.position = begin
-        self._pending: deque[tuple[Closed, int]] = deque()
+        self._groups: dict[str, Group] = {}
+        self._pending: deque[Ticked] = deque()
         self._dropped: dict[str, Counter[str]] = {}
 
     @property
     def is_pending(self) -> bool:
         """Whether ticks wait to be taken."""
         return bool(self._pending)
+
+    def announce(self, groups: Sequence[Group]) -> None:
+        """Take all groups as they are now, from the first open tick on."""
+        self._groups = {group.digest: group for group in groups}
+        self.partition.announce(groups)
 
     def push(self, samples: Samples | None, offset: int) -> None:
         """Take a message; None stands for one that cannot be read."""
@@ -71,14 +85,15 @@ class Earlier:
     def close(self) -> None:
         """Close what the watermarks have passed."""
         for closed in self.partition.close():
-            self._pending.extend((closed, column) for column in range(closed.ticks.ticks))
+            group = self._groups[closed.digest]
+            self._pending.extend(Ticked(group, closed, column) for column in range(closed.ticks.ticks))
 
-    def next(self) -> tuple[Closed, int]:
-        """Return the next tick: its block, and its column in there."""
-        closed, column = self._pending.popleft()
-        if column == 0:
-            self._dropped.setdefault(closed.digest, Counter()).update(closed.dropped)
-        return closed, column
+    def next(self) -> Ticked:
+        """Return the next tick."""
+        ticked = self._pending.popleft()
+        if ticked.column == 0:
+            self._dropped.setdefault(ticked.group.digest, Counter()).update(ticked.closed.dropped)
+        return ticked
 
     def dropped(self, digest: str) -> Counter[str]:
         """Return the samples of a group that were dropped, by reason, through the last tick that was taken."""

@@ -33,7 +33,8 @@ def found(log: Sequence[tuple[int, int | None]], end: int, target: int | None, l
         try:
             probe = looking.send(answer.look)
         except StopIteration as stop:
-            return stop.value
+            result: Found | None = stop.value
+            return result
 
 
 @pytest.mark.parametrize("seed", range(20))
