@@ -95,6 +95,10 @@ class Standing(msgspec.Struct, frozen=True):
         return {"judge": np.frombuffer(msgspec.msgpack.encode(self), np.uint8)}
 
 
+class _Needs(msgspec.Struct):
+    needs_from: int
+
+
 class _Version(msgspec.Struct):
     version: int
     engine: str
@@ -125,6 +129,15 @@ def standing_of(state: State, plan: Plan) -> Standing:
         msg = f"the state is of another plan than that of {plan.rollout}: of other stages, signatures or another policy"
         raise StateMismatch(msg)
     return standing
+
+
+def needs_from(state: State) -> int:
+    """Return the first tick that going on from a state needs; 0 if the state does not say, as one that is refused."""
+    data = state.get("judge")
+    try:
+        return msgspec.msgpack.decode(data.tobytes(), type=_Needs).needs_from if isinstance(data, np.ndarray) else 0
+    except msgspec.MsgspecError:
+        return 0
 
 
 def plan_digest(plan: Plan, begun: int) -> str:

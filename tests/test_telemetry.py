@@ -33,6 +33,7 @@ def test_what_loops_tell_stands_on_the_page(worker: Telemetry) -> None:
     worker.ticks_closed(4)
     worker.ticks_open(7)
     worker.ticks_open(3)
+    worker.past(2, 700)
     worker.tick_judged(500, {"late": 1})
     worker.checkpoint("bot-0312", 2_000)
     worker.checkpoint("bot-0312", 3_000)
@@ -49,6 +50,8 @@ def test_what_loops_tell_stands_on_the_page(worker: Telemetry) -> None:
         "holdfast_dead_letters_total{reason=undecodable}": 1,
         "holdfast_ticks_closed_total": 4,
         "holdfast_ticks_open": 3,
+        "holdfast_past_rollouts": 2,
+        "holdfast_past_messages": 700,
         "holdfast_ticks_judged_total": 1,
         "holdfast_samples_judged_total": 500,
         "holdfast_samples_judged_dropped_total{reason=late}": 1,

@@ -68,6 +68,8 @@ class Telemetry:
         self._dropped = self._counter("samples_dropped", "Samples that are in no tick, by reason.", "reason")
         self._closed = self._counter("ticks_closed", "Ticks closed, once for each policy and source partition.")
         self._open = self._gauge("ticks_open", "Ticks begun and not closed, once for each policy and source partition.")
+        self._past_rollouts = self._gauge("past_rollouts", "Rollouts whose past is read, once for each partition.")
+        self._past_messages = self._gauge("past_messages", "Messages of the past that are still to be read.")
 
     def _count_judge(self) -> None:
         self._ticks = self._counter("ticks_judged", "Ticks judged, once for each rollout.")
@@ -136,6 +138,11 @@ class Telemetry:
     def ticks_open(self, count: int) -> None:
         """Note how many ticks have begun, by the middle one of the hosts, and are not closed."""
         self._open.labels(self.role, self.worker).set(count)
+
+    def past(self, rollouts: int, messages: int) -> None:
+        """Note of how many rollouts the past is read, once for each partition, and how many messages are left."""
+        self._past_rollouts.labels(self.role, self.worker).set(rollouts)
+        self._past_messages.labels(self.role, self.worker).set(messages)
 
     def open_partitions(self, newest_ms: Mapping[str, int | None]) -> None:
         """Note how far each source partition has come, in epoch milliseconds; None where nothing came yet."""

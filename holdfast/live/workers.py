@@ -16,12 +16,14 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
 from detectors.state import State
-from holdfast.live.aggregating import AggregateStep, Catalogued, catalogue_partition, marks_key
+from holdfast.live.aggregating import AggregateStep
 from holdfast.live.announcing import Announcements
+from holdfast.live.catalogue import Catalogued, KeptMarks, catalogue_partition, marks_key
 from holdfast.live.clients import admin, base, consumer, transactional_producer
 from holdfast.live.http import Server
 from holdfast.live.judging import JudgeStep
 from holdfast.live.loop import Hook, Loop, Step, let_pass
+from holdfast.live.past_reader import KafkaPast
 from holdfast.live.reading import read_to_end
 from holdfast.live.rekeying import RekeyStep
 from holdfast.live.settings import Settings
@@ -31,7 +33,6 @@ from sinks.signatures import Signer
 from streams.changes import changed
 from streams.live.checkpoint import decode, read
 from streams.live.frames import SourcePartition
-from streams.live.partition import Marks
 
 log = logging.getLogger(__name__)
 
@@ -95,9 +96,9 @@ class Worker:
         announcements = Announcements(base(settings), settings.topics.rollouts)
         announcements.load()
         catalogue = partial(_catalogue, self._admin, reader, settings)
-        return topics, AggregateStep(
-            settings, announcements, catalogue, partial(_counts, self._admin, topics), self.telemetry
-        )
+        counts = partial(_counts, self._admin, topics)
+        past = KafkaPast(lambda: consumer(settings, f"{settings.prefix}-{self.role}-past"))
+        return topics, AggregateStep(settings, announcements, catalogue, counts, past, self.telemetry)
 
 
 def _counts(client: AdminClient, topics: Sequence[str]) -> Mapping[str, int]:
@@ -127,7 +128,7 @@ def catalogued(source: SourcePartition, pairs: Pairs) -> Catalogued:
     marks = None
     for key, value in pairs:
         if key == marks_key(source) and value:
-            marks = msgspec.json.decode(value, type=Marks)
+            marks = msgspec.json.decode(value, type=KeptMarks)
         elif key.startswith(prefix) and value:
             with pa.ipc.open_stream(value) as stream:
                 found[int(key.removeprefix(prefix))] = stream.read_all()

@@ -85,6 +85,11 @@ class Closing:
         return None if self._begun is None else self._closed
 
     @property
+    def dropped(self) -> dict[str, int]:
+        """Samples that were dropped since the last block was given out, by reason."""
+        return dict(self._dropped)
+
+    @property
     def open_from(self) -> tuple[int, int] | None:
         """The first tick of which samples are needed, and the first that a restart would need; None for all."""
         if self._begun is None:

@@ -79,6 +79,11 @@ class Partition:
         return self._marks.position
 
     @property
+    def is_new(self) -> bool:
+        """Whether nothing was ever read of it."""
+        return self._is_new
+
+    @property
     def newest_ms(self) -> int | None:
         """The median of the units' latest event times; None if nothing usable came, or nothing is announced."""
         newest = [samples.watermark.newest_ms() for samples in self._timings.values()]
@@ -193,6 +198,15 @@ class Partition:
         self._is_behind = False
         for samples in self._timings.values():
             self._tell(samples, samples.advance(to_ms, self._position))
+
+    def pass_through(self, digest: str, tick: int) -> None:
+        """Have the watermark of one group stand at a tick at least; see `advance`."""
+        group = self._groups[digest]
+        self._tell(group.samples, group.samples.advance(tick * group.group.tick_ms, self._position))
+
+    def unreported(self, digest: str) -> dict[str, int]:
+        """Return what a group has dropped since the last block that it gave out, by reason."""
+        return self._groups[digest].dropped
 
     def close(self) -> list[Closed]:
         """Close all ticks that the watermarks have passed: blocks of consecutive ticks, group by group."""

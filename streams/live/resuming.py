@@ -15,6 +15,7 @@ from streams.live.frames import Planned, SourcePartition
 from streams.live.judging import LiveJudge, Reader
 from streams.live.turnstile import Part
 from streams.records import Sink
+from streams.standing import needs_from
 
 FORMAT = 1
 
@@ -169,7 +170,8 @@ class Resumption:
         judge = state.get("judge")
         if judge is not None:
             assert isinstance(judge, dict)
-            live.begin(lambda plan, journal: Judge.resumed(plan, judge, self._ticks(live), journal))
+            ticks = self._ticks(live, needs_from(judge))
+            live.begin(lambda plan, journal: Judge.resumed(plan, judge, ticks, journal))
         for part in self._parts:
             live.note(part)
             if part.header.kind == "tick" and (gate.released is None or part.header.tick > gate.released):
@@ -202,8 +204,11 @@ class Resumption:
             for metric, edge, colo, region, signature in zip(*columns.values(), strict=True)
         )
 
-    def _ticks(self, live: LiveJudge) -> Iterator[CohortTicks]:
-        """Put the ticks together again that were released before the checkpoint."""
+    def _ticks(self, live: LiveJudge, needed: int) -> Iterator[CohortTicks]:
+        """Put the ticks together again that were released before the checkpoint, from the first needed one on.
+
+        Source partitions do not keep in step, so frames of earlier ticks of one stand behind later ones of another.
+        """
         gate = self._about.turnstile
         if gate.released is None:
             return
@@ -211,7 +216,7 @@ class Resumption:
         for part in self._parts:
             header = part.header
             is_late = (header.tick, header.source) in live.turnstile.late
-            if header.kind == "tick" and header.tick <= gate.released and not is_late:
+            if header.kind == "tick" and needed <= header.tick <= gate.released and not is_late:
                 by_tick.setdefault(header.tick, []).append(part)
         if not by_tick:
             return

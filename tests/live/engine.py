@@ -5,20 +5,24 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
+from detectors.policy import Policy
 from detectors.verdict import Verdict
 from holdfast.documents import load_policy, load_rollout
-from holdfast.live.aggregating import AggregateStep, catalogue_partition
+from holdfast.live.aggregating import AggregateStep
+from holdfast.live.catalogue import catalogue_partition
 from holdfast.live.judging import JudgeStep
 from holdfast.live.records import Record
 from holdfast.live.settings import Settings
 from holdfast.live.telemetry import Telemetry
 from holdfast.live.terms import terms_of
 from holdfast.live.workers import catalogued, checkpoints_of
-from holdfast.produce import frames_of
+from holdfast.produce import Frame, frames_of
 from holdfast.replaying import ENGINE, load_setting
 from rollouts.announced import Announcement, announce
 from sinks.cloudevents import VerdictEvent, decode, verdict_event
@@ -28,7 +32,7 @@ from streams.live.judging import judge_again
 from streams.live.turnstile import Part
 from streams.recording import MetricsFile
 from streams.replay import replay
-from tests.live.simulated import SimBroker, SimWorker
+from tests.live.simulated import SimBroker, SimPast, SimWorker
 
 PARTITIONS = 3
 JOURNAL_PARTITIONS = 2
@@ -45,6 +49,14 @@ class Told:
     def current(self) -> dict[str, Announcement]:
         return self._current
 
+    def announce(self, announcement: Announcement) -> None:
+        self._current[announcement.rollout.rollout] = announcement
+        self.changed.add(announcement.rollout.rollout)
+
+    def withdraw(self, rollout: str) -> None:
+        del self._current[rollout]
+        self.changed.add(rollout)
+
     def poll(self) -> set[str]:
         changed, self.changed = self.changed, set()
         return changed
@@ -59,27 +71,28 @@ class Engine:
     told: Told
     aggregate: SimWorker
     judge: SimWorker
+    now: float = 0.0
 
     def run(self, rng: np.random.Generator, kills: int = 0, rounds: int = 10_000) -> None:
         """Work until nothing moves any more; so many times a worker dies after a poll."""
-        now, quiet = 0.0, 0
+        quiet = 0
         for _ in range(rounds):
-            now += 0.1
-            taken = 0
+            self.now += 0.1
+            taken, written = 0, self.broker.records
             for worker in (self.aggregate, self.judge):
-                taken += worker.poll(rng, now)
+                taken += worker.poll(rng, self.now)
                 if kills and rng.random() < 0.2:
                     worker.kill()
                     kills -= 1
-            quiet = 0 if taken else quiet + 1
+            quiet = 0 if taken or self.broker.records > written else quiet + 1
             if quiet == 20:
                 break
         else:
             raise AssertionError("the engine does not come to rest")
-        now += self.settings.patience_seconds + 1.0  # what is still open closes
+        self.now += self.settings.patience_seconds + 1.0  # what is still open closes
         for _ in range(20):
-            self.aggregate.poll(rng, now)
-            self.judge.poll(rng, now)
+            self.aggregate.poll(rng, self.now)
+            self.judge.poll(rng, self.now)
 
     def headers(self) -> list[tuple[Header, bytes, int, int]]:
         """Return all frames of the journal, with their place."""
@@ -160,7 +173,9 @@ def make_engine(settings: Settings, announcements: Sequence[Announcement]) -> En
             broker,
             "aggregate",
             list(counts),
-            lambda: AggregateStep(settings, told, catalogue, lambda: counts, Telemetry("aggregate", "test")),
+            lambda: AggregateStep(
+                settings, told, catalogue, lambda: counts, SimPast(broker), Telemetry("aggregate", "test")
+            ),
         ),
         SimWorker(
             broker,
@@ -171,11 +186,16 @@ def make_engine(settings: Settings, announcements: Sequence[Announcement]) -> En
     )
 
 
+@cache
+def _frames(recording: Path) -> list[Frame]:
+    return list(frames_of(MetricsFile(recording / "metrics.parquet").read(), "arrow"))
+
+
 def feed(engine: Engine, recording: Path) -> int:
     """Put a recording's samples on the metrics topic, frame by frame, keyed by colo; return how many."""
     count = 0
     topic = engine.settings.metrics[0].topic
-    for frame in frames_of(MetricsFile(recording / "metrics.parquet").read(), "arrow"):
+    for frame in _frames(recording):
         partition = int(hashlib.sha256(frame.key).hexdigest(), 16) % PARTITIONS
         headers = [("content-type", frame.content_type.encode())]
         engine.broker.produce(Record(topic, frame.key, frame.payload, headers, partition))
@@ -186,6 +206,11 @@ def feed(engine: Engine, recording: Path) -> int:
 def announced(recording: Path) -> Announcement:
     """Announce a recording's rollout, judged by its policy."""
     return announce(load_rollout(recording / "rollout.yaml"), load_policy(recording / "policy.yaml"))
+
+
+def with_policy(announcement: Announcement, policy: Policy) -> Announcement:
+    """Have a rollout be judged by another policy."""
+    return msgspec.structs.replace(announcement, policy=policy)
 
 
 def replayed(recording: Path) -> list[VerdictEvent]:

@@ -53,6 +53,11 @@ class SimBroker:
     partitions: dict[str, int]
     logs: dict[tuple[str, int], list[Record]] = field(default_factory=lambda: defaultdict(list))
     committed: dict[tuple[str, str, int], TopicPartition] = field(default_factory=dict)
+    first: dict[tuple[str, int], int] = field(default_factory=dict)  # what retention has deleted lies before it
+
+    @property
+    def records(self) -> int:
+        return sum(len(log) for log in self.logs.values())
 
     def produce(self, record: Record) -> None:
         number = record.partition
@@ -65,6 +70,37 @@ class SimBroker:
             self.produce(record)
         for place in outputs.offsets:
             self.committed[group, place.topic, place.partition] = place
+
+
+class SimPast:
+    """Reads a second time, a few messages at once; the end of a partition is told once it is reached."""
+
+    def __init__(self, broker: SimBroker, most: int = 15) -> None:
+        self.broker, self.most = broker, most
+        self.at: dict[tuple[str, int], int] = {}
+        self.ended: set[tuple[str, int]] = set()
+
+    def read_from(self, source, offset):
+        self.at[source] = max(offset, self.broker.first.get(source, 0))
+        self.ended.discard(source)
+
+    def stop(self, source):
+        self.at.pop(source, None)
+
+    def take(self, messages):
+        taken = []
+        for (topic, number), at in self.at.items():
+            log = self.broker.logs[topic, number]
+            stop = min(at + self.most, len(log))
+            taken += [SimMessage(topic, number, offset, log[offset]) for offset in range(at, stop)]
+            if stop == len(log) and (stop > at or (topic, number) not in self.ended):
+                taken.append(SimMessage(topic, number, stop, None))
+                self.ended.add((topic, number))
+            self.at[topic, number] = stop
+        return taken
+
+    def close(self):
+        self.at = {}
 
 
 class SimWorker:
@@ -93,8 +129,10 @@ class SimWorker:
         self.step = self.make()
         self.open()
 
-    def poll(self, rng: np.random.Generator, now: float, most: int = 50, is_ending: bool = True) -> int:
-        """Take some messages of each partition, and commit what comes of it."""
+    def poll(
+        self, rng: np.random.Generator, now: float, most: int = 50, is_ending: bool = True, is_lost: bool = False
+    ) -> int:
+        """Take some messages of each partition, and commit what comes of it, or die before that."""
         taken = 0
         batch = []
         for (topic, number), at in self.at.items():
@@ -107,7 +145,9 @@ class SimWorker:
                 batch.append(SimMessage(topic, number, at + count, None))
         self.step.take(cast("Sequence[Message]", batch), now)
         outputs = self.step.outputs(now)
-        if outputs:
+        if is_lost:
+            self.kill()
+        elif outputs:
             self.broker.commit(self.group, outputs)
         return taken
 

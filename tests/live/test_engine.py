@@ -59,7 +59,7 @@ def test_every_cohort_tick_is_there_once_and_every_sample_is_accounted_for(setti
 
 
 def test_marks_that_are_too_long_for_an_offset_are_found_in_the_catalogue(settings, bad, monkeypatch):
-    monkeypatch.setattr("holdfast.live.aggregating._METADATA_BYTES_MAX", 0)
+    monkeypatch.setattr("holdfast.live.catalogue._METADATA_BYTES_MAX", 0)
     engine, samples = run(settings, bad, 2, kills=10)
     name = announced(bad).rollout.rollout
     expected = replayed(bad)
