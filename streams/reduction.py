@@ -4,6 +4,7 @@ Everything here is arrays over [matrix row, tick]. What a block leaves behind fo
 last value of each row, and its tick.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,7 +24,7 @@ Rows = NDArray[np.intp]
 class Cells:
     """Samples placed in a block: matrix row, tick within the block, time and value of each, [sample]."""
 
-    row: NDArray[np.int32]
+    row: NDArray[np.intp] | NDArray[np.int32]
     tick: NDArray[np.int64]
     time: NDArray[np.int64]
     value: NDArray[np.float64]
@@ -131,6 +132,22 @@ def one_per_cell(
     return cell[chosen], left, dropped
 
 
+def _cell(cells: Cells, ticks: int) -> NDArray[np.int64] | NDArray[np.intp]:
+    """Return the flat index of each sample's cell [sample]."""
+    if ticks == 1 and cells.row.dtype == np.intp:
+        return cells.row
+    return np.multiply(cells.row, ticks, dtype=np.int64) + cells.tick
+
+
+def _joined(parts: Sequence[Cells]) -> Cells:
+    return Cells(
+        np.concatenate([part.row for part in parts]),
+        np.concatenate([part.tick for part in parts]),
+        np.concatenate([part.time for part in parts]),
+        np.concatenate([part.value for part in parts]),
+    )
+
+
 class Reducer:
     """Reduces blocks of consecutive ticks of one layout.
 
@@ -174,8 +191,8 @@ class Reducer:
         self.incomplete = np.zeros(0, np.int64)
         self.begun = np.zeros(0, np.intp), np.zeros(0, np.intp)
 
-    def reduce(self, first: int, ticks: int, cells: Cells) -> CohortTicks:
-        """Reduce ticks `first` to `first + ticks - 1`, whose samples are all in `cells`."""
+    def reduce(self, first: int, ticks: int, cells: Sequence[Cells]) -> CohortTicks:
+        """Reduce ticks `first` to `first + ticks - 1`, whose samples are all in `cells`, in any order."""
         layout, past = self._layout, self.past
         gauges = layout.bounds[0]
         values, present, times = self._placed(cells, ticks)
@@ -200,25 +217,29 @@ class Reducer:
         )
         return CohortTicks(first, self._keys, np.ascontiguousarray(np.moveaxis(out, 1, 0)))
 
-    def _placed(self, cells: Cells, ticks: int) -> tuple[Matrix, NDArray[np.bool_], NDArray[np.int64]]:
+    def _placed(
+        self, parts: Sequence[Cells], ticks: int
+    ) -> tuple[Matrix, NDArray[np.bool_], NDArray[np.int64]]:
         """Lay samples out as values and presence [row, tick], and times [rate row, tick], 0 where absent."""
         layout = self._layout
-        size = layout.bounds[2] * ticks
-        cell = np.multiply(cells.row, ticks, dtype=np.int64)
-        cell += cells.tick
-        values = np.full((layout.bounds[2], ticks), np.nan)
-        values.reshape(-1)[cell] = cells.value
+        rows, size = layout.bounds[2], layout.bounds[2] * ticks
+        values = np.full((rows, ticks), np.nan)
+        places = [_cell(cells, ticks) for cells in parts]
+        for place, cells in zip(places, parts, strict=True):
+            values.reshape(-1)[place] = cells.value
         present = ~np.isnan(values)
         self.duplicates = np.zeros(ticks, np.int64)
-        if np.count_nonzero(present) < len(cell):
-            cell, cells, dropped = one_per_cell(cell, cells, layout.bounds[1], size)
+        if np.count_nonzero(present) < sum(len(place) for place in places):
+            cell, left, dropped = one_per_cell(np.concatenate(places), _joined(parts), layout.bounds[1], size)
             self.duplicates = np.bincount(dropped, minlength=ticks)
-            values.reshape(-1)[cell] = cells.value
+            values.reshape(-1)[cell] = left.value
+            parts = [left]
         times = np.zeros((len(layout.rate_rows), ticks), np.int64)
         if len(layout.rate_rows):
-            rated = np.flatnonzero(self._is_rate[cells.row])
-            place = self._rate_place[cells.row[rated]]
-            times.reshape(-1)[place * ticks + cells.tick[rated]] = cells.time[rated]
+            for cells in parts:
+                rated = np.flatnonzero(self._is_rate[cells.row])
+                rate = self._rate_place[cells.row[rated]]
+                times.reshape(-1)[rate * ticks + cells.tick[rated]] = cells.time[rated]
         return values, present, times
 
     def _set_aside_incomplete(
