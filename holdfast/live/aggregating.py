@@ -71,6 +71,7 @@ class Fed:
     told: set[str] = field(default_factory=set)
     keys: dict[str, Keys] = field(default_factory=dict)  # by group, and the tuple that they encode
     keyed: dict[str, tuple[object, ...]] = field(default_factory=dict)
+    closed: list[Closed] = field(default_factory=list)  # not written yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,9 @@ class AggregateStep:
                 continue
             fed.ended = None
             self._push(fed, message)
+        # Samples are summed while they are still in the processor's cache, and not kept until a long batch ends.
+        for fed in self._fed.values():
+            fed.closed += fed.partition.close()
 
     def _push(self, fed: Fed, message: Message) -> None:
         offset = message.offset() or 0
@@ -198,21 +202,22 @@ class AggregateStep:
 
     def outputs(self, now: float) -> Outputs:
         """See `holdfast.live.loop.Step`."""
+        result = Outputs(self._dead)
+        self._dead = []
+        for source, fed in self._fed.items():
+            self._write_closed(source, fed, result)
         if self._announcements.poll():
             self._announce()
         elif any(self._is_over(self._raw[name]) for name in self._open):
             self._regroup()
-        result = Outputs(self._dead)
-        self._dead = []
         for source, fed in self._fed.items():
             self._be_patient(source, fed, now, result)
-            closed = fed.partition.close()
-            for each in closed:
-                self._write(source, fed, each, result)
+            fed.closed += fed.partition.close()
+            self._write_closed(source, fed, result)
             series = fed.partition.new_series()
             if series is not None:
                 self._write_series(source, fed, series, result)
-            if closed or series is not None or result.records:
+            if series is not None or result.records:
                 result.offsets.append(self._committed(source, fed, result))
         self._tell(now)
         return result
@@ -272,6 +277,11 @@ class AggregateStep:
     def _judged(self, group: Group) -> list[str]:
         """Name the rollouts that are judged by a group's policy."""
         return [each.rollout for each in group.rollouts if self._raw[each.rollout].digest == group.digest]
+
+    def _write_closed(self, source: SourcePartition, fed: Fed, result: Outputs) -> None:
+        for block in fed.closed:
+            self._write(source, fed, block, result)
+        fed.closed = []
 
     def _write(self, source: SourcePartition, fed: Fed, closed: Closed, result: Outputs) -> None:
         """Write a block of closed ticks, each for each of the rollouts that the group's policy judges."""
