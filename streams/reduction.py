@@ -182,14 +182,17 @@ class Reducer:
         self._rate_place[layout.rate_rows] = np.arange(len(layout.rate_rows))
         self._is_rate = self._rate_place >= 0
         self._unit_rows, self._unit_of_row = _folded(layout)
+        self._reporting = layout.reporting.group @ np.ones(len(self._unit_rows))
         self._levels = LevelSums(layout)
         self._events = EventSums(layout, self._bundle_at, len(count))
         gauges = self._levels.gauge_rows
+        self._gauges = _slice_of(gauges)
         self._gauge_twin = layout.twin[gauges] * (len(layout.parts) + 1) + self._levels.gauge_part
         self.past = past or Past.none(layout)
         self.duplicates = np.zeros(0, np.int64)
         self.incomplete = np.zeros(0, np.int64)
         self.begun = np.zeros(0, np.intp), np.zeros(0, np.intp)
+        self._all_begun = False
 
     def reduce(self, first: int, ticks: int, cells: Sequence[Cells]) -> CohortTicks:
         """Reduce ticks `first` to `first + ticks - 1`, whose samples are all in `cells`, in any order."""
@@ -206,8 +209,7 @@ class Reducer:
         self._events.add(increase, present[gauges:], partial, out)
         self._levels.add(self._all_levels(block, rates, increase), out)
         columns = block.last_columns()
-        new = np.flatnonzero((past.rows.tick == NEVER) & (columns >= 0))
-        self.begun = new, first + np.argmax(present[new], axis=1)
+        self._begin(block, columns)
         last = columns[layout.rate_rows]
         self.past = Past(
             block.latest(columns),
@@ -216,6 +218,15 @@ class Reducer:
             unit_seen,
         )
         return CohortTicks(first, self._keys, np.ascontiguousarray(np.moveaxis(out, 1, 0)))
+
+    def _begin(self, block: Block, columns: Rows) -> None:
+        """Note which rows are there for the first time, given the last column of each row."""
+        new = np.empty(0, np.intp)
+        if not self._all_begun:
+            is_new = self.past.rows.tick == NEVER
+            self._all_begun = not is_new.any()
+            new = np.flatnonzero(is_new & (columns >= 0))
+        self.begun = new, block.first + np.argmax(block.present[new], axis=1)
 
     def _placed(
         self, parts: Sequence[Cells], ticks: int
@@ -275,7 +286,9 @@ class Reducer:
         body = increase[: cumulative - gauges]
         np.subtract(counter[:, 1:], counter[:, :-1], out=body[:, 1:])
         np.subtract(counter[:, 0], past.value, out=body[:, 0])
-        body[past.tick < block.first - self._gap, 0] = np.nan
+        is_old = past.tick < block.first - self._gap
+        if is_old.any():
+            body[is_old, 0] = np.nan
         row, tick = cells_of(block.present[gauges:cumulative] & np.isnan(body))
         when, value, column = block.before(row + gauges, tick)
         found = when >= block.first + tick - self._gap
@@ -359,30 +372,40 @@ class Reducer:
 
     def _all_levels(self, block: Block, rates: Block, increase: Matrix) -> Matrix:
         """Return the levels that are summed [member, tick]: gauges, rates, deltas."""
-        rows = self._levels.gauge_rows
+        rows = self._gauges
         gauges = Block(block.first, block.value[rows], block.present[rows], block.past.at(rows))
-        held = hold(rates, self._gap, self._layout.twin[self._layout.rate_rows])
-        return np.concatenate(
-            [
-                hold(gauges, self._gap, self._gauge_twin),
-                held[self._levels.rate_places],
-                increase[self._levels.delta_rows - self._layout.bounds[0]],
-            ]
-        )
+        levels = [hold(gauges, self._gap, self._gauge_twin)]
+        if len(self._levels.rate_places):
+            held = hold(rates, self._gap, self._layout.twin[self._layout.rate_rows])
+            levels.append(held[self._levels.rate_places])
+        if len(self._levels.delta_rows):
+            levels.append(increase[self._levels.delta_rows - self._layout.bounds[0]])
+        return levels[0] if len(levels) == 1 else np.concatenate(levels)
 
     def _add_reporting(self, absent: tuple[Rows, Rows], out: Matrix) -> NDArray[np.bool_]:
         """Count the units that should report and do not; return [unit] which have been seen by now."""
         part, ticks = self._layout.reporting, out.shape[2]
         units = len(self._unit_rows)
+        mine = out[len(out) - len(part.keys) :]
+        if not len(absent[0]):  # each unit that reports has a row
+            mine[:, 0] = mine[:, 2] = self._reporting[:, None]
+            mine[:, 1] = 0.0
+            return np.ones(units, np.bool_)
         silent = np.bincount(self._unit_of_row[absent[0]] * ticks + absent[1], minlength=units * ticks)
         sent = silent.reshape(units, ticks) < self._unit_rows[:, None]
         seen = np.concatenate([self.past.unit_seen[:, None], sent], axis=1)
         known = np.logical_or.accumulate(seen, axis=1)[:, 1:]
         counts = part.group @ np.concatenate([known, sent], axis=1).astype(np.float64)
         expected, reported = np.split(counts, 2, axis=1)
-        mine = out[len(out) - len(part.keys) :]
         mine[:, 0], mine[:, 1], mine[:, 2] = reported, expected - reported, expected
         return known[:, -1].copy()
+
+
+def _slice_of(rows: Rows) -> Rows | slice:
+    """Return rows that follow one another as a slice, for which nothing has to be copied."""
+    if len(rows) and (np.diff(rows) == 1).all():
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
 
 
 def _folded(layout: Layout) -> tuple[Rows, Rows]:
