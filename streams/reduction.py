@@ -228,9 +228,7 @@ class Reducer:
             new = np.flatnonzero(is_new & (columns >= 0))
         self.begun = new, block.first + np.argmax(block.present[new], axis=1)
 
-    def _placed(
-        self, parts: Sequence[Cells], ticks: int
-    ) -> tuple[Matrix, NDArray[np.bool_], NDArray[np.int64]]:
+    def _placed(self, parts: Sequence[Cells], ticks: int) -> tuple[Matrix, NDArray[np.bool_], NDArray[np.int64]]:
         """Lay samples out as values and presence [row, tick], and times [rate row, tick], 0 where absent."""
         layout = self._layout
         rows, size = layout.bounds[2], layout.bounds[2] * ticks

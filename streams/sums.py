@@ -159,7 +159,6 @@ class EventSums:
         if len(self._last_out):
             out[self._last_out, 1] = 0.0 if partial is None else self._aside @ partial.astype(np.float64)
 
-
     def _add(self, increase: Matrix, present: NDArray[np.bool_], out: Matrix) -> None:
         known = ~np.isnan(increase)
         is_whole = bool(known.all())

@@ -163,9 +163,7 @@ class Closing:
             for first, length, reducer, inside in rows.reducers(self._next, ticks, samples)
         ]
 
-    def _reduced(
-        self, rows: LaidOut, first: int, ticks: int, reducer: Reducer, samples: Sequence[Samples]
-    ) -> Closed:
+    def _reduced(self, rows: LaidOut, first: int, ticks: int, reducer: Reducer, samples: Sequence[Samples]) -> Closed:
         """Reduce ticks of one layout."""
         dropped: Counter[str] = Counter()
         counts = np.zeros(ticks, np.int64)

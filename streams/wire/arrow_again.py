@@ -129,7 +129,9 @@ def _constant(codes: NDArray[np.int32]) -> NDArray[np.int32]:
 def _places(payload: bytes, batch: pa.RecordBatch) -> tuple[int, int] | None:
     """Tell where in a frame its times and values are, if they are there as numpy has them, and nothing else is."""
     columns = batch.column("time"), batch.column("value")
-    if tuple(column.type for column in columns) != _TYPES or any(column.null_count + column.offset for column in columns):
+    if tuple(column.type for column in columns) != _TYPES or any(
+        column.null_count + column.offset for column in columns
+    ):
         return None
     size, start = _NUMBER_BYTES * batch.num_rows, pa.py_buffer(payload).address
     numbers = [column.buffers()[1] for column in columns]

@@ -1,4 +1,4 @@
-"""The tables in ClickHouse: one ordered list of statements, and the Arrow schemas of what is put into them.
+"""The tables in ClickHouse.
 
 The same statements serve the embedded engine and a server. Choices that hold for every table:
 
@@ -12,38 +12,9 @@ The same statements serve the embedded engine and a server. Choices that hold fo
   granules, and neighbours resemble each other, which the codecs live on. Codecs were chosen by measuring.
 """
 
-import hashlib
-from dataclasses import dataclass
 from typing import Final
 
-import pyarrow as pa
-
-DATABASE: Final = "holdfast"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One statement of the schema, and the version that brought it. Steps are only ever added."""
-
-    version: int
-    statement: str
-
-
-FOUNDATION: Final = (
-    "CREATE DATABASE IF NOT EXISTS holdfast",
-    """
-    CREATE TABLE IF NOT EXISTS holdfast.schema_version
-    (
-        version UInt32,
-        checksum String
-    )
-    ENGINE = ReplacingMergeTree
-    ORDER BY version
-    """,
-)
-"""What must be there before the version of a store can be asked for."""
-
-_COHORT_TICKS: Final = """
+COHORT_TICKS: Final = """
     CREATE TABLE IF NOT EXISTS holdfast.cohort_ticks
     (
         rollout LowCardinality(String),
@@ -66,7 +37,7 @@ _COHORT_TICKS: Final = """
     ORDER BY (rollout, source, metric, stage, edge, colo, cohort, time)
     """
 
-_EVIDENCE: Final = """
+EVIDENCE: Final = """
     CREATE TABLE IF NOT EXISTS holdfast.evidence
     (
         rollout LowCardinality(String),
@@ -90,7 +61,7 @@ _EVIDENCE: Final = """
     ORDER BY (rollout, source, metric, stage, edge, level, place, time)
     """
 
-_VERDICTS: Final = """
+VERDICTS: Final = """
     CREATE TABLE IF NOT EXISTS holdfast.verdicts
     (
         rollout LowCardinality(String),
@@ -116,7 +87,7 @@ _VERDICTS: Final = """
 
 # Not partitioned: a document that is replaced may have moved its start into another month, and rows merge
 # within a partition only.
-_ROLLOUTS: Final = """
+ROLLOUTS: Final = """
     CREATE TABLE IF NOT EXISTS holdfast.rollouts
     (
         rollout LowCardinality(String),
@@ -134,99 +105,77 @@ _ROLLOUTS: Final = """
     ORDER BY (rollout, source)
     """
 
-STEPS: Final = (
-    Step(1, _COHORT_TICKS),
-    Step(1, _EVIDENCE),
-    Step(1, _VERDICTS),
-    Step(1, _ROLLOUTS),
-)
-
-_TIME: Final = pa.timestamp("ms", tz="UTC")
-
-
-def _schema(*fields: tuple[str, pa.DataType]) -> pa.Schema:
-    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in fields])
-
-
-ROWS: Final = {
-    "cohort_ticks": _schema(
-        ("rollout", pa.string()),
-        ("source", pa.string()),
-        ("time", _TIME),
-        ("stage", pa.string()),
-        ("metric", pa.string()),
-        ("edge", pa.float64()),
-        ("colo", pa.string()),
-        ("cohort", pa.string()),
-        ("units", pa.float64()),
-        ("sum", pa.float64()),
-        ("sum_squares", pa.float64()),
-        ("bad", pa.float64()),
-        ("total", pa.float64()),
-        ("version", pa.uint64()),
-    ),
-    "evidence": _schema(
-        ("rollout", pa.string()),
-        ("source", pa.string()),
-        ("time", _TIME),
-        ("stage", pa.string()),
-        ("metric", pa.string()),
-        ("edge", pa.float64()),
-        ("level", pa.string()),
-        ("place", pa.string()),
-        ("effect", pa.float64()),
-        ("lower", pa.float64()),
-        ("upper", pa.float64()),
-        ("log_e", pa.float64()),
-        ("mde", pa.float64()),
-        ("information", pa.float64()),
-        ("version", pa.uint64()),
-    ),
-    "verdicts": _schema(
-        ("rollout", pa.string()),
-        ("source", pa.string()),
-        ("time", _TIME),
-        ("sequence", pa.uint64()),
-        ("id", pa.string()),
-        ("action", pa.string()),
-        ("cause", pa.string()),
-        ("stage", pa.string()),
-        ("binding", pa.bool_()),
-        ("colos", pa.list_(pa.string())),
-        ("metrics", pa.list_(pa.string())),
-        ("policy", pa.string()),
-        ("engine", pa.string()),
-        ("body", pa.string()),
-        ("version", pa.uint64()),
-    ),
-    "rollouts": _schema(
-        ("rollout", pa.string()),
-        ("source", pa.string()),
-        ("started", _TIME),
-        ("policy", pa.string()),
-        ("mode", pa.string()),
-        ("document", pa.string()),
-        ("policy_document", pa.string()),
-        ("policy_digest", pa.string()),
-        ("recorded", _TIME),
-        ("version", pa.uint64()),
-    ),
-}
-"""The columns of each table, in the order of the statements above (a test compares them with the engine)."""
-
-
-def checksums() -> dict[int, str]:
-    """Name each version of the schema by its statements; line breaks and indentation do not matter.
-
-    Returns
-    -------
-    dict of int to str
-        Version to checksum, in ascending order.
+ROLLOUT_EVENTS: Final = """
+    CREATE TABLE IF NOT EXISTS holdfast.rollout_events
+    (
+        rollout LowCardinality(String),
+        source LowCardinality(String),
+        number UInt32 COMMENT 'counted from 0, in the order in which they were told',
+        event LowCardinality(String) COMMENT 'started or finished',
+        stage LowCardinality(String) COMMENT 'empty for the rollout as a whole',
+        effective_at DateTime64(3, 'UTC'),
+        version UInt64 CODEC(Delta, ZSTD(1))
+    )
+    ENGINE = ReplacingMergeTree(version)
+    ORDER BY (rollout, source, number)
     """
-    texts: dict[int, list[str]] = {}
-    for step in STEPS:
-        texts.setdefault(step.version, []).append(" ".join(step.statement.split()))
-    return {
-        version: hashlib.sha256("\n".join(statements).encode()).hexdigest()[:16]
-        for version, statements in sorted(texts.items())
-    }
+
+TICKS: Final = """
+    CREATE TABLE IF NOT EXISTS holdfast.ticks
+    (
+        rollout LowCardinality(String),
+        source LowCardinality(String),
+        time DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'end of the tick',
+        decided DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'by the clock on the wall; 1970 in a replay',
+        is_live Bool COMMENT 'whether a stage was under way',
+        samples UInt64 CODEC(ZSTD(1)) COMMENT 'that are in the tick',
+        reasons Array(LowCardinality(String)) COMMENT 'why samples were dropped since the tick before',
+        dropped Array(UInt64) COMMENT 'how many, by reason',
+        version UInt64 CODEC(Delta, ZSTD(1))
+    )
+    ENGINE = ReplacingMergeTree(version)
+    PARTITION BY toYYYYMM(time)
+    ORDER BY (rollout, source, time)
+    """
+
+DEAD_LETTERS: Final = """
+    CREATE TABLE IF NOT EXISTS holdfast.dead_letters
+    (
+        source LowCardinality(String),
+        time DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'by the clock on the wall: when it was put aside',
+        from_topic LowCardinality(String),
+        from_partition UInt32,
+        from_offset UInt64,
+        worker LowCardinality(String),
+        reason String CODEC(ZSTD(1)),
+        bytes UInt64 CODEC(ZSTD(1)) COMMENT 'of the message, which stands on the dead-letter topic',
+        is_redriven Bool COMMENT 'whether this row is the mark that it was sent again',
+        version UInt64 CODEC(Delta, ZSTD(1)) COMMENT 'offset of the letter'
+    )
+    ENGINE = ReplacingMergeTree
+    PARTITION BY toYYYYMM(time)
+    ORDER BY (source, version)
+    """
+
+TRUTHS: Final = """
+    CREATE TABLE IF NOT EXISTS holdfast.truths
+    (
+        rollout LowCardinality(String),
+        source LowCardinality(String) COMMENT 'of a replay, or live',
+        bad Bool,
+        expect Array(LowCardinality(String)) COMMENT 'actions that are right',
+        onset DateTime64(3, 'UTC') COMMENT '1970 where unknown',
+        within_ticks UInt32 COMMENT 'ticks after the onset by which a stop is due; 0 where nothing is said',
+        colos Array(LowCardinality(String)),
+        metrics Array(LowCardinality(String)),
+        version UInt64 COMMENT 'of what is said twice, what was said last counts'
+    )
+    ENGINE = ReplacingMergeTree(version)
+    ORDER BY (rollout, source)
+    """
+
+REMEMBERED_INSERTS: Final = tuple(
+    f"ALTER TABLE holdfast.{name} MODIFY SETTING non_replicated_deduplication_window = 10000"
+    for name in ("cohort_ticks", "evidence", "verdicts", "rollouts", "rollout_events", "ticks", "dead_letters")
+)
+"""How many inserts a table without replicas remembers by their token; replicated tables do so without being told."""
