@@ -138,7 +138,7 @@ class Aggregate:
             inside = _take(cells, np.flatnonzero(chosen))
             cells = _take(cells, np.flatnonzero(~chosen))
             placed = Cells(inside.row, inside.tick - self._next, inside.time, inside.value)
-            reduced = self._reducer.reduce(self._next, ticks, placed)
+            reduced = self._reducer.reduce(self._next, ticks, [placed])
             self._dropped["duplicate"] += int(self._reducer.duplicates.sum())
             self._dropped["incomplete_histogram"] += int(self._reducer.incomplete.sum())
             yield reduced

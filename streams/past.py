@@ -95,9 +95,9 @@ class Block:
 
     def latest(self, column: Rows) -> Latest:
         """Return what is known after the block, given `last_columns`."""
+        if self.present[:, -1].all():
+            return Latest(np.ascontiguousarray(self.value[:, -1]), self.first + column)
         inside = column >= 0
-        if inside.all() and (column == self.value.shape[1] - 1).all():
-            return Latest(self.value[:, -1].copy(), self.first + column)
         rows = np.arange(len(column))
         return Latest(
             np.where(inside, self.value[rows, column], self.past.value),

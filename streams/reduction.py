@@ -4,6 +4,7 @@ Everything here is arrays over [matrix row, tick]. What a block leaves behind fo
 last value of each row, and its tick.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,7 +24,7 @@ Rows = NDArray[np.intp]
 class Cells:
     """Samples placed in a block: matrix row, tick within the block, time and value of each, [sample]."""
 
-    row: NDArray[np.int32]
+    row: NDArray[np.intp] | NDArray[np.int32]
     tick: NDArray[np.int64]
     time: NDArray[np.int64]
     value: NDArray[np.float64]
@@ -131,6 +132,22 @@ def one_per_cell(
     return cell[chosen], left, dropped
 
 
+def _cell(cells: Cells, ticks: int) -> NDArray[np.int64] | NDArray[np.intp]:
+    """Return the flat index of each sample's cell [sample]."""
+    if ticks == 1 and cells.row.dtype == np.intp:
+        return cells.row
+    return np.multiply(cells.row, ticks, dtype=np.int64) + cells.tick
+
+
+def _joined(parts: Sequence[Cells]) -> Cells:
+    return Cells(
+        np.concatenate([part.row for part in parts]),
+        np.concatenate([part.tick for part in parts]),
+        np.concatenate([part.time for part in parts]),
+        np.concatenate([part.value for part in parts]),
+    )
+
+
 class Reducer:
     """Reduces blocks of consecutive ticks of one layout.
 
@@ -165,17 +182,20 @@ class Reducer:
         self._rate_place[layout.rate_rows] = np.arange(len(layout.rate_rows))
         self._is_rate = self._rate_place >= 0
         self._unit_rows, self._unit_of_row = _folded(layout)
+        self._reporting = layout.reporting.group @ np.ones(len(self._unit_rows))
         self._levels = LevelSums(layout)
         self._events = EventSums(layout, self._bundle_at, len(count))
         gauges = self._levels.gauge_rows
+        self._gauges = _slice_of(gauges)
         self._gauge_twin = layout.twin[gauges] * (len(layout.parts) + 1) + self._levels.gauge_part
         self.past = past or Past.none(layout)
         self.duplicates = np.zeros(0, np.int64)
         self.incomplete = np.zeros(0, np.int64)
         self.begun = np.zeros(0, np.intp), np.zeros(0, np.intp)
+        self._all_begun = False
 
-    def reduce(self, first: int, ticks: int, cells: Cells) -> CohortTicks:
-        """Reduce ticks `first` to `first + ticks - 1`, whose samples are all in `cells`."""
+    def reduce(self, first: int, ticks: int, cells: Sequence[Cells]) -> CohortTicks:
+        """Reduce ticks `first` to `first + ticks - 1`, whose samples are all in `cells`, in any order."""
         layout, past = self._layout, self.past
         gauges = layout.bounds[0]
         values, present, times = self._placed(cells, ticks)
@@ -189,8 +209,7 @@ class Reducer:
         self._events.add(increase, present[gauges:], partial, out)
         self._levels.add(self._all_levels(block, rates, increase), out)
         columns = block.last_columns()
-        new = np.flatnonzero((past.rows.tick == NEVER) & (columns >= 0))
-        self.begun = new, first + np.argmax(present[new], axis=1)
+        self._begin(block, columns)
         last = columns[layout.rate_rows]
         self.past = Past(
             block.latest(columns),
@@ -200,25 +219,36 @@ class Reducer:
         )
         return CohortTicks(first, self._keys, np.ascontiguousarray(np.moveaxis(out, 1, 0)))
 
-    def _placed(self, cells: Cells, ticks: int) -> tuple[Matrix, NDArray[np.bool_], NDArray[np.int64]]:
+    def _begin(self, block: Block, columns: Rows) -> None:
+        """Note which rows are there for the first time, given the last column of each row."""
+        new = np.empty(0, np.intp)
+        if not self._all_begun:
+            is_new = self.past.rows.tick == NEVER
+            self._all_begun = not is_new.any()
+            new = np.flatnonzero(is_new & (columns >= 0))
+        self.begun = new, block.first + np.argmax(block.present[new], axis=1)
+
+    def _placed(self, parts: Sequence[Cells], ticks: int) -> tuple[Matrix, NDArray[np.bool_], NDArray[np.int64]]:
         """Lay samples out as values and presence [row, tick], and times [rate row, tick], 0 where absent."""
         layout = self._layout
-        size = layout.bounds[2] * ticks
-        cell = np.multiply(cells.row, ticks, dtype=np.int64)
-        cell += cells.tick
-        values = np.full((layout.bounds[2], ticks), np.nan)
-        values.reshape(-1)[cell] = cells.value
+        rows, size = layout.bounds[2], layout.bounds[2] * ticks
+        values = np.full((rows, ticks), np.nan)
+        places = [_cell(cells, ticks) for cells in parts]
+        for place, cells in zip(places, parts, strict=True):
+            values.reshape(-1)[place] = cells.value
         present = ~np.isnan(values)
         self.duplicates = np.zeros(ticks, np.int64)
-        if np.count_nonzero(present) < len(cell):
-            cell, cells, dropped = one_per_cell(cell, cells, layout.bounds[1], size)
+        if np.count_nonzero(present) < sum(len(place) for place in places):
+            cell, left, dropped = one_per_cell(np.concatenate(places), _joined(parts), layout.bounds[1], size)
             self.duplicates = np.bincount(dropped, minlength=ticks)
-            values.reshape(-1)[cell] = cells.value
+            values.reshape(-1)[cell] = left.value
+            parts = [left]
         times = np.zeros((len(layout.rate_rows), ticks), np.int64)
         if len(layout.rate_rows):
-            rated = np.flatnonzero(self._is_rate[cells.row])
-            place = self._rate_place[cells.row[rated]]
-            times.reshape(-1)[place * ticks + cells.tick[rated]] = cells.time[rated]
+            for cells in parts:
+                rated = np.flatnonzero(self._is_rate[cells.row])
+                rate = self._rate_place[cells.row[rated]]
+                times.reshape(-1)[rate * ticks + cells.tick[rated]] = cells.time[rated]
         return values, present, times
 
     def _set_aside_incomplete(
@@ -254,7 +284,9 @@ class Reducer:
         body = increase[: cumulative - gauges]
         np.subtract(counter[:, 1:], counter[:, :-1], out=body[:, 1:])
         np.subtract(counter[:, 0], past.value, out=body[:, 0])
-        body[past.tick < block.first - self._gap, 0] = np.nan
+        is_old = past.tick < block.first - self._gap
+        if is_old.any():
+            body[is_old, 0] = np.nan
         row, tick = cells_of(block.present[gauges:cumulative] & np.isnan(body))
         when, value, column = block.before(row + gauges, tick)
         found = when >= block.first + tick - self._gap
@@ -338,30 +370,40 @@ class Reducer:
 
     def _all_levels(self, block: Block, rates: Block, increase: Matrix) -> Matrix:
         """Return the levels that are summed [member, tick]: gauges, rates, deltas."""
-        rows = self._levels.gauge_rows
+        rows = self._gauges
         gauges = Block(block.first, block.value[rows], block.present[rows], block.past.at(rows))
-        held = hold(rates, self._gap, self._layout.twin[self._layout.rate_rows])
-        return np.concatenate(
-            [
-                hold(gauges, self._gap, self._gauge_twin),
-                held[self._levels.rate_places],
-                increase[self._levels.delta_rows - self._layout.bounds[0]],
-            ]
-        )
+        levels = [hold(gauges, self._gap, self._gauge_twin)]
+        if len(self._levels.rate_places):
+            held = hold(rates, self._gap, self._layout.twin[self._layout.rate_rows])
+            levels.append(held[self._levels.rate_places])
+        if len(self._levels.delta_rows):
+            levels.append(increase[self._levels.delta_rows - self._layout.bounds[0]])
+        return levels[0] if len(levels) == 1 else np.concatenate(levels)
 
     def _add_reporting(self, absent: tuple[Rows, Rows], out: Matrix) -> NDArray[np.bool_]:
         """Count the units that should report and do not; return [unit] which have been seen by now."""
         part, ticks = self._layout.reporting, out.shape[2]
         units = len(self._unit_rows)
+        mine = out[len(out) - len(part.keys) :]
+        if not len(absent[0]):  # each unit that reports has a row
+            mine[:, 0] = mine[:, 2] = self._reporting[:, None]
+            mine[:, 1] = 0.0
+            return np.ones(units, np.bool_)
         silent = np.bincount(self._unit_of_row[absent[0]] * ticks + absent[1], minlength=units * ticks)
         sent = silent.reshape(units, ticks) < self._unit_rows[:, None]
         seen = np.concatenate([self.past.unit_seen[:, None], sent], axis=1)
         known = np.logical_or.accumulate(seen, axis=1)[:, 1:]
         counts = part.group @ np.concatenate([known, sent], axis=1).astype(np.float64)
         expected, reported = np.split(counts, 2, axis=1)
-        mine = out[len(out) - len(part.keys) :]
         mine[:, 0], mine[:, 1], mine[:, 2] = reported, expected - reported, expected
         return known[:, -1].copy()
+
+
+def _slice_of(rows: Rows) -> Rows | slice:
+    """Return rows that follow one another as a slice, for which nothing has to be copied."""
+    if len(rows) and (np.diff(rows) == 1).all():
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
 
 
 def _folded(layout: Layout) -> tuple[Rows, Rows]:

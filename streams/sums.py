@@ -51,7 +51,13 @@ class LevelSums:
         self.delta_rows = _joined([part.rows for part in deltas])
         parts = [*gauges, *rates, *deltas]
         members = int(sum(len(part.rows) for part in parts))
-        own = np.split(np.arange(members), np.cumsum([len(part.rows) for part in parts])[:-1])
+        place = np.arange(members)
+        # Gauges stand in the order of their rows, which then need not be picked from the matrix one by one. In what
+        # order a sum adds them is another matter: each product has an order of its own.
+        order = np.argsort(self.gauge_rows, kind="stable")
+        self.gauge_rows, self.gauge_part = self.gauge_rows[order], self.gauge_part[order]
+        place[order] = np.arange(len(order))
+        own = np.split(place, np.cumsum([len(part.rows) for part in parts])[:-1])
         out = _out(layout)
         plain = [(part, place) for part, place in zip(parts, own, strict=False) if part.fold is None]
         folded = [(part, place) for part, place in zip(parts, own, strict=False) if part.fold is not None]
@@ -65,6 +71,7 @@ class LevelSums:
             [(part.group, at) for (part, _), at in zip(folded, places, strict=True)], int(sum(units))
         )
         self._folded_out = _joined([out[part.metric] for part, _ in folded])
+        self._plain_members = _members(self._plain)
         # The mean over the series of a unit is its level; the rates of its series add up.
         self._is_mean = np.repeat(np.array([part.kind == "gauge" for part, _ in folded], np.bool_), units)[:, None]
 
@@ -74,31 +81,24 @@ class LevelSums:
         The sums go into their rows of `out`, [row, 3, tick].
         """
         for ticks in _chunks(level.shape[0], level.shape[1]):
-            table = np.empty((len(level), 3, ticks.stop - ticks.start))
-            _set_level(table, level[:, ticks])
-            if len(self._plain_out):
-                out[self._plain_out, :, ticks] = _product(self._plain, table)
-            if len(self._folded_out):
-                out[self._folded_out, :, ticks] = _product(self._folded, self._fold_units(table))
+            self._add(level[:, ticks], out[:, :, ticks])
 
-    def _fold_units(self, table: Matrix) -> Matrix:
-        count, whole = np.moveaxis(_product(self._fold, table)[:, :2], 1, 0)
-        mean = np.divide(whole, count, out=np.zeros_like(whole), where=count > 0)
-        folded = np.empty((len(count), 3, count.shape[1]))
-        folded[:, 0] = count > 0
-        folded[:, 1] = np.where(self._is_mean, mean, whole)
-        np.multiply(folded[:, 1], folded[:, 1], out=folded[:, 2])
-        return folded
-
-
-def _set_level(table: Matrix, level: Matrix) -> None:
-    known = ~np.isnan(level)
-    table[:, 0] = known
-    if known.all():
-        table[:, 1] = level
-    else:
-        table[:, 1] = np.where(known, level, 0.0)
-    np.multiply(table[:, 1], table[:, 1], out=table[:, 2])
+    def _add(self, level: Matrix, out: Matrix) -> None:
+        known = ~np.isnan(level)
+        is_whole = bool(known.all())
+        if not is_whole:
+            level = np.where(known, level, 0.0)
+        if len(self._plain_out):
+            out[self._plain_out, 0] = self._plain_members if is_whole else _product(self._plain, known)
+            out[self._plain_out, 1] = _product(self._plain, level)
+            out[self._plain_out, 2] = _product(self._plain, level * level)
+        if len(self._folded_out):
+            count, whole = _product(self._fold, known), _product(self._fold, level)
+            mean = np.divide(whole, count, out=np.zeros_like(whole), where=count > 0)
+            of_unit = np.where(self._is_mean, mean, whole)
+            out[self._folded_out, 0] = _product(self._folded, count > 0)
+            out[self._folded_out, 1] = _product(self._folded, of_unit)
+            out[self._folded_out, 2] = _product(self._folded, of_unit * of_unit)
 
 
 class EventSums:
@@ -122,7 +122,9 @@ class EventSums:
         self._out = _joined([out[part.metric] for part in parts])
         whole = _stacked([_whole(part, gauges) for part in parts], counters)
         some = _stacked([(part.group, part.rows - gauges) for part in parts], counters)
+        self._whole, self._some = whole, some
         self._both = _stacked([(whole, np.arange(counters)), (some, np.arange(counters))], counters)
+        self._members = _members(whole)
         self._is_histogram = np.repeat(
             np.array([part.kind == "histogram" for part in parts], np.bool_), [len(part.keys) for part in parts]
         )[:, None]
@@ -153,20 +155,20 @@ class EventSums:
         if not len(self._out):
             return
         for ticks in _chunks(len(increase), increase.shape[1]):
-            table = np.empty((len(increase), 3, ticks.stop - ticks.start))
-            grown = increase[:, ticks]
-            known = ~np.isnan(grown)
-            table[:, 0] = known
-            table[:, 1] = grown if known.all() else np.where(known, grown, 0.0)
-            table[:, 2] = present[:, ticks]
-            whole, some = np.split(_product(self._both, table), 2)
-            # Cumulative buckets hold what is at most `edge`; beyond it is what is left of all events.
-            beyond = np.maximum(whole[:, 1] - some[:, 1], 0.0)
-            out[self._out, 0, ticks] = np.where(self._is_histogram, some[:, 2], whole[:, 0])
-            out[self._out, 1, ticks] = np.where(self._is_histogram, beyond, some[:, 1])
-            out[self._out, 2, ticks] = whole[:, 1]
+            self._add(increase[:, ticks], present[:, ticks], out[:, :, ticks])
         if len(self._last_out):
             out[self._last_out, 1] = 0.0 if partial is None else self._aside @ partial.astype(np.float64)
+
+    def _add(self, increase: Matrix, present: NDArray[np.bool_], out: Matrix) -> None:
+        known = ~np.isnan(increase)
+        is_whole = bool(known.all())
+        whole, some = np.split(_product(self._both, increase if is_whole else np.where(known, increase, 0.0)), 2)
+        units = self._members if is_whole else _product(self._whole, known)
+        if self._is_histogram.any():
+            # Cumulative buckets hold what is at most `edge`; beyond it is what is left of all events.
+            units = np.where(self._is_histogram, _product(self._some, present), units)
+            some = np.where(self._is_histogram, np.maximum(whole - some, 0.0), some)
+        out[self._out, 0], out[self._out, 1], out[self._out, 2] = units, some, whole
 
 
 def _whole(part: Part, gauges: int) -> tuple[csr_array, Rows]:
@@ -197,14 +199,20 @@ def _stacked(terms: Sequence[tuple[csr_array, Rows]], width: int) -> csr_array:
     return csr_array((data, columns.astype(index), pointers.astype(index)), shape=(len(counts), width))
 
 
-def _product(matrix: csr_array, table: Matrix) -> Matrix:
-    """Add members: [row, member] times [member, column, tick] is [row, column, tick]."""
-    _, columns, ticks = table.shape
-    sums: Matrix = matrix @ table.reshape(len(table), columns * ticks)
-    return sums.reshape(matrix.shape[0], columns, ticks)
+def _product(matrix: csr_array, table: Matrix | NDArray[np.bool_]) -> Matrix:
+    """Add members: [row, member] times [member, tick] is [row, tick]."""
+    numbers = table.astype(np.float64, copy=False)
+    if table.shape[1] > 1:
+        return np.asarray(matrix @ numbers)
+    return np.asarray(matrix @ numbers[:, 0])[:, None]  # adds up alike, and is quicker
+
+
+def _members(matrix: csr_array) -> Matrix:
+    """Count the members of each row: [row, 1]."""
+    return _product(matrix, np.ones((matrix.shape[1], 1)))
 
 
 def _chunks(members: int, ticks: int) -> Iterator[slice]:
-    size = max(_CHUNK_TICKS_MIN, _CHUNK_CELLS // max(1, 3 * members))
+    size = max(_CHUNK_TICKS_MIN, _CHUNK_CELLS // max(1, members))
     for start in range(0, ticks, size):
         yield slice(start, min(ticks, start + size))

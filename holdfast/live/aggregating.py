@@ -130,6 +130,9 @@ class AggregateStep:
                 continue
             fed.ended = None
             self._push(fed, message)
+        # Samples are summed while they are still in the processor's cache, and not kept until a long batch ends.
+        for fed in self._fed.values():
+            fed.closed += fed.partition.close()
 
     def _push(self, fed: Fed, message: Message) -> None:
         offset = message.offset() or 0
@@ -148,17 +151,18 @@ class AggregateStep:
 
     def outputs(self, now: float) -> Outputs:
         """See `holdfast.live.loop.Step`."""
+        result = Outputs(self._dead)
+        self._dead = []
+        for source, fed in self._fed.items():
+            self._write_closed(source, fed, result)
         if self._announcements.poll():
             self._announce()
         elif any(self._is_over(name) for name in self._framing.open):
             self._regroup()
-        result = Outputs(self._dead)
-        self._dead = []
         for source, fed in self._fed.items():
             self._be_patient(source, fed, now, result)
-            for closed in fed.partition.close():
-                self._write(source, fed, closed, result)
-                fed.joining.is_changed = True
+            fed.closed += fed.partition.close()
+            self._write_closed(source, fed, result)
         self._pasts.outputs(self._fed, result)
         for source, fed in self._fed.items():
             series = fed.partition.new_series()
@@ -220,6 +224,12 @@ class AggregateStep:
                 if name in fed.joining.joined and name not in fed.told:
                     fed.told.add(name)
                     result.records.append(self._framing.idle(source, group, name))
+
+    def _write_closed(self, source: SourcePartition, fed: Fed, result: Outputs) -> None:
+        for block in fed.closed:
+            self._write(source, fed, block, result)
+            fed.joining.is_changed = True
+        fed.closed = []
 
     def _write(self, source: SourcePartition, fed: Fed, closed: Closed, result: Outputs) -> None:
         """Write a block of closed ticks, each for each of the rollouts that the group's policy judges."""

@@ -23,6 +23,7 @@ _QUEUED_KILOBYTES: Final = 65_536
 _CONSUMING: Final = {
     "max.poll.interval.ms": 600_000,
     "fetch.wait.max.ms": 50,
+    "fetch.queue.backoff.ms": 20,  # else a client whose queue was full waits for a second, also if it is empty by then
     "fetch.message.max.bytes": MESSAGE_BYTES_MAX,
     "queued.max.messages.kbytes": _QUEUED_KILOBYTES,
 }

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from holdfast.live.framing import Encoded
 from holdfast.live.joining import Joining
-from streams.live.partition import Partition
+from streams.live.partition import Closed, Partition
 from streams.recording import Samples
 
 
@@ -22,6 +22,7 @@ class Fed:
     ended: float | None = None
     told: set[str] = field(default_factory=set)
     keys: Encoded = field(default_factory=Encoded)
+    closed: list[Closed] = field(default_factory=list[Closed])  # not written yet
 
     @property
     def is_behind(self) -> bool:

@@ -24,6 +24,9 @@ _DELIVERY_SECONDS: Final = 0.05
 
 _RETRIES_MAX: Final = 20
 
+_BYTES_AT_A_TIME: Final = 1 << 20
+"""About how much is taken out of the client's queue at a time: memory that is freed soon is still in the cache."""
+
 
 class Step(Protocol):
     """What a worker does with what it reads; it never touches the consumer or the producer."""
@@ -168,12 +171,11 @@ class Loop:
         """Poll and take one batch, and commit what came of it."""
         # The first message is waited for, and what else is there is taken along: nothing waits for a batch to fill.
         first = self._consumer.poll(self._poll_seconds)
-        messages = [] if first is None else [first, *self._consumer.consume(self._batch, 0.0)]
         self._telemetry.alive()
         self._backlog.look(len(self._producer))
         now = time.monotonic()
-        if messages:
-            self._step.take(self._readable(messages), now)
+        if first is not None:
+            self._take(first, now)
         self._hook("taken")
         self._hold_back()
         outputs = self._step.outputs(now)
@@ -182,6 +184,15 @@ class Loop:
                 self._hook("taken_over")
             else:
                 self._rewind()
+
+    def _take(self, first: Message, now: float) -> None:
+        """Take a batch, a few messages at a time, so that large ones are not all in memory at once."""
+        messages, left = [first], self._batch
+        while messages:
+            self._step.take(self._readable(messages), now)
+            size = max(1, sum(len(message) for message in messages) // len(messages))
+            messages = self._consumer.consume(min(left, max(1, _BYTES_AT_A_TIME // size)), 0.0) if left else []
+            left -= len(messages)
 
     def _hold_back(self) -> None:
         """Pause what the step has enough of, and go on with what it has not."""

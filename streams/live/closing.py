@@ -1,6 +1,7 @@
 """One group in one source partition: its ticks close one after the other, and what is dropped is counted once."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from streams.live.group import Closed, Group
 from streams.live.known import KnownSeries
 from streams.live.laid_out import LaidOut
 from streams.live.open_samples import OpenSamples, Samples, Taken
+from streams.live.room import alike
 from streams.reduction import Cells, Reducer
 
 FROM_THE_BEGINNING: Final = -1
@@ -160,24 +162,29 @@ class Closing:
 
     def _block(self, rows: LaidOut, ticks: int) -> list[Closed]:
         samples = self.samples.between(self._next, self._next + ticks - 1)
-        self._known.come(self.samples.timing, samples.series, samples.time)
+        self._known.come(self.samples.timing, ((part.series, part.time) for part in samples))
         return [
             self._reduced(rows, first, length, reducer, inside)
             for first, length, reducer, inside in rows.reducers(self._next, ticks, samples)
         ]
 
-    def _reduced(self, rows: LaidOut, first: int, ticks: int, reducer: Reducer, samples: Samples) -> Closed:
+    def _reduced(self, rows: LaidOut, first: int, ticks: int, reducer: Reducer, samples: Sequence[Samples]) -> Closed:
         """Reduce ticks of one layout."""
-        assert rows.layout is not None
-        row = rows.layout.row_of_series[samples.series]
         dropped: Counter[str] = Counter()
-        if len(row) and np.minimum.reduce(row) < 0:
-            dropped["not_judged"] = int(np.count_nonzero(row == -1))
-            dropped["incomplete_histogram"] = int(np.count_nonzero(row == -2))
-            judged = row >= 0
-            row, samples = row[judged], samples.among(judged)
-        tick = samples.tick - first
-        sums = reducer.reduce(first, ticks, Cells(row, tick, samples.time, samples.value))
+        counts = np.zeros(ticks, np.int64)
+        cells: list[Cells] = []
+        for part in samples:
+            judged = rows.judged(part)
+            dropped["not_judged"] += judged.not_judged
+            dropped["incomplete_histogram"] += judged.incomplete
+            which = slice(None) if judged.which is None else judged.which
+            tick = part.tick[which] - first if ticks > 1 else alike(0, len(judged.row))
+            cells.append(Cells(judged.row, tick, part.time[which], part.value[which]))
+            if part.first == part.last:
+                counts[part.first - first] += len(judged.row)
+            else:
+                counts += np.bincount(tick, minlength=ticks)
+        sums = reducer.reduce(first, ticks, cells)
         new, begun = reducer.begun
         self._known.count(rows.series[new], begun * self.group.tick_ms)
         dropped["duplicate"] += int(reducer.duplicates.sum())
@@ -186,7 +193,7 @@ class Closing:
             self.group.digest,
             sums,
             rows.signatures,
-            np.bincount(tick, minlength=ticks) - reducer.duplicates - reducer.incomplete,
+            counts - reducer.duplicates - reducer.incomplete,
             dict(+dropped),
             self._disputed(first, sums),
         )

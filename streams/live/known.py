@@ -91,18 +91,21 @@ class KnownSeries:
             runs = slot.runs[label] = Runs.of(self.units(label).of_series[slot.series])
         return runs
 
-    def come(self, timing: Timing, series: Ids, time: NDArray[np.int64]) -> None:
-        """Note that series have samples [sample] in ticks that close."""
+    def come(self, timing: Timing, samples: Iterable[tuple[Ids, NDArray[np.int64]]]) -> None:
+        """Note which series came when in ticks that close: series [sample] and time [sample] of some messages."""
         came = self.came_ms(timing)
         if self._all_came.get(timing) == len(came):
             return
-        if not (came == UNSEEN).any():
+        is_unseen = came == UNSEEN
+        if not is_unseen.any():
             self._all_came[timing] = len(came)
             return
-        unseen = np.flatnonzero(came[series] == UNSEEN)
-        if not len(unseen):
-            return
-        series, time = series[unseen], time[unseen]
+        for series, time in samples:
+            unseen = np.flatnonzero(is_unseen[series])
+            if len(unseen):
+                self._come(came, series[unseen], time[unseen])
+
+    def _come(self, came: NDArray[np.int64], series: Ids, time: NDArray[np.int64]) -> None:
         np.minimum.at(came, series, time)
         earliest = self.came_ms()
         new = time < earliest[series]

@@ -1,6 +1,8 @@
 """A group's rows while series come up and units move: which rows there are, and what is known of each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,14 +11,38 @@ from streams.layout import Layout, build
 from streams.live.clock import Timing
 from streams.live.group import Group
 from streams.live.known import UNSEEN, KnownSeries
-from streams.live.open_samples import Samples
+from streams.live.open_samples import Samples, within
 from streams.live.places import Bits, Places
+from streams.live.remembered import Slot
 from streams.membership import Membership, moving_labels
 from streams.past import LONG_AGO, NEVER, Latest
 from streams.reduction import Past, Reducer
 
 Ticks = NDArray[np.int64]
 Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Where samples go: the matrix row of each [judged sample], and which they are [judged sample], None for all.
+
+    `not_judged` and `incomplete` count the others: those that the policy does not ask for, and those of histograms that
+    say nothing.
+    """
+
+    row: Rows
+    which: Rows | None
+    not_judged: int = 0
+    incomplete: int = 0
+
+    @classmethod
+    def of(cls, row: NDArray[np.int32]) -> "Judged":
+        """Sort out the rows of samples [sample], which are negative for those that are not judged."""
+        if np.minimum.reduce(row, initial=0) >= 0:
+            return cls(row.astype(np.intp), None)
+        which = np.flatnonzero(row >= 0)
+        not_judged = int(np.count_nonzero(row == -1))
+        return cls(row[which].astype(np.intp), which, not_judged, len(row) - len(which) - not_judged)
 
 
 class LaidOut:
@@ -55,6 +81,7 @@ class LaidOut:
         self.signatures = np.empty((0, 0), np.int32)
         self.layout: Layout | None = None
         self._reducer: Reducer | None = None
+        self._judged: WeakKeyDictionary[Slot, Judged] = WeakKeyDictionary()  # in the layout at hand
 
     @property
     def rows(self) -> int:
@@ -68,21 +95,32 @@ class LaidOut:
             self._places = Places(group.rollouts, group.policy.gap_ticks_max)
             self._is_stale = True
 
-    def reducers(self, first: int, ticks: int, samples: Samples) -> Iterator[tuple[int, int, Reducer, Samples]]:
+    def judged(self, samples: Samples) -> Judged:
+        """Return where samples go in the layout at hand; for messages whose labels came before, from memory."""
+        assert self.layout is not None
+        known = None if samples.slot is None else self._judged.get(samples.slot)
+        if known is None:
+            known = Judged.of(self.layout.row_of_series[samples.series])
+            if samples.slot is not None:
+                self._judged[samples.slot] = known
+        return known
+
+    def reducers(
+        self, first: int, ticks: int, samples: Sequence[Samples]
+    ) -> Iterator[tuple[int, int, Reducer, Sequence[Samples]]]:
         """Cut ticks where the rows change: first tick and length of each piece, its reducer and its samples.
 
-        The samples [sample] must be all of these ticks, and their series have come.
+        The samples must be all of these ticks, and their series have come.
         """
         starts = self._growth(first, first + ticks - 1)
         for start, stop in zip(starts, [*starts[1:], first + ticks], strict=True):
-            inside = samples if len(starts) == 1 else samples.among((samples.tick >= start) & (samples.tick < stop))
+            inside = within(samples, start, stop - 1)
             self._grow(start)
-            current = self._places.look(start, stop - start, inside.series, inside.tick)
+            current = self._places.look(start, stop - start, [(part.series, part.tick) for part in inside])
             cuts = [start] if current is None else _changes(current, start)
             for left, right in zip(cuts, [*cuts[1:], stop], strict=True):
-                piece = inside if len(cuts) == 1 else inside.among((inside.tick >= left) & (inside.tick < right))
                 reducer = self._placed(left, None if current is None else current[:, left - start])
-                yield left, right - left, reducer, piece
+                yield left, right - left, reducer, within(inside, left, right - 1)
 
     def _came(self) -> Ticks:
         return _ticks(self._known.came_ms(self._timing), self._group.tick_ms)
@@ -143,6 +181,7 @@ class LaidOut:
         sending = numbers[layout.reporting.rows]
         past = self._past(tick, layout, series, sending)
         self.layout, self.series, self._sending, self.signatures = layout, series, sending, placed.rows
+        self._judged.clear()
         return Reducer(layout, policy.gap_ticks_max, past)
 
     def _past(self, tick: int, layout: Layout, series: Rows, sending: Rows) -> Past:

@@ -1,19 +1,25 @@
 """Samples of ticks that are still open, as one timing of a source partition keeps them."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.live.clock import Heard, Timing, Watermark
+from streams.live.remembered import Slot
+from streams.live.room import alike
 
 Times = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The usable samples of one message: series, time and value [row], and the bounds of their times."""
+    """The usable samples of one message: series, time and value [row], and the bounds of their times.
+
+    `slot` is what is remembered of its labels, if its rows are those of the message.
+    """
 
     offset: int
     series: NDArray[np.int32]
@@ -21,6 +27,7 @@ class Frame:
     value: NDArray[np.float64]
     oldest_ms: int
     newest_ms: int
+    slot: Slot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +51,12 @@ class Taken:
         return min(self.last, self.upto)
 
     def ticks(self, tick_ms: int) -> Times:
-        """Return the tick of each sample [row]."""
-        ticks = np.empty(len(self.frame.time), np.int64)
-        self.set_ticks(ticks, tick_ms)
-        return ticks
-
-    def set_ticks(self, ticks: Times, tick_ms: int) -> None:
-        """Set the tick of each sample [row]."""
+        """Return the tick of each sample [row]; not to be written into."""
         if self.first == self.last:
-            ticks[:] = self.first
-        else:  # rounded up
-            np.add(self.frame.time, tick_ms - 1, out=ticks)
-            np.floor_divide(ticks, tick_ms, out=ticks)
+            return alike(self.first, len(self.frame.time))
+        ticks = self.frame.time + (tick_ms - 1)  # rounded up
+        np.floor_divide(ticks, tick_ms, out=ticks)
+        return ticks
 
     def kept_before(self, tick: int, tick_ms: int) -> int:
         """Count the kept samples in ticks before `tick`."""
@@ -67,16 +68,31 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Kept samples of some ticks, as columns [sample]."""
+    """Kept samples of one message, as columns [sample]; they lie in ticks `first` to `last`.
+
+    `slot` is what is remembered of their labels, if they are all of the message.
+    """
 
     series: NDArray[np.int32]
     tick: Times
     time: Times
     value: NDArray[np.float64]
+    first: int
+    last: int
+    slot: Slot | None = None
 
-    def among(self, rows: NDArray[np.bool_]) -> "Samples":
-        """Return the marked ones."""
-        return self if rows.all() else Samples(self.series[rows], self.tick[rows], self.time[rows], self.value[rows])
+    def within(self, first: int, last: int) -> "Samples":
+        """Return those of ticks `first` to `last`."""
+        if first <= self.first and self.last <= last:
+            return self
+        rows = np.flatnonzero((self.tick >= first) & (self.tick <= last))
+        first, last = max(first, self.first), min(last, self.last)
+        return Samples(self.series[rows], self.tick[rows], self.time[rows], self.value[rows], first, last)
+
+
+def within(parts: Sequence[Samples], first: int, last: int) -> list[Samples]:
+    """Return what of some messages lies in ticks `first` to `last`."""
+    return [part.within(first, last) for part in parts if part.first <= last and part.last >= first]
 
 
 class OpenSamples:
@@ -147,31 +163,16 @@ class OpenSamples:
         ticks = taken.ticks(self.timing.tick_ms)
         return int(ticks[ticks > taken.above].min())
 
-    def between(self, first: int, last: int) -> Samples:
-        """Return the kept samples of ticks `first` to `last`."""
-        found = [taken for taken in self._taken if taken.first <= last and taken.last >= first]
-        frames = [taken.frame for taken in found]
-        samples = Samples(
-            np.concatenate([np.empty(0, np.int32), *(frame.series for frame in frames)]),
-            np.empty(sum(len(frame.time) for frame in frames), np.int64),
-            np.concatenate([np.empty(0, np.int64), *(frame.time for frame in frames)]),
-            np.concatenate([np.empty(0), *(frame.value for frame in frames)]),
-        )
-        at = 0
-        odd: list[tuple[slice, int, int]] = []
-        for taken in found:
-            place = slice(at, at + len(taken.frame.time))
-            taken.set_ticks(samples.tick[place], self.timing.tick_ms)
+    def between(self, first: int, last: int) -> list[Samples]:
+        """Return the kept samples of ticks `first` to `last`, message by message."""
+        parts: list[Samples] = []
+        for taken in self._taken:
             low, high = max(first, taken.above + 1), min(last, taken.upto)
-            if taken.first < low or taken.last > high:
-                odd.append((place, low, high))
-            at = place.stop
-        if not odd:
-            return samples
-        kept = np.ones(at, np.bool_)
-        for place, low, high in odd:
-            kept[place] = (samples.tick[place] >= low) & (samples.tick[place] <= high)
-        return samples.among(kept)
+            if taken.first <= high and taken.last >= low:
+                frame, ticks = taken.frame, taken.ticks(self.timing.tick_ms)
+                whole = Samples(frame.series, ticks, frame.time, frame.value, taken.first, taken.last, frame.slot)
+                parts.append(whole.within(low, high))
+        return parts
 
     def trim(self, tick: int, needed: int, unreported: int | None) -> None:
         """Let go of samples in ticks before `tick`, and of messages without any in or after the tick `needed`.

@@ -17,6 +17,7 @@ from streams.live.known import KnownSeries
 from streams.live.lag import newest_by_place
 from streams.live.open_samples import Frame, OpenSamples, Taken
 from streams.live.remembered import Runs, Slot
+from streams.live.room import Number, alike
 from streams.recording import NO_TIME, Samples
 
 __all__ = ["Closed", "Group", "Marks", "Partition"]
@@ -144,11 +145,10 @@ class Partition:
         slot = self._known.encode(samples)
         assert slot.series is not None
         time, value = samples.time, samples.value
-        # NaN is neither above nor below anything.
-        in_range = np.minimum.reduce(value) > -VALUE_MAX and np.maximum.reduce(value) < VALUE_MAX
-        oldest, newest = int(np.minimum.reduce(time)), int(np.maximum.reduce(time))
-        if slot.is_named and in_range and oldest != NO_TIME:
-            frame = Frame(offset, slot.series, time, value, oldest, newest)
+        oldest, newest = _bounds(time)
+        if slot.is_named and _are_in_range(value) and oldest != NO_TIME:
+            time = alike(newest, len(time)) if oldest == newest else _own(time)
+            frame = Frame(offset, slot.series, time, _own(value), oldest, newest, slot)
             self._take(frame, {timing.unit: self._known.runs(slot, timing.unit) for timing in self._timings})
             return
         usable = self._usable(slot, samples, offset)
@@ -253,6 +253,27 @@ class Partition:
             clocks.append(ClockMarks(timing, samples.since, looked, is_origin, _packed(passed)))
         position = max(position, self._marks.position)
         return Marks(position, tuple(clocks), {_short(digest): group.marks for digest, group in self._groups.items()})
+
+
+def _bounds(time: NDArray[np.int64]) -> tuple[int, int]:
+    """Return the oldest and the newest time of a message, most of which have a single one."""
+    first = time[0]
+    if time[-1] == first and (time == first).all():
+        return int(first), int(first)
+    return int(np.minimum.reduce(time)), int(np.maximum.reduce(time))
+
+
+def _are_in_range(value: NDArray[np.float64]) -> bool:
+    """Tell whether all values of a message are known, and smaller than what counts as infinite."""
+    if np.dot(value, value) < VALUE_MAX:  # so each is smaller than its root; one look at them is enough
+        return True
+    # NaN is neither above nor below anything.
+    return bool(np.minimum.reduce(value) > -VALUE_MAX and np.maximum.reduce(value) < VALUE_MAX)
+
+
+def _own(numbers: NDArray[Number]) -> NDArray[Number]:
+    """Return numbers that do not keep the whole message in memory that they lie in."""
+    return numbers if numbers.flags.owndata else numbers.copy()
 
 
 def _heard(frame: Frame, runs: Runs, *, is_first: bool) -> Heard:

@@ -1,6 +1,6 @@
 """Where units belong while a stream flows: by the labels of the series that they send at present."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from streams.past import LONG_AGO
 
 Bits = NDArray[np.bool_]
 Ids = NDArray[np.intp]
+Ticks = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,17 +147,18 @@ class Places:
         series = np.flatnonzero(self._pair >= 0)
         self._last[series] = np.maximum(self._last[series], self._seen[self._pair[series]])
 
-    def look(self, first: int, ticks: int, series: NDArray[np.int32], tick: NDArray[np.int64]) -> Bits | None:
-        """Take the samples [sample] of some ticks, and tell which pairs were current in each: [pair, tick].
+    def look(self, first: int, ticks: int, samples: Iterable[tuple[NDArray[np.int32], Ticks]]) -> Bits | None:
+        """Take the samples of some ticks, and tell which pairs were current in each: [pair, tick].
 
-        None if nothing can have changed.
+        Samples are series [sample] and tick [sample] of some messages. None if nothing can have changed.
         """
         if not self._is_mixed.any():
             return None
-        pair = self._pair[series]
-        mixed = np.flatnonzero(pair >= 0)
         seen = np.full((len(self._seen), ticks), LONG_AGO)
-        seen[pair[mixed], tick[mixed] - first] = tick[mixed]
+        for series, tick in samples:
+            pair = self._pair[series]
+            mixed = np.flatnonzero(pair >= 0)
+            seen[pair[mixed], tick[mixed] - first] = tick[mixed]
         np.maximum(seen[:, 0], self._seen, out=seen[:, 0])
         np.maximum.accumulate(seen, axis=1, out=seen)
         self._seen = seen[:, -1].copy()

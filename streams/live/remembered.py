@@ -48,7 +48,7 @@ class Runs:
         return cls(order, starts, slice(first, last + 1) if is_range else units, last + 1)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Slot:
     """What is remembered of some label columns: the series of each row, -1 where metric or colo are absent."""
 
@@ -62,11 +62,15 @@ Key = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """Label columns as they are remembered: values and codes of each label, and their size in bytes."""
+    """Label columns as they are remembered: values and codes of each label, and their size in bytes.
+
+    `constant` are the columns themselves, if nobody can change them.
+    """
 
     columns: tuple[tuple[list[str], pa.Buffer], ...]
     slot: Slot
     size: int
+    constant: Mapping[str, LabelColumn] | None
 
     def is_of(self, labels: Mapping[str, LabelColumn]) -> bool:
         """Tell whether these are the columns, whose names are the same."""
@@ -89,26 +93,47 @@ class Remembered:
         self._bytes_max = bytes_max
         self._bytes = 0
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()
+        self._constant: dict[int, Key] = {}  # by the identity of columns that are kept themselves
 
     def get(self, labels: Mapping[str, LabelColumn]) -> Slot:
         """Return the slot of equal columns, or an empty one for columns that were not seen, or not for long."""
+        key = self._constant.get(id(labels))
+        if key is not None:  # so these are alive, and no others can be at their place
+            self._kept.move_to_end(key)
+            return self._kept[key].slot
         key = _key(labels)
         known = self._kept.get(key)
-        if known is not None:
-            if known.is_of(labels):
-                self._kept.move_to_end(key)
-                return known.slot
-            self._bytes -= known.size
-        # Codes are copied: they may be a view into a whole message.
-        columns = tuple((column.values, pa.py_buffer(column.codes.tobytes())) for column in labels.values())
-        size = sum(codes.size + _VALUE_BYTES * len(values) for values, codes in columns)
-        self._kept[key] = _Kept(columns, Slot(), size)
-        self._kept.move_to_end(key)
-        self._bytes += size
-        while self._bytes > self._bytes_max and len(self._kept) > 1:
-            _, freed = self._kept.popitem(last=False)
-            self._bytes -= freed.size
+        if known is not None and known.is_of(labels):
+            self._kept.move_to_end(key)
+            return known.slot
+        self._keep(key, labels)
         return self._kept[key].slot
+
+    def _keep(self, key: Key, labels: Mapping[str, LabelColumn]) -> None:
+        if key in self._kept:
+            self._let_go(self._kept.pop(key))
+        constant = labels if all(_is_constant(column.codes) for column in labels.values()) else None
+        # Other codes are copied: they may be a view into a whole message.
+        columns = tuple(
+            (column.values, pa.py_buffer(column.codes if constant else column.codes.tobytes()))
+            for column in labels.values()
+        )
+        size = sum(codes.size + _VALUE_BYTES * len(values) for values, codes in columns)
+        self._kept[key] = _Kept(columns, Slot(), size, constant)
+        self._bytes += size
+        if constant is not None:
+            self._constant[id(constant)] = key
+        while self._bytes > self._bytes_max and len(self._kept) > 1:
+            self._let_go(self._kept.popitem(last=False)[1])
+
+    def _let_go(self, kept: _Kept) -> None:
+        self._bytes -= kept.size
+        if kept.constant is not None:
+            del self._constant[id(kept.constant)]
+
+
+def _is_constant(codes: NDArray[np.int32]) -> bool:
+    return bool(codes.flags.owndata) and not codes.flags.writeable
 
 
 def _key(labels: Mapping[str, LabelColumn]) -> Key:

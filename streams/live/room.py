@@ -1,4 +1,4 @@
-"""Arrays that grow."""
+"""Arrays that grow, and such that take none."""
 
 from typing import TypeVar
 
@@ -15,3 +15,8 @@ def with_room(array: NDArray[Number], size: int, fill: float) -> NDArray[Number]
     grown = np.full(max(64, size + size // 2), fill, array.dtype)
     grown[: len(array)] = array
     return grown
+
+
+def alike(number: int, size: int) -> NDArray[np.int64]:
+    """Return `size` times the same number, which take no memory and cannot be written into."""
+    return np.ndarray((size,), np.int64, np.int64(number), 0, (0,))

@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streams.recording import NO_TIME, LabelColumn, Samples, samples_of, schema_problems
+from streams.wire.arrow_again import FramesAgain
 from streams.wire.arrow_messages import check_messages
 from streams.wire.dictionaries import Dictionaries
 from streams.wire.frame import ROWS_MAX, BadFrame, check_labels
@@ -19,12 +20,17 @@ CONTENT_TYPE: Final = "application/vnd.apache.arrow.stream"
 DICTIONARY_BYTES_MAX: Final = 1 << 26
 """Memory for dictionaries that may come again."""
 
+FRAME_BYTES_MAX: Final = 1 << 26
+"""Memory for frames of which all but the numbers may come again."""
+
 _HEAD_BYTES_MAX: Final = 1 << 16
 """Longest schema that is remembered."""
 
 _NUMBERS: Final = ("time", "value")
+_CODE_TYPES: Final = (pa.int8(), pa.int16(), pa.int32())
 _READY: Final = pa.dictionary(pa.int32(), pa.string())
 _DICTIONARIES: Final = Dictionaries(DICTIONARY_BYTES_MAX)
+_AGAIN: Final = FramesAgain(FRAME_BYTES_MAX)
 
 
 def decode(payload: bytes | memoryview) -> Samples:
@@ -38,10 +44,14 @@ def decode(payload: bytes | memoryview) -> Samples:
     BadFrame
         If it is no such stream, or more than a frame may be.
     """
+    known = _AGAIN.read(payload) if isinstance(payload, bytes) else None
+    if known is not None:
+        return known
     try:
         head = bytes(payload[: check_messages(payload)])
         labels = (_labels if len(head) <= _HEAD_BYTES_MAX else _labels.__wrapped__)(head)
         parts: list[Samples] = []
+        first: pa.RecordBatch | None = None
         rows = 0
         with pa.ipc.open_stream(pa.py_buffer(payload)) as reader:
             for batch in reader:
@@ -50,12 +60,16 @@ def decode(payload: bytes | memoryview) -> Samples:
                     msg = f"more than {ROWS_MAX:,} samples in one frame; allowed: at most so many"
                     raise BadFrame(msg)
                 parts.append(_columns(batch, labels))
+                first = first or batch
             if not parts:
                 parts.append(_columns(pa.RecordBatch.from_pylist([], reader.schema), labels))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         msg = f"not a readable Arrow stream: {(str(error).strip().splitlines() or [type(error).__name__])[0]}"
         raise BadFrame(msg) from error
-    return parts[0] if len(parts) == 1 else _joined(parts, [label.name for label in labels])
+    if len(parts) > 1:
+        return _joined(parts, [label.name for label in labels])
+    kept = _AGAIN.keep(payload, first, parts[0].labels) if isinstance(payload, bytes) and first is not None else None
+    return kept or parts[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,5 +165,7 @@ def encode(samples: Samples) -> bytes:
 
 
 def _column(column: LabelColumn) -> pa.DictionaryArray:
-    codes = pa.array(column.codes, pa.int32(), mask=column.codes < 0)
+    # What is sent has to be fetched: a code of a label takes a byte where that is enough.
+    kind = next(kind for kind in _CODE_TYPES if len(column.values) <= np.iinfo(kind.to_pandas_dtype()).max)
+    codes = pa.array(column.codes.astype(kind.to_pandas_dtype()), kind, mask=column.codes < 0)
     return pa.DictionaryArray.from_arrays(codes, pa.array(column.values, pa.string()))

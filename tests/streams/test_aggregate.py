@@ -1,7 +1,7 @@
 """Samples to cohort ticks: what is dropped is counted under its reason, all ticks close, and cuts change nothing."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -177,10 +177,10 @@ def noisy(noise: list[tuple[Any, ...]]) -> list[Row]:
 def test_every_sample_is_in_a_tick_or_counted_as_dropped(noise: list[tuple[Any, ...]]) -> None:
     rows, placed = noisy(noise), 0
 
-    def counting(self: Reducer, first: int, ticks: int, cells: Cells) -> CohortTicks:
+    def counting(self: Reducer, first: int, ticks: int, cells: Sequence[Cells]) -> CohortTicks:
         nonlocal placed
-        placed += len(cells.row)
-        assert ((cells.tick >= 0) & (cells.tick < ticks)).all()
+        placed += sum(len(part.row) for part in cells)
+        assert all(((part.tick >= 0) & (part.tick < ticks)).all() for part in cells)
         return original(self, first, ticks, cells)
 
     original = Reducer.reduce

@@ -50,7 +50,7 @@ def test_series_that_were_given_out_are_known_again(rows: list[Row]) -> None:
         part = columns(rows[start : start + 7])
         slot = before.encode(part)
         assert slot.series is not None
-        before.come(Timing("host", TICK_MS, 3, 60), slot.series, part.time)
+        before.come(Timing("host", TICK_MS, 3, 60), [(slot.series, part.time)])
         table = before.take_new()
         tables += [table] if table is not None else []
     after = KnownSeries()
