@@ -12,7 +12,7 @@ from detectors.policy import Metric, Policy, duration_ms
 from holdfast.errors import BadInput
 from holdfast.replaying import contradicted
 from holdfast.reporting.data import Curves, Heat, MetricView, Quality, ReportData, Said, Scale, Silence, StageSpan
-from holdfast.reporting.gathered import Gathered, Tables
+from holdfast.reporting.gathered import EFFECTS, SIDES, WEIGHED, Gathered, Tables
 from holdfast.terminal import Scale as Thresholds
 from rollouts.document import Rollout
 from sinks.cloudevents import VerdictEvent, epoch_ms
@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 HEAT_COLOS_MAX: Final = 60
 """Rows of the heat map; the colos with most evidence are shown."""
 
-SILENT_MAX: Final = 20
+SILENT_MAX: Final = 10
 """Rows of the table of silent units."""
 
 _SIDES: Final = ("canary", "control")
@@ -159,7 +159,8 @@ def _metrics(
     views = []
     for name, document in [*documents, (REPORTING, None)]:
         effects, sides, weighed = (
-            cut[table].get(name, getattr(tables, table).schema.empty_table()) for table in ("effects", "sides", "weighed")
+            cut[table].get(name, schema.empty_table())
+            for table, schema in (("effects", EFFECTS), ("sides", SIDES), ("weighed", WEIGHED))
         )
         chosen = _edges(effects)
         effects, sides = (_chosen(table, chosen) for table in (effects, sides))
@@ -339,8 +340,17 @@ def _quality(gathered: Gathered, metrics: tuple[MetricView, ...]) -> Quality:
         key=lambda each: (-each.share, each.colo, each.cohort),
     )
     gaps = [(view.name, view.empty, view.ticks) for view in metrics if view.empty]
+    share = {
+        side: sum(row["silent"] for row in rows if row["cohort"] == side)
+        / max(1.0, sum(row["seen"] for row in rows if row["cohort"] == side))
+        for side in (_SIDES if rows else ())
+    }
     return Quality(
-        gathered.intake, tuple(silent[:SILENT_MAX]), max(0, len(silent) - SILENT_MAX), tuple(sorted(gaps, key=_gap))
+        gathered.intake,
+        share,
+        tuple(silent[:SILENT_MAX]),
+        max(0, len(silent) - SILENT_MAX),
+        tuple(sorted(gaps, key=_gap)),
     )
 
 

@@ -37,7 +37,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class StageSpan:
-    """A stage as it was judged; `bake_ms` and `deadline_ms` are ends in epoch ms, None if they lie beyond the report."""
+    """A stage as it was judged, times in epoch ms; `bake_ms` and `deadline_ms` are None beyond the report's end."""
 
     name: str
     started_ms: int
@@ -153,11 +153,20 @@ class Silence:
 class Quality:
     """What the data were like.
 
-    `silent` [worst first] leaves out colos that were complete, `gaps` names metrics, the ticks that one side of them
-    lacked, and all ticks.
+    Attributes
+    ----------
+    silent_share
+        The silent part of all unit-ticks of each cohort; empty if not kept.
+    silent
+        Cohorts of colos, worst first; those that were complete are left out.
+    silent_left_out
+        How many more there are.
+    gaps
+        Metrics, the ticks in which one side of them was without data, and all ticks.
     """
 
     intake: Intake
+    silent_share: dict[str, float]
     silent: tuple[Silence, ...]
     silent_left_out: int
     gaps: tuple[tuple[str, int, int], ...]

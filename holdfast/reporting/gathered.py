@@ -74,6 +74,7 @@ SILENT: Final = _schema(
 SPANS: Final = _schema(stage=pa.string(), first=pa.int64(), last=pa.int64())
 """First and last judged tick of each stage."""
 
+
 @dataclass(frozen=True, slots=True)
 class Grid:
     """Ticks `first` to `last` in steps of `per` ticks.

@@ -6,7 +6,6 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from detectors.policy import duration_ms
@@ -62,9 +61,9 @@ class Gatherer:
 
     def evidence(self, table: pa.Table) -> None:
         """Take evidence: keep the fleet's, and the most telling of each colo."""
-        is_fleet = pc.equal(table["level"], "fleet")
+        is_fleet = _is_any(table["level"], "fleet")
         self._fleet.append(table.filter(is_fleet).select(_ROWS_KEPT))
-        local = table.filter(pc.is_in(table["level"], pa.array(["colo", "stratum"])))
+        local = table.filter(_is_any(table["level"], "colo", "stratum"))
         self._heat.append(_worst(local))
 
     def cohort_ticks(self, table: pa.Table) -> None:
@@ -76,7 +75,7 @@ class Gatherer:
         assert canary.select(_SAME).equals(table.select(_SAME)), "the two cohorts of a block have the same rows"
         self._sides.append(_over_colos(canary, table))
         for side in (canary, table):
-            silent = side.filter(pc.equal(side["metric"], REPORTING))
+            silent = side.filter(_is_any(side["metric"], REPORTING))
             self._silent.append(_silent(silent.select(["colo", "cohort", "bad", "total"])))
 
     def observe(self, progress: Progress) -> None:
@@ -174,7 +173,7 @@ def gather_recording(
 
 
 def _codes(table: pa.Table, names: tuple[str, ...]) -> tuple[NDArray[np.int64], dict[str, pa.Array]]:
-    """Number the distinct rows of some columns; return each row's number, and the columns of the distinct rows."""
+    """Tell rows apart by some columns: return a number for each row, and the columns of the distinct rows."""
     code = np.zeros(table.num_rows, np.int64)
     for name in names:
         encoded = table[name].combine_chunks().dictionary_encode()
@@ -268,7 +267,12 @@ def _hottest(heat: pa.Table, grid: Grid) -> pa.Table:
     return pa.table([kept["place"], kept["step"], kept["log_e"], kept["metric"]], schema=HEAT)
 
 
-_SUMMED: Final = {"silent": ("bad", "sum"), "seen": ("total", "sum"), "silent_max": ("bad", "max"), "units": ("total", "max")}
+_SUMMED: Final = {
+    "silent": ("bad", "sum"),
+    "seen": ("total", "sum"),
+    "silent_max": ("bad", "max"),
+    "units": ("total", "max"),
+}
 
 
 def _silent(side: pa.Table) -> pa.Table:
@@ -285,8 +289,14 @@ def _most_silent(parts: pa.Table) -> pa.Table:
 
 
 def _spans(fleet: pa.Table, tick_ms: int) -> pa.Table:
-    times = fleet.select(["stage"]).append_column(
-        "tick", pc.divide(fleet["time"].cast(pa.int64()), pa.scalar(tick_ms, pa.int64()))
-    )
+    ticks = fleet["time"].cast(pa.int64()).to_numpy() // tick_ms
+    times = fleet.select(["stage"]).append_column("tick", pa.array(ticks))
     grouped = times.group_by("stage", use_threads=False).aggregate([("tick", "min"), ("tick", "max")])
     return pa.table([grouped[name] for name in ("stage", "tick_min", "tick_max")], schema=SPANS)
+
+
+def _is_any(column: pa.ChunkedArray, *texts: str) -> pa.Array:
+    """Tell which rows are one of some texts, comparing each distinct one once."""
+    encoded = column.combine_chunks().dictionary_encode()
+    wanted = np.array([text in texts for text in encoded.dictionary.to_pylist()], np.bool_)
+    return pa.array(wanted[encoded.indices.to_numpy(zero_copy_only=False)])

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from detectors.comparisons import SHARES, COLO, FLEET, REGION
+from detectors.comparisons import COLO, FLEET, REGION, SHARES
 from holdfast.reporting.gathered import WEIGHED, Grid
 
 Array = NDArray[np.float64]

@@ -27,6 +27,9 @@ _CAUSES: Final[dict[tuple[Cause, Action | None], str]] = {
     ("not-comparable", None): "the control says nothing about the change",
 }
 
+SPACE: Final = "\N{NO-BREAK SPACE}"
+"""Stands between a number and its unit."""
+
 _SUPERSCRIPTS: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SCALES: Final = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k"))
 
@@ -57,26 +60,26 @@ def kind_of(metric: Metric | None, unit: str) -> tuple[str, str]:
 
 def tolerated(relative: float, absolute: float) -> str:
     """Say what is tolerated."""
-    parts = [f"{100 * relative:.3g} %"] if relative else []
-    parts += [f"{absolute:.3g} in absolute terms"] if absolute else []
+    parts = [f"{plain(100 * relative)}{SPACE}%"] if relative else []
+    parts += [f"{plain(absolute)} in absolute terms"] if absolute else []
     return ", or ".join(parts) if parts else "nothing"
 
 
 def level(value: float, is_share: bool) -> str:
-    """Write a level: shares as percentages, large numbers with a letter for their power of ten.
+    r"""Write a level: shares as percentages, large numbers with a letter for their power of ten.
 
     Examples
     --------
     >>> level(0.00123456, True), level(8_123_456_789, False), level(0.2512, False), level(math.nan, False)
-    ('0.123 %', '8.12 G', '0.251', '–')
+    ('0.123\xa0%', '8.12\xa0G', '0.251', '–')
     """
     if not math.isfinite(value):
         return "–"
     if is_share:
-        return f"{plain(100 * value)} %"
+        return f"{plain(100 * value)}{SPACE}%"
     for scale, letter in _SCALES:
         if abs(value) >= scale:
-            return f"{plain(value / scale)} {letter}"
+            return f"{plain(value / scale)}{SPACE}{letter}"
     return plain(value)
 
 
@@ -90,29 +93,29 @@ def plain(value: float) -> str:
 
 
 def change(value: float | None) -> str:
-    """Write a relative change.
+    r"""Write a relative change.
 
     Examples
     --------
     >>> change(0.4589), change(-0.05), change(30.0), change(None), change(math.inf)
-    ('+45.9 %', '−5 %', '×31', 'unbounded', 'unbounded')
+    ('+45.9\xa0%', '−5\xa0%', '×31', 'unbounded', 'unbounded')
     """
     if value is None or not math.isfinite(value):
         return "unbounded"
     if value >= 10:
         return f"×{1 + value:,.0f}"
     if abs(value) < 0.0005:
-        return "0 %"
-    return f"{'+' if value > 0 else '−'}{plain(round(100 * abs(value), 1))} %"
+        return f"0{SPACE}%"
+    return f"{'+' if value > 0 else '−'}{plain(round(100 * abs(value), 1))}{SPACE}%"
 
 
 def e_value(log_e: float) -> str:
-    """Write an e-value that is given as its natural logarithm.
+    r"""Write an e-value that is given as its natural logarithm.
 
     Examples
     --------
     >>> e_value(0.0), e_value(math.log(71920)), e_value(-math.inf), e_value(50.0), e_value(-9.0)
-    ('1', '71,900', '0', '5.2 × 10²¹', '0.00012')
+    ('1', '71,900', '0', '5.2\xa0×\xa010²¹', '0.00012')
     """
     if math.isnan(log_e):
         return "–"
@@ -126,7 +129,7 @@ def e_value(log_e: float) -> str:
     digits = f"{10 ** (power - whole):.1f}"
     if digits == "10.0":
         whole, digits = whole + 1, "1.0"
-    return f"{digits} × {ten_to(whole)}"
+    return f"{digits}{SPACE}×{SPACE}{ten_to(whole)}"
 
 
 def ten_to(power: int) -> str:
@@ -171,6 +174,11 @@ def duration(milliseconds: int) -> str:
             count, rest = divmod(seconds, large)
             return f"{count} {names[0]}" + (f" {rest // small} {names[1]}" if rest // small else "")
     return f"{seconds} s"
+
+
+def sentence(text: str) -> str:
+    """Let a text begin like a sentence."""
+    return text[:1].upper() + text[1:]
 
 
 def listed(names: tuple[str, ...] | list[str], most: int = 8) -> str:
