@@ -1,6 +1,8 @@
 """What a report is made of, wherever it comes from: documents, verdicts, and small tables cut into steps of time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -141,9 +143,13 @@ class Tables:
     spans: pa.Table
 
 
-def begun(rollout: Rollout, spans: pa.Table, tick_ms: int) -> dict[str, int]:
-    """Tell when the stages that were judged began, in epoch milliseconds: by the document, else by the first tick."""
-    found = {row["stage"]: row["first"] * tick_ms for row in spans.to_pylist()}
+def begun(rollout: Rollout, verdicts: Sequence[VerdictEvent], spans: pa.Table | None, tick_ms: int) -> dict[str, int]:
+    """Tell when the stages that were judged began, in epoch ms: by the document, else by the first tick or verdict."""
+    found: dict[str, int] = {}
+    for event in verdicts:
+        found.setdefault(event.data.stage, epoch_ms(datetime.fromisoformat(event.time)))
+    if spans is not None:
+        found |= {row["stage"]: row["first"] * tick_ms for row in spans.to_pylist()}
     written = {stage.name: stage.started for stage in rollout.stages}
     first = rollout.stages[0]
     written[first.name] = first.started or rollout.started

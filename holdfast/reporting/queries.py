@@ -59,7 +59,10 @@ DROPPED: Final = """
 SPANS: Final = """
     SELECT stage, toInt64(intDiv(toUnixTimestamp64Milli(min(time)), {tick})) AS first,
         toInt64(intDiv(toUnixTimestamp64Milli(max(time)), {tick})) AS last
-    FROM evidence WHERE {whose} GROUP BY stage ORDER BY first, stage
+    FROM (
+        SELECT stage, time FROM evidence WHERE {whose} UNION ALL SELECT stage, time FROM cohort_ticks WHERE {whose}
+    )
+    GROUP BY stage ORDER BY first, stage
 """
 
 EFFECTS: Final = """

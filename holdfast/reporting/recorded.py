@@ -29,11 +29,13 @@ from holdfast.reporting.gathered import (
 from sinks.cloudevents import VerdictEvent, verdict_event
 from sinks.store import Store
 from streams.plan import REPORTING
+from streams.records import EVIDENCE
 from streams.replay import Observer, Progress
 
 Array = NDArray[np.float64]
 
 _ROWS_KEPT: Final = ("stage", "metric", "edge", "time", "effect", "lower", "upper", "mde", "log_e")
+_WORST_KEPT: Final = ("place", "time", "metric", "log_e")
 _SAME: Final = ("stage", "metric", "edge", "colo", "time")
 _ORDER: Final = [(name, "ascending") for name in ("stage", "metric", "edge", "time")]
 
@@ -89,16 +91,17 @@ class Gatherer:
         first, last = int(ticks.min()), int(ticks.max())
         grid = Grid.over(first, last, tick_ms, STEPS_MAX)
         heat_grid = Grid.over(first, last, tick_ms, HEAT_STEPS_MAX)
-        fleet = pa.concat_tables(self._fleet)
+        fleet = _all(self._fleet, EVIDENCE, _ROWS_KEPT)
+        sides = pa.concat_tables(self._sides)
         return Tables(
             grid,
             heat_grid,
             _effects(fleet, grid),
-            _in_steps(pa.concat_tables(self._sides), grid),
+            _in_steps(sides, grid),
             self._weighed(grid),
-            _hottest(pa.concat_tables(self._heat), heat_grid),
+            _hottest(_all(self._heat, EVIDENCE, _WORST_KEPT), heat_grid),
             _most_silent(pa.concat_tables(self._silent)),
-            _spans(fleet, tick_ms),
+            _spans(sides, tick_ms),
         )
 
     def _weighed(self, grid: Grid) -> pa.Table:
@@ -164,12 +167,17 @@ def gather_recording(
         policy,
         truth if place == path / "rollout.yaml" else None,
         tuple(gatherer.verdicts),
-        begun(rollouts[place], tables.spans, tables.grid.tick_ms),
+        begun(rollouts[place], gatherer.verdicts, tables.spans, tables.grid.tick_ms),
         Intake(outcome.ticks, outcome.samples, outcome.dropped),
         True,
         tables,
     )
     return outcome, gathered
+
+
+def _all(parts: list[pa.Table], schema: pa.Schema, names: tuple[str, ...]) -> pa.Table:
+    """Put tables together; none make an empty one."""
+    return pa.concat_tables(parts) if parts else schema.empty_table().select(names)
 
 
 def _codes(table: pa.Table, names: tuple[str, ...]) -> tuple[NDArray[np.int64], dict[str, pa.Array]]:
@@ -184,11 +192,13 @@ def _codes(table: pa.Table, names: tuple[str, ...]) -> tuple[NDArray[np.int64], 
 
 def _worst(table: pa.Table) -> pa.Table:
     """Keep of each place and tick the row with the greatest e-value."""
-    log_e = np.nan_to_num(table["log_e"].to_numpy(), nan=-np.inf)
+    log_e = table["log_e"].to_numpy()
+    log_e = np.where(np.isnan(log_e), -np.inf, log_e)
     code, _ = _codes(table, ("place", "time"))
     order = np.lexsort((-np.arange(len(code)), log_e, code))
     last = order[np.flatnonzero(np.diff(code[order], append=-1))]
-    return table.take(pa.array(last)).select(["place", "time", "log_e", "metric"])
+    kept = table.take(pa.array(last)).select(["place", "time", "metric"])
+    return kept.append_column("log_e", pa.array(log_e[last]))
 
 
 def _over_colos(canary: pa.Table, control: pa.Table) -> pa.Table:
@@ -288,9 +298,9 @@ def _most_silent(parts: pa.Table) -> pa.Table:
     return pa.table(columns, schema=SILENT)
 
 
-def _spans(fleet: pa.Table, tick_ms: int) -> pa.Table:
-    ticks = fleet["time"].cast(pa.int64()).to_numpy() // tick_ms
-    times = fleet.select(["stage"]).append_column("tick", pa.array(ticks))
+def _spans(sides: pa.Table, tick_ms: int) -> pa.Table:
+    ticks = sides["time"].cast(pa.int64()).to_numpy() // tick_ms
+    times = sides.select(["stage"]).append_column("tick", pa.array(ticks))
     grouped = times.group_by("stage", use_threads=False).aggregate([("tick", "min"), ("tick", "max")])
     return pa.table([grouped[name] for name in ("stage", "tick_min", "tick_max")], schema=SPANS)
 

@@ -96,13 +96,14 @@ def gather_stored(answer: Answer, rollout: str, source: str | None = None) -> Ga
     verdicts = _verdicts(answer, whose)
     document, policy = _documents(answer, whose, rollout)
     tables, weighs_exactly = _tables(answer, whose, policy)
+    spans = None if tables is None else tables.spans
     return Gathered(
         "live rows of the store" if source == "live" else f"stored {source}",
         document,
         policy,
         _truth(answer, whose),
         verdicts,
-        _started(answer, whose, document, policy, tables),
+        begun(document, verdicts, spans, duration_ms(policy.tick)) | _told(answer, whose),
         _intake(answer, whose),
         weighs_exactly,
         tables,
@@ -173,11 +174,10 @@ def _truth(answer: Answer, whose: str) -> Truth | None:
     )
 
 
-def _started(answer: Answer, whose: str, document: Rollout, policy: Policy, tables: Tables | None) -> dict[str, int]:
-    """Return when stages began: as told by events, else by the document, else by the first judged tick."""
-    spans = SPANS.empty_table() if tables is None else tables.spans
+def _told(answer: Answer, whose: str) -> dict[str, int]:
+    """Return the starts of stages that events tell."""
     rows = _rows(answer, put(queries.STARTS, whose=whose))
-    return begun(document, spans, duration_ms(policy.tick)) | {_text(row["stage"]): epoch_ms(row["at"]) for row in rows}
+    return {_text(row["stage"]): epoch_ms(row["at"]) for row in rows}
 
 
 def _intake(answer: Answer, whose: str) -> Intake:
