@@ -46,90 +46,87 @@ def erring(folder: Path, rollout: str | None = None) -> Path:
     return small.write(folder, truth=TRUTH) if rollout is None else small.write(folder, rollout=rollout, truth=TRUTH)
 
 
-def made(
-    *, metrics: int = 3, colos: int = 4, ticks: int = 100, names: tuple[str, ...] = (), classical: bool = False
-) -> Gathered:
-    """Make up what a report shows; `names` are given to everything that people name."""
-    rng = np.random.default_rng(1)
-    metric_names = [names[at] if at < len(names) else f"metric_{at:03d}" for at in range(metrics)]
-    colo_names = [names[at] if at < len(names) else f"colo_{at:03d}" for at in range(colos)]
-    first = START_MS // 10_000 + 1
-    grid, heat_grid = (Grid.over(first, first + ticks - 1, 10_000, steps) for steps in (240, 96))
+def made(*, metrics: int = 3, colos: int = 4, ticks: int = 100, names: tuple[str, ...] = ()) -> Gathered:
+    """Make up what a report shows; `names`, three of them, are given to everything that people name."""
+    metric_names, colo_names = (
+        [*names, *(f"{kind}_{at:03d}" for at in range(len(names), count))]
+        for kind, count in (("metric", metrics), ("colo", colos))
+    )
+    name, stage, reason = names or ("bot", "canary", "late")
     policy = Policy(
-        policy=names[0] if names else "edge",
-        judge="classical" if classical else "sequential",
+        policy=name,
         metrics=[
-            Metric(name=name, ratio=Ratio(bad=name, total=name), worse="increase", breach="revert")
-            for name in metric_names
+            Metric(name=each, ratio=Ratio(bad=each, total=each), worse="increase", breach="revert")
+            for each in metric_names
         ],
     )
-    stage = names[1] if names else "canary"
-    everything = [*metric_names, "reporting_hosts"]
-    at = pa.array(np.tile(np.arange(grid.steps), len(everything)))
-    size = len(at)
-    key = {
-        "stage": [stage] * size,
-        "metric": [name for name in everything for _ in range(grid.steps)],
-        "edge": np.zeros(size),
-        "step": at,
-    }
-    effect = rng.normal(0, 0.01, size)
-    level = rng.uniform(0.01, 0.02, size)
-    log_e = rng.normal(-2, 1, size)
-    effects = {"effect": effect, "lower": effect - 0.1, "upper": effect + 0.1, "mde": effect + 0.2, "log_e": log_e}
+    rollout = Rollout(
+        rollout=name,
+        started=datetime(2026, 3, 12, 11, 20, tzinfo=UTC),
+        stages=[Stage(name=stage, canary={"cohort": "canary"}, bake="5m", deadline="10m")],
+        package=[Unit(unit=name, kind=name, digest="sha256:9f2c4b1a")],
+    )
+    said = [(tick, verdict(tick, stage, metric_names, colo_names)) for tick in (1, min(50, ticks))]
+    return Gathered(
+        f"recording {name}",
+        rollout,
+        policy,
+        Truth(bad=True, expect=["revert"], onset=datetime(2026, 3, 12, 11, 21, tzinfo=UTC), colos=colo_names[:2]),
+        tuple(verdict_event("bot", START_MS + 10_000 * tick, each) for tick, each in said),
+        {stage: START_MS},
+        Intake(ticks, 1_000_000, {reason: 17}),
+        True,
+        tables(stage, metric_names, colo_names, ticks),
+    )
+
+
+def tables(stage: str, metrics: list[str], colos: list[str], ticks: int) -> Tables:
+    """Make up what was seen of a stage: levels and effects near nothing, and a colo here and there with evidence."""
+    rng = np.random.default_rng(1)
+    first = START_MS // 10_000 + 1
+    grid, heat_grid = (Grid.over(first, first + ticks - 1, 10_000, steps) for steps in (240, 96))
+    everything = [*metrics, "reporting_hosts"]
+    at = np.tile(np.arange(grid.steps), len(everything))
+    size, count = len(at), len(colos)
+    metric = [name for name in everything for _ in range(grid.steps)]
+    key = {"stage": [stage] * size, "metric": metric, "edge": np.zeros(size), "step": at}
+    effect, level, log_e = rng.normal(0, 0.01, size), rng.uniform(0.01, 0.02, size), rng.normal(-2, 1, size)
+    effects = {"effect": effect, "lower": effect - 0.1, "upper": effect + 0.1, "mde": effect + 0.2}
     sides = {
-        **dict.fromkeys(("canary", "canary_min", "canary_max", "control", "control_min", "control_max"), level),
+        **{f"{side}{end}": level for side in ("canary", "control") for end in ("", "_min", "_max")},
         "canary_of": np.ones(size),
         "control_of": np.ones(size),
         "ticks": np.full(size, grid.per),
         "empty": np.zeros(size, np.int64),
     }
-    heat_at = np.tile(np.arange(heat_grid.steps), colos)
+    cells = count * heat_grid.steps
     heat = {
-        "colo": np.repeat(colo_names, heat_grid.steps),
-        "step": heat_at,
-        "log_e": rng.normal(2, 4, len(heat_at)),
-        "metric": [metric_names[0]] * len(heat_at),
+        "colo": np.repeat(colos, heat_grid.steps),
+        "step": np.tile(np.arange(heat_grid.steps), count),
+        "log_e": rng.normal(2, 4, cells),
+        "metric": [metrics[0]] * cells,
     }
     silent = {
-        "colo": colo_names,
-        "cohort": ["canary"] * colos,
-        "silent": np.ones(colos),
-        "seen": np.full(colos, 100.0),
-        "silent_max": np.ones(colos),
-        "units": np.full(colos, 2.0),
+        "colo": colos,
+        "cohort": ["canary"] * count,
+        "silent": np.ones(count),
+        "seen": np.full(count, 100.0),
+        "silent_max": np.ones(count),
+        "units": np.full(count, 2.0),
     }
-    return Gathered(
-        f"recording {names[0] if names else 'made'}",
-        Rollout(
-            rollout=names[0] if names else "bot",
-            started=datetime(2026, 3, 12, 11, 20, tzinfo=UTC),
-            stages=[Stage(name=stage, canary={"cohort": "canary"}, bake="5m", deadline="10m")],
-            package=[Unit(unit=name, kind=name, digest="sha256:9f2c4b1a") for name in names[:1]],
-        ),
-        policy,
-        Truth(bad=True, expect=["revert"], onset=datetime(2026, 3, 12, 11, 21, tzinfo=UTC), colos=colo_names[:2]),
-        tuple(
-            verdict_event("bot", START_MS + 10_000 * tick, verdict(tick, stage, metric_names, colo_names, classical))
-            for tick in (1, min(50, ticks))
-        ),
-        {stage: START_MS},
-        Intake(ticks, 1_000_000, {names[2] if names else "late": 17}),
-        True,
-        Tables(
-            grid,
-            heat_grid,
-            pa.table({**key, **effects, "log_e_max": log_e}, schema=EFFECTS),
-            pa.table({**key, **sides}, schema=SIDES),
-            pa.table({"metric": key["metric"], "step": at, "log_e": log_e, "log_e_max": log_e + 1}, schema=WEIGHED),
-            pa.table(heat, schema=HEAT),
-            pa.table(silent, schema=SILENT),
-            pa.table({"stage": [stage], "first": [first], "last": [first + ticks - 1]}, schema=SPANS),
-        ),
+    return Tables(
+        grid,
+        heat_grid,
+        pa.table({**key, **effects, "log_e": log_e, "log_e_max": log_e}, schema=EFFECTS),
+        pa.table({**key, **sides}, schema=SIDES),
+        pa.table({"metric": metric, "step": at, "log_e": log_e, "log_e_max": log_e + 1}, schema=WEIGHED),
+        pa.table(heat, schema=HEAT),
+        pa.table(silent, schema=SILENT),
+        pa.table({"stage": [stage], "first": [first], "last": [first + ticks - 1]}, schema=SPANS),
     )
 
 
-def verdict(tick: int, stage: str, metrics: list[str], colos: list[str], classical: bool) -> Verdict:
+def verdict(tick: int, stage: str, metrics: list[str], colos: list[str]) -> Verdict:
     """Make a verdict that waits at first, and stops later."""
     is_stop = tick > 1
     reason = Reason(
@@ -137,11 +134,10 @@ def verdict(tick: int, stage: str, metrics: list[str], colos: list[str], classic
         colo=colos[0],
         effect=0.5,
         interval=(0.25, None),
-        e_value=1 if classical else 1e300,
+        e_value=1e300,
         samples=Samples(canary=10.0, control=20.0),
         sentence=f"{metrics[0]} in {colos[0]}: too many",
     )
-    fields = {"judge": "classical"} if classical else {}
     return Verdict(
         sequence=2 if is_stop else 1,
         action="revert" if is_stop else "wait",
@@ -153,5 +149,4 @@ def verdict(tick: int, stage: str, metrics: list[str], colos: list[str], classic
         abstained=[Abstained(metric=metrics[-1], colo=colos[-1], minimum_detectable_effect=0.25, why=f"no {colos[0]}")],
         policy="sha256:1",
         engine="holdfast/0",
-        **fields,  # type: ignore[arg-type]
     )
