@@ -13,7 +13,7 @@ FLEET: Final = 0
 REGION: Final = 1
 COLO: Final = 2
 
-_SHARES: Final = {FLEET: 0.5, REGION: 0.25, COLO: 0.25}
+SHARES: Final = {FLEET: 0.5, REGION: 0.25, COLO: 0.25}
 """How evidence is split: an effect everywhere shows in the fleet first, a local one in its colo."""
 
 
@@ -145,7 +145,7 @@ def _shares(table: NDArray[np.intp]) -> Array:
     strand, level = table[0], table[1]
     counts = np.zeros((int(strand.max(initial=-1)) + 1, 3))
     np.add.at(counts, (strand, level), 1)
-    weights = np.array([_SHARES[FLEET], _SHARES[REGION], _SHARES[COLO]]) * (counts > 0)
+    weights = np.array([SHARES[FLEET], SHARES[REGION], SHARES[COLO]]) * (counts > 0)
     # One colo is the fleet: testing it twice would only split the evidence.
     weights[counts[:, COLO] == 1, REGION:] = 0
     weights /= np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)  # no tests, no share

@@ -13,6 +13,7 @@ from rich.console import Console
 from holdfast.commands import config as config_commands
 from holdfast.commands import deadletters as deadletters_commands
 from holdfast.commands import produce as produce_commands
+from holdfast.commands import report as report_commands
 from holdfast.commands import rollout as rollout_commands
 from holdfast.commands import sink as sink_commands
 from holdfast.commands import topics as topics_commands
@@ -45,6 +46,7 @@ app.command()(worker_commands.run)
 app.command()(sink_commands.sink)
 app.add_typer(deadletters_commands.app, name="deadletters")
 app.command()(produce_commands.produce)
+app.command()(report_commands.report)
 
 Folder = Annotated[Path, typer.Option("--data", help="Folder of the embedded store.")]
 
@@ -57,18 +59,20 @@ def replay(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per recording.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Exit with 3 if a verdict contradicts truth.yaml.")] = False,
     no_store: Annotated[bool, typer.Option("--no-store", help="Keep nothing.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write a page about it to this file, for one recording.")] = None,
     store: Folder = DEFAULT_FOLDER,
 ) -> None:
     """Judge recordings as if they were happening now."""
     from holdfast.replaying import in_words, replay_recording
 
+    if report is not None:
+        report_commands.require_one(recordings, report)
     contradicted = False
     with nullcontext() if no_store else Store(store) as kept, Bars(len(recordings)) as bars:
         for recording in recordings:
             observer = bars.begin(recording.name)
-            outcome = replay_recording(
-                recording, policy_path=policy, rollout=rollout, store=kept, observer=observer, check=check
-            )
+            judge = replay_recording if report is None else report_commands.reporting(report)
+            outcome = judge(recording, policy_path=policy, rollout=rollout, store=kept, observer=observer, check=check)
             sys.stdout.write((outcome.as_json().decode() if as_json else in_words(outcome)) + "\n")
             sys.stdout.flush()
             contradicted |= bool(outcome.contradictions)

@@ -19,6 +19,7 @@ from sinks.cloudevents import epoch_ms, verdict_event
 from sinks.store import Store
 from streams.membership import Announced, Stage
 from streams.recording import ROWS_PER_READ
+from streams.records import Both, Sink
 from streams.replay import Observer, Result, Setting, moment, replay
 
 ENGINE = f"holdfast/{version('holdfast')}"
@@ -59,6 +60,7 @@ def replay_recording(
     observer: Observer | None = None,
     check: bool = False,
     rows: int = ROWS_PER_READ,
+    beside: Sink | None = None,
 ) -> Outcome:
     """Replay one recording folder.
 
@@ -78,6 +80,8 @@ def replay_recording(
         Whether to hold the outcome against truth.yaml.
     rows
         Samples decoded at a time.
+    beside
+        Takes what was seen and decided too, while it is seen.
 
     Raises
     ------
@@ -90,7 +94,7 @@ def replay_recording(
     judged = rollouts[place]
     setting = setting_of(place, rollouts, policy_path or path / "policy.yaml", policy)
     if store is None:
-        result = replay(path / "metrics.parquet", setting, observer=observer, rows=rows)
+        result = replay(path / "metrics.parquet", setting, sink=beside, observer=observer, rows=rows)
     else:
         kept = store.sink(
             source=f"replay:{path.resolve().name}" + (f"/{judged.rollout}" if place.parent != path else ""),
@@ -99,7 +103,8 @@ def replay_recording(
             policy_digest=setting.policy_digest,
         )
         with kept as sink:
-            result = replay(path / "metrics.parquet", setting, sink=sink, observer=observer, rows=rows)
+            both = sink if beside is None else Both(sink, beside)
+            result = replay(path / "metrics.parquet", setting, sink=both, observer=observer, rows=rows)
             sink.commit()
     return _outcome(path, judged, policy, result, truth)
 

@@ -1,5 +1,6 @@
 """The rows that a judged tick leaves behind: what sinks receive, as Arrow tables with these schemas."""
 
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import pyarrow as pa
@@ -57,3 +58,26 @@ class Sink(Protocol):
 
     def verdict(self, rollout: str, time_ms: int, verdict: Verdict) -> None:
         """Take one verdict, decided on everything up to `time_ms` (end of the tick, epoch milliseconds)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """Two sinks that take the same, one after the other."""
+
+    one: Sink
+    other: Sink
+
+    def cohort_ticks(self, table: pa.Table) -> None:
+        """Hand on rows of `COHORT_TICKS`."""
+        self.one.cohort_ticks(table)
+        self.other.cohort_ticks(table)
+
+    def evidence(self, table: pa.Table) -> None:
+        """Hand on rows of `EVIDENCE`."""
+        self.one.evidence(table)
+        self.other.evidence(table)
+
+    def verdict(self, rollout: str, time_ms: int, verdict: Verdict) -> None:
+        """Hand on one verdict."""
+        self.one.verdict(rollout, time_ms, verdict)
+        self.other.verdict(rollout, time_ms, verdict)

@@ -205,12 +205,19 @@ def query(folder: Path, sql: str, form: str) -> bytes:
     try:
         store = Store(folder)
     except StoreBusy:
-        # A link to a socket that is gone counts too: its owner is starting or ending, and that is what is said then.
-        if not os.path.lexists(folder / SOCKET):
+        if not is_answered(folder):
             raise
         return ask(folder, sql, form)
     with store:
         return store.query(sql, form)
+
+
+def is_answered(folder: Path) -> bool:
+    """Whether the owner of a folder answers questions.
+
+    A link to a socket that is gone counts too: its owner is starting or ending, and that is what is said then.
+    """
+    return os.path.lexists(folder / SOCKET)
 
 
 def _too_large(size: int) -> str:

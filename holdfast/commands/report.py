@@ -1,0 +1,116 @@
+"""`holdfast report`: one HTML page about a rollout, of a recording or out of the store."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from holdfast.errors import BadInput
+from holdfast.progress import Bars
+from sinks.store import DEFAULT_FOLDER, Store
+from streams.replay import Observer
+
+if TYPE_CHECKING:
+    from holdfast.replaying import Outcome
+    from holdfast.reporting.gathered import Gathered
+
+
+def report(
+    about: Annotated[
+        str, typer.Argument(metavar="RECORDING|ROLLOUT", help="Folder of a recording, or a rollout in the store.")
+    ],
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    policy: Annotated[Path | None, typer.Option(help="Judge a recording by this policy instead of its own.")] = None,
+    rollout: Annotated[str | None, typer.Option(help="Of a recording, judge this one of several rollouts.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Of a stored rollout, the rows to report: live, or replay:NAME.")
+    ] = None,
+    store: Annotated[Path, typer.Option("--store", "--data", help="Folder of the embedded store.")] = DEFAULT_FOLDER,
+) -> None:
+    """Write a page about a rollout: verdicts, evidence over time, colos, data quality. It needs no network."""
+    from holdfast.reporting.stored import asking, gather_stored
+
+    _require_place(out)
+    folder = Path(about)
+    if folder.is_dir():
+        if source is not None:
+            message = f"{about}: --source: found {source!r}, for the folder of a recording; allowed: a stored rollout"
+            raise BadInput(message)
+        with Bars(1) as bars:
+            reporting(out)(folder, policy_path=policy, rollout=rollout, observer=bars.begin(folder.name))
+    else:
+        for option, value in (("--policy", policy), ("--rollout", rollout)):
+            if value is not None:
+                message = f"{about}: {option}: found {str(value)!r}, and there is no such folder; allowed: a recording"
+                raise BadInput(message)
+        with asking(store) as answer:
+            gathered = gather_stored(answer, about, source)
+        _write(gathered, out)
+    sys.stdout.write(f"{out}\n")
+
+
+def require_one(recordings: Sequence[Path], out: Path) -> None:
+    """Refuse to write one page about several recordings, or to a place that cannot hold it."""
+    if len(recordings) != 1:
+        message = f"{out}: --report: found {len(recordings)} recordings; allowed: one recording for a page"
+        raise BadInput(message)
+    _require_place(out)
+
+
+def reporting(out: Path) -> "Callable[..., Outcome]":
+    """Return a replay that writes its page too, and takes what `holdfast.replaying.replay_recording` does."""
+    from holdfast.reporting.recorded import gather_recording
+
+    def judge(
+        path: Path,
+        *,
+        policy_path: Path | None = None,
+        rollout: str | None = None,
+        store: Store | None = None,
+        observer: Observer | None = None,
+        check: bool = False,
+    ) -> "Outcome":
+        outcome, gathered = gather_recording(
+            path, policy_path=policy_path, rollout=rollout, store=store, observer=observer, check=check
+        )
+        _write(gathered, out)
+        return outcome
+
+    return judge
+
+
+def _require_place(out: Path) -> None:
+    """Complain about a place before there is any work, not after it."""
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        what = "a folder" if out.is_dir() else "no such folder"
+        message = f"{out}: {what}; allowed: a file in a folder that is there"
+        raise BadInput(message)
+
+
+def _write(gathered: "Gathered", out: Path) -> None:
+    """Write a page in one piece: whoever looks meanwhile sees the one before, or none."""
+    from holdfast.reporting.build import report_data
+    from holdfast.reporting.page import render
+
+    page = render(report_data(gathered)).encode()
+    try:
+        descriptor, name = tempfile.mkstemp(dir=out.absolute().parent, prefix=f".{out.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(page)
+            mask = os.umask(0)
+            os.umask(mask)
+            Path(name).chmod(0o666 & ~mask)
+            Path(name).replace(out)
+        except BaseException:
+            with suppress(OSError):
+                Path(name).unlink()
+            raise
+    except OSError as error:
+        message = f"{out}: cannot be written: {error.strerror or error}"
+        raise BadInput(message) from error

@@ -1,0 +1,1 @@
+"""Reports of rollouts, as one HTML page that needs nothing else."""
