@@ -5,15 +5,8 @@ import re
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from sinks.errors import StoreError
 from sinks.schema import DATABASE
-
-
-class StoreError(Exception):
-    """The store cannot do what was asked. Its text is complete and meant for people."""
-
-
-class StoreBusy(StoreError):
-    """Another process, or another part of this one, has the store open."""
 
 
 class _Inserter(Protocol):

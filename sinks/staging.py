@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from detectors.verdict import Verdict
 from sinks.cloudevents import epoch_ms, verdict_event
-from sinks.engine import StoreError
+from sinks.errors import StoreError
 from sinks.live_rows import complete, verdict_row, without_added
 from sinks.schema import ROWS
 

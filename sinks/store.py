@@ -12,7 +12,8 @@ from typing import Final, Self, TextIO
 
 import pyarrow as pa
 
-from sinks.engine import Engine, StoreBusy, StoreError
+from sinks.engine import Engine
+from sinks.errors import StoreBusy, StoreError
 from sinks.live_rows import LiveRows, by_table
 from sinks.schema import FOUNDATION, ROWS, STEPS, checksums
 from sinks.staging import BATCH_ROWS, OPEN, READY, SOURCE, ReplaySink
