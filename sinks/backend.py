@@ -1,7 +1,7 @@
 """What the embedded engine and a server have in common: all that holdfast needs of a ClickHouse."""
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Collection, Mapping
+from typing import Final, Protocol
 
 import pyarrow as pa
 
@@ -43,9 +43,8 @@ class Backend(Reads, Protocol):
         """Put rows into a table; on return they are durable, and after an error some of them may be there.
 
         An insert with a token that the table remembers changes nothing there, but is shown to materialised views again,
-        since the one before may have ended between the table and them
-        (`deduplicate_blocks_in_dependent_materialized_views`). One without a token is always put in, also
-        if the very same rows were once there and deleted since (`insert_deduplicate = 0`).
+        since the one before may have ended between the table and them. One without a token is always put in, also if
+        the very same rows were once there and deleted since. `insert_settings` says so to ClickHouse.
 
         Raises
         ------
@@ -55,3 +54,27 @@ class Backend(Reads, Protocol):
             If the same may work later.
         """
         ...
+
+
+SETTINGS_ASKED: Final = ("deduplicate_insert", "deduplicate_blocks_in_dependent_materialized_views")
+"""Settings that not every version of ClickHouse has; `system.settings` tells."""
+
+
+def insert_settings(token: str, known: Collection[str]) -> dict[str, str | int]:
+    """Return the settings of an insert, see `Backend.insert`.
+
+    Parameters
+    ----------
+    token
+        Names the insert; empty for none.
+    known
+        Those of `SETTINGS_ASKED` that this ClickHouse has.
+    """
+    if not token:
+        return {"deduplicate_insert": "disable"} if "deduplicate_insert" in known else {"insert_deduplicate": 0}
+    settings: dict[str, str | int] = {"insert_deduplicate": 1, "insert_deduplication_token": token}
+    if "deduplicate_insert" in known:
+        settings["deduplicate_insert"] = "enable"
+    if "deduplicate_blocks_in_dependent_materialized_views" in known:
+        settings["deduplicate_blocks_in_dependent_materialized_views"] = 1
+    return settings
