@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import shutil
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -17,10 +16,9 @@ from sinks.engine import Engine
 from sinks.errors import StoreBusy, StoreError
 from sinks.live_rows import LiveRows, by_table
 from sinks.migrations import migrate
-from sinks.replacing import replace
-from sinks.staging import BATCH_ROWS, OPEN, READY, ReplaySink
+from sinks.staging import BATCH_ROWS, Replay, ReplaySink, Staging
 
-__all__ = ["DEFAULT_FOLDER", "ReplaySink", "Store", "StoreBusy", "StoreError"]
+__all__ = ["DEFAULT_FOLDER", "Replay", "ReplaySink", "Store", "StoreBusy", "StoreError"]
 
 DEFAULT_FOLDER: Final = Path("holdfast-data")
 
@@ -53,17 +51,13 @@ class Store:
     """
 
     def __init__(self, folder: Path = DEFAULT_FOLDER) -> None:
-        self._staging = folder / "staging"
-        self._replays = 0
         self._mutex = threading.RLock()
         with ExitStack() as opened:
             lock = opened.enter_context(_locked(folder))
-            self._staging.mkdir(exist_ok=True)
+            self._staging = Staging(folder / "staging")
             self._engine: Engine | None = Engine((folder / "clickhouse").absolute())
             opened.callback(self._engine.close)
             migrate(self._engine, f"the store {folder}")
-            for unfinished in self._staging.glob(f"*{OPEN}"):
-                shutil.rmtree(unfinished)
             self._put_in()
             opened.pop_all()
         self._lock: TextIO = lock
@@ -73,34 +67,15 @@ class Store:
         """The engine, for whoever writes to the store otherwise; nothing else may use the store meanwhile."""
         return self._opened()
 
-    def sink(self, *, source: str, document: bytes, policy_document: bytes, policy_digest: str) -> ReplaySink:
+    def sink(self, replay: Replay) -> ReplaySink:
         """Begin a replay: what goes into the sink is in the store after its `commit`, all at once.
 
-        The rows then replace everything that was there from `source`, also when the policy was another
+        The rows then replace everything that was there from its source, also when the policy was another
         one: whoever tunes a policy replays a recording a hundred times, and a count of verdicts should
         still count each once. To keep two policies side by side, give them different sources.
-
-        Parameters
-        ----------
-        source
-            Where the rows come from, as in `replay:<recording>`.
-        document, policy_document
-            The rollout and the policy that judges it, as JSON.
-        policy_digest
-            Digest of the policy.
         """
         self._opened()
-        self._replays += 1
-        folder = self._staging / f"{self._replays:08d}{OPEN}"
-        folder.mkdir()
-        return ReplaySink(
-            folder,
-            source=source,
-            document=document,
-            policy_document=policy_document,
-            policy_digest=policy_digest,
-            put_in=self._put_in,
-        )
+        return self._staging.begin(replay, self._put_in)
 
     def query(self, sql: str, form: str = "PrettyCompact", *, seconds_max: int | None = None) -> bytes:
         """Answer a query, which may only read, in any format that ClickHouse knows.
@@ -175,22 +150,16 @@ class Store:
         return self._engine
 
     def _put_in(self) -> None:
-        """Put the rows of every ready replay into the tables, oldest first, and remove its folder.
-
-        Safe to repeat after a crash at any point. Queries wait for it, so nobody sees a replay by halves.
-        """
+        """Put in what is ready. Queries wait for it, so nobody sees a replay by halves."""
         with self._mutex:
-            engine = self._opened()
-            for ready in sorted(self._staging.glob(f"*{READY}")):
-                try:
-                    replace(engine, ready)
-                except StoreError as error:
-                    message = (
-                        f"the replay in {ready} could not be stored: {error}. It is tried again when the "
-                        "store is next opened; to give the replay up, delete that folder"
-                    )
-                    raise StoreError(message) from error
-                shutil.rmtree(ready)
+            try:
+                self._staging.put_in(self._opened())
+            except StoreError as error:
+                message = (
+                    f"a replay in {self._staging.folder} could not be stored: {error}. It is tried again when the "
+                    "store is next opened; to give the replay up, delete its folder there"
+                )
+                raise StoreError(message) from error
 
 
 def _locked(folder: Path) -> TextIO:

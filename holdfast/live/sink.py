@@ -19,7 +19,7 @@ from detectors.errors import BadInput
 from holdfast.documents import digest
 from holdfast.live.backlog import Backlog
 from holdfast.live.clients import consumer, producer
-from holdfast.live.dead_letters import dead_letter
+from holdfast.live.dead_letters import Letter, Mark, dead_letter, read_letter
 from holdfast.live.http import Server
 from holdfast.live.reading import PARTITION_END
 from holdfast.live.records import Record
@@ -28,7 +28,15 @@ from holdfast.live.store_owner import Owner
 from holdfast.live.telemetry import Telemetry
 from rollouts.announced import decode as decode_announcement
 from sinks.cloudevents import decode as decode_verdict
-from sinks.live_rows import LiveRows, Place, rollout_rows, table_rows, verdict_rows
+from sinks.live_rows import (
+    LiveRows,
+    Place,
+    dead_letter_rows,
+    event_rows,
+    rollout_rows,
+    table_rows,
+    verdict_rows,
+)
 from sinks.store import Store, StoreBusy, StoreError
 
 log = logging.getLogger(__name__)
@@ -72,10 +80,13 @@ class Reader:
     @property
     def topics(self) -> list[str]:
         """What is read."""
-        return [self._topics.verdicts, self._topics.evidence, self._topics.rollouts]
+        topics = self._topics
+        return [topics.verdicts, topics.evidence, topics.rollouts, topics.dead_letters]
 
-    def read(self, message: Message) -> LiveRows | None:
-        """Return the rows of a message; None if it has none, as a heartbeat.
+    def read(self, message: Message) -> list[LiveRows]:
+        """Return the rows of a message, by table; none of a heartbeat, for example.
+
+        A dead letter always has one, whatever it holds: one that was put aside once more would come back as another.
 
         Raises
         ------
@@ -83,21 +94,23 @@ class Reader:
             If it cannot be read.
         """
         place = Place(message.topic() or "", message.partition() or 0, message.offset() or 0)
-        value = message.value()
+        value, written_ms = message.value(), message.timestamp()[1]
+        if place.topic == self._topics.dead_letters:
+            return [_letter(message, place, written_ms)]
         if value is None:
-            return None  # a rollout that was taken back: what was recorded of it stays
+            return []  # a rollout that was taken back: what was recorded of it stays
         if place.topic == self._topics.evidence:
-            return table_rows(_header(message, "table"), value, place)
+            return [table_rows(_header(message, "table"), value, place, written_ms)]
         if place.topic == self._topics.rollouts:
             return _announced(value, place)
         kind = _header(message, "ce_type")
-        return None if kind is not None and kind != _VERDICT else verdict_rows(decode_verdict(value), place)
+        return [] if kind is not None and kind != _VERDICT else [verdict_rows(decode_verdict(value), place)]
 
 
-def _announced(value: bytes, place: Place) -> LiveRows:
+def _announced(value: bytes, place: Place) -> list[LiveRows]:
     announcement = decode_announcement(value)
-    plan, policy = announcement.rollout, announcement.policy
-    return rollout_rows(
+    plan, policy, events = announcement.rollout, announcement.policy, announcement.events
+    rollout = rollout_rows(
         place,
         rollout=plan.rollout,
         started=plan.started,
@@ -106,8 +119,38 @@ def _announced(value: bytes, place: Place) -> LiveRows:
         document=msgspec.json.encode(plan),
         policy_document=msgspec.json.encode(policy),
         policy_digest=digest(policy),
-        recorded=max([plan.started, *(event.effective_at for event in announcement.events)]),
+        recorded=max([plan.started, *(event.effective_at for event in events)]),
     )
+    told = [(event.event, event.stage or "", event.effective_at) for event in events]
+    return [rollout, event_rows(place, plan.rollout, told)] if told else [rollout]
+
+
+def _letter(message: Message, place: Place, written_ms: int) -> LiveRows:
+    letter = read_letter(message)
+    worker, is_redriven = "", False
+    if isinstance(letter, Mark) and _fits(0, letter.offset):
+        origin = Place(place.topic, place.partition, letter.offset)
+        reason, is_redriven = f"sent again, for the {letter.times}. time", True
+    elif isinstance(letter, Letter) and _fits(letter.from_partition, letter.from_offset):
+        origin = Place(letter.from_topic, letter.from_partition, letter.from_offset)
+        worker, reason = letter.worker, letter.reason
+    else:
+        origin, reason = Place("", 0, 0), "neither a dead letter nor the mark of one"
+    size = len(message.value() or b"")
+    return dead_letter_rows(
+        place,
+        written_ms=written_ms,
+        origin=origin,
+        worker=worker,
+        reason=reason,
+        size=size,
+        is_redriven=is_redriven,
+    )
+
+
+def _fits(partition: int, offset: int) -> bool:
+    """Tell whether a place that a letter names can be one."""
+    return 0 <= partition < 1 << 31 and 0 <= offset < 1 << 63
 
 
 def _header(message: Message, name: str) -> str | None:
@@ -216,10 +259,9 @@ class SinkLoop:
             self._bytes += len(message.value() or b"")
             self._telemetry.dead_letter("unreadable")
         else:
-            if rows is not None:
-                self._batch.append(rows)
-                self._rows += rows.rows.num_rows
-                self._bytes += rows.rows.nbytes
+            self._batch += rows
+            self._rows += sum(each.rows.num_rows for each in rows)
+            self._bytes += sum(each.rows.nbytes for each in rows)
         self._position[message.topic() or "", message.partition() or 0] = (message.offset() or 0) + 1
         if self._begun is None:
             self._begun = time.monotonic()
