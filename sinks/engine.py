@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from sinks.backend import SETTINGS_ASKED, insert_settings
 from sinks.errors import StoreError
-from sinks.schema import Place, quoted
+from sinks.schema import Place, identifier, quoted
 
 
 class _Inserter(Protocol):
@@ -96,11 +96,12 @@ class Engine:
             f"{name} = {quoted(value) if isinstance(value, str) else value}"
             for name, value in insert_settings(token, self._known).items()
         ]
-        query = f"INSERT INTO {self.place.table(table)} ({', '.join(rows.schema.names)}) SETTINGS {', '.join(settings)}"
+        columns = ", ".join(map(identifier, rows.schema.names))
+        query = f"INSERT INTO {self.place.table(table)} ({columns}) SETTINGS {', '.join(settings)}"
         try:
             inserter = self._writer.send_insert(query, "ArrowStream")
             try:
-                inserter.append(_stream(rows))
+                inserter.append(stream(rows))
                 inserter.finish()
             except BaseException:
                 inserter.cancel()
@@ -156,7 +157,8 @@ def rows_of(answer: bytes) -> list[tuple[object, ...]]:
     return list(zip(*columns, strict=True))
 
 
-def _stream(rows: pa.Table) -> bytes:
+def stream(rows: pa.Table) -> bytes:
+    """Write rows as an Arrow stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write_table(rows)

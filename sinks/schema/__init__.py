@@ -8,7 +8,7 @@ from typing import Final
 from sinks.schema import tables, views
 from sinks.schema.rows import ROWS
 
-__all__ = ["DATABASE", "DERIVED", "FOUNDATION", "ROWS", "STEPS", "Place", "Step", "checksums", "quoted"]
+__all__ = ["DATABASE", "DERIVED", "FOUNDATION", "ROWS", "STEPS", "Place", "Step", "checksums", "identifier", "quoted"]
 
 DATABASE: Final = "holdfast"
 
@@ -78,6 +78,17 @@ def quoted(text: str) -> str:
     "'it\\'s a \\\\ here'"
     """
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def identifier(name: str) -> str:
+    r"""Write the name of a column as ClickHouse reads it in a statement.
+
+    Examples
+    --------
+    >>> identifier("count()")
+    '`count()`'
+    """
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 def _replicated(engine: re.Match[str]) -> str:
