@@ -153,8 +153,9 @@ def rows_of(answer: bytes) -> list[tuple[object, ...]]:
     """Read an answer in the format Arrow as rows; an answer without rows may be empty."""
     if not answer:
         return []
-    columns = pa.ipc.open_file(pa.py_buffer(answer)).read_all().to_pydict().values()
-    return list(zip(*columns, strict=True))
+    # By place: two columns of an answer may bear the same name.
+    columns = pa.ipc.open_file(pa.py_buffer(answer)).read_all().columns
+    return list(zip(*(column.to_pylist() for column in columns), strict=True))
 
 
 def stream(rows: pa.Table) -> bytes:

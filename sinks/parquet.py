@@ -276,7 +276,8 @@ def _make_room(store: Backend, rollout: str, source: str, manifest: Manifest) ->
     """Delete what is to be replaced of a replay; what stays of it is what the verdict in force is made of anew."""
     whose = [f"rollout = {quoted(rollout)}", f"source = {quoted(source)}"]
     for name in TABLES:
-        if name not in DERIVED and name not in manifest.rows:
+        is_theirs = name in DERIVED or (name in manifest.rows and "rollout" in ROWS[name].names)
+        if not is_theirs:
             continue
         conditions = [*whose, *_of_time(name, manifest.since_ms, manifest.until_ms)]
         condition = " AND ".join(conditions)
