@@ -20,8 +20,9 @@ from msgspec import Struct
 
 from detectors.verdict import Verdict
 from sinks.cloudevents import epoch_ms, verdict_event
-from sinks.engine import StoreError
+from sinks.errors import StoreError
 from sinks.live_rows import complete, verdict_row, without_added
+from sinks.replacing import SOURCE
 from sinks.schema import ROWS
 
 BATCH_ROWS: Final = 100_000
@@ -29,7 +30,6 @@ BATCH_ROWS: Final = 100_000
 
 OPEN: Final = ".open"
 READY: Final = ".ready"
-SOURCE: Final = "source"
 
 _VERDICTS_MAX: Final = 1_000
 """Verdicts held as Python objects before they become a table: their bodies can be large."""

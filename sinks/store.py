@@ -12,10 +12,13 @@ from typing import Final, Self, TextIO
 
 import pyarrow as pa
 
-from sinks.engine import Engine, StoreBusy, StoreError
+from sinks.backend import Backend
+from sinks.engine import Engine
+from sinks.errors import StoreBusy, StoreError
 from sinks.live_rows import LiveRows, by_table
-from sinks.schema import FOUNDATION, ROWS, STEPS, checksums
-from sinks.staging import BATCH_ROWS, OPEN, READY, SOURCE, ReplaySink
+from sinks.migrations import migrate
+from sinks.replacing import replace
+from sinks.staging import BATCH_ROWS, OPEN, READY, ReplaySink
 
 __all__ = ["DEFAULT_FOLDER", "ReplaySink", "Store", "StoreBusy", "StoreError"]
 
@@ -38,7 +41,8 @@ class Store:
     StoreBusy
         If another process has the folder open.
     StoreError
-        If the folder cannot be written, or was made by a holdfast with another schema.
+        If the folder cannot be written, or was made by a holdfast with a newer or another schema. One with an older
+        schema is brought to this one.
 
     Examples
     --------
@@ -57,12 +61,17 @@ class Store:
             self._staging.mkdir(exist_ok=True)
             self._engine: Engine | None = Engine((folder / "clickhouse").absolute())
             opened.callback(self._engine.close)
-            _establish(self._engine, folder)
+            migrate(self._engine, f"the store {folder}")
             for unfinished in self._staging.glob(f"*{OPEN}"):
                 shutil.rmtree(unfinished)
             self._put_in()
             opened.pop_all()
         self._lock: TextIO = lock
+
+    @property
+    def backend(self) -> Backend:
+        """The engine, for whoever writes to the store otherwise; nothing else may use the store meanwhile."""
+        return self._opened()
 
     def sink(self, *, source: str, document: bytes, policy_document: bytes, policy_digest: str) -> ReplaySink:
         """Begin a replay: what goes into the sink is in the store after its `commit`, all at once.
@@ -134,7 +143,7 @@ class Store:
             engine = self._opened()
             for name, rows in tables.items():
                 for start in range(0, rows.num_rows, BATCH_ROWS):
-                    engine.insert(name, rows.schema.names, _stream(rows.slice(start, BATCH_ROWS)))
+                    engine.insert(name, rows.slice(start, BATCH_ROWS))
 
     def arrow(self, sql: str) -> pa.Table:
         """Answer a query as an Arrow table."""
@@ -174,7 +183,7 @@ class Store:
             engine = self._opened()
             for ready in sorted(self._staging.glob(f"*{READY}")):
                 try:
-                    _replace(engine, ready)
+                    replace(engine, ready)
                 except StoreError as error:
                     message = (
                         f"the replay in {ready} could not be stored: {error}. It is tried again when the "
@@ -182,13 +191,6 @@ class Store:
                     )
                     raise StoreError(message) from error
                 shutil.rmtree(ready)
-
-
-def _stream(rows: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as writer:
-        writer.write_table(rows)
-    return bytes(sink.getvalue().to_pybytes())
 
 
 def _locked(folder: Path) -> TextIO:
@@ -218,48 +220,3 @@ def _locked(folder: Path) -> TextIO:
     file.write(f"{os.getpid()}\n")
     file.flush()
     return file
-
-
-def _establish(engine: Engine, folder: Path) -> None:
-    """Create the tables in a new store, and refuse one whose schema is not this one."""
-    for statement in FOUNDATION:
-        engine.run(statement)
-    wanted = checksums()
-    answer = engine.run("SELECT version, checksum FROM holdfast.schema_version FINAL ORDER BY version")
-    found = {int(version): checksum for version, checksum in map(str.split, answer.decode().splitlines())}
-    if found and found != wanted:
-        message = (
-            f"the store {folder} has schema {_named(found)}, and this holdfast has schema {_named(wanted)}; "
-            "use the holdfast that made it, or another folder"
-        )
-        raise StoreError(message)
-    if not found:
-        for step in STEPS:
-            engine.run(step.statement)
-        # Last: a store whose making was interrupted has no version yet, and is made again.
-        for version, checksum in wanted.items():
-            engine.run(
-                "INSERT INTO holdfast.schema_version SELECT {version:UInt32}, {checksum:String}",
-                {"version": str(version), "checksum": checksum},
-            )
-
-
-def _named(versions: dict[int, str]) -> str:
-    version = max(versions)
-    return f"version {version} ({versions[version]})"
-
-
-def _replace(engine: Engine, ready: Path) -> None:
-    """Put the rows of one replay in the place of what its source had before.
-
-    Deleting by source, rather than letting rows replace rows by key, also removes those that another policy
-    made and this one does not. Tables without such rows are left alone, since a deletion touches every part.
-    """
-    source = (ready / SOURCE).read_bytes().hex()
-    for table, rows in ROWS.items():
-        which = {"table": table, "source": source}
-        count = "SELECT count() FROM holdfast.{table:Identifier} WHERE source = unhex({source:String})"
-        if engine.run(count, which) != b"0\n":
-            engine.run("DELETE FROM holdfast.{table:Identifier} WHERE source = unhex({source:String})", which)
-        for path in sorted(ready.glob(f"{table}.*")):
-            engine.insert(table, rows.names, path.read_bytes())

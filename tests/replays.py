@@ -93,6 +93,15 @@ def contents(store: Store) -> dict[str, pa.Table]:
     return {name: store.arrow(f"SELECT * FROM {name} ORDER BY ALL") for name in ROWS}
 
 
+VIEWS = ("health", "heat", "current", "timeline")
+
+
+def views(store: Store) -> dict[str, pa.Table]:
+    """Return what the views show."""
+    left_out = {"health": " EXCEPT last", "heat": " EXCEPT most", "current": " EXCEPT last"}
+    return {name: store.arrow(f"SELECT *{left_out.get(name, '')} FROM {name} ORDER BY ALL") for name in VIEWS}
+
+
 def count(store: Store, table: str) -> int:
     return int(store.query(f"SELECT count() FROM {table}", "TabSeparated"))
 
