@@ -44,7 +44,10 @@ CONFIG = """\
 
 USERS = """\
 <yandex>
-    <profiles><default><readonly>{readonly}</readonly></default></profiles>
+    <profiles><default>
+        <readonly>{readonly}</readonly>
+        <allow_experimental_low_cardinality_type>1</allow_experimental_low_cardinality_type>
+    </default></profiles>
     <users><default>
         <password></password>
         <networks><ip>127.0.0.1</ip></networks>
