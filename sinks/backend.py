@@ -1,6 +1,6 @@
 """What the embedded engine and a server have in common: all that holdfast needs of a ClickHouse."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Final, Protocol
 
 import pyarrow as pa
@@ -16,10 +16,10 @@ class Reads(Protocol):
         """Database and cluster of the tables."""
         ...
 
-    def select(self, sql: str, params: Mapping[str, str] | None = None) -> list[tuple[object, ...]]:
+    def select(self, sql: str) -> list[tuple[object, ...]]:
         """Answer a small question of holdfast itself, which names its database; rows come deduplicated.
 
-        `params` are for placeholders such as `{table:Identifier}`. `StoreError` if that cannot be.
+        `StoreError` if that cannot be.
         """
         ...
 

@@ -14,8 +14,8 @@ from clickhouse_driver import Client
 from clickhouse_driver.errors import Error, ErrorCodes, ServerException
 
 from sinks.backend import SETTINGS_ASKED, insert_settings
-from sinks.errors import StoreAway, StoreError, StoreRefused
 from sinks.engine import readable
+from sinks.errors import StoreAway, StoreError, StoreRefused
 from sinks.schema import Place
 
 CONNECT_SECONDS: Final = 5.0

@@ -2,7 +2,6 @@
 
 import importlib
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -24,7 +23,7 @@ class _Inserter(Protocol):
 class _Session(Protocol):
     """What is used of `chdb.session.Session`, which has no type annotations."""
 
-    def query(self, sql: str, fmt: str, *, params: dict[str, str] | None = None) -> Any: ...
+    def query(self, sql: str, fmt: str) -> Any: ...
 
     def send_insert(self, query: str, fmt: str) -> _Inserter: ...
 
@@ -77,14 +76,9 @@ class Engine:
         """See `sinks.backend.Backend`."""
         _bytes(self._writer, statement, "TabSeparated")
 
-    def select(self, sql: str, params: Mapping[str, str] | None = None) -> list[tuple[object, ...]]:
-        """See `sinks.backend.Reads`.
-
-        ClickHouse reads the values of `params` as escaped text, so one that may hold a backslash or a tab is best
-        passed as hexadecimal digits, to `unhex`.
-        """
-        answer = _bytes(self._writer, f"{sql} SETTINGS {_DEDUPLICATED}", "Arrow", params)
-        return rows_of(answer)
+    def select(self, sql: str) -> list[tuple[object, ...]]:
+        """See `sinks.backend.Reads`."""
+        return rows_of(_bytes(self._writer, f"{sql} SETTINGS {_DEDUPLICATED}", "Arrow"))
 
     def insert(self, table: str, rows: pa.Table, token: str = "") -> None:
         """See `sinks.backend.Backend`.
@@ -141,9 +135,9 @@ class Engine:
         return session
 
 
-def _bytes(session: _Session, sql: str, form: str, params: Mapping[str, str] | None = None) -> bytes:
+def _bytes(session: _Session, sql: str, form: str) -> bytes:
     try:
-        result: bytes = session.query(sql, form, params=None if params is None else dict(params)).bytes()
+        result: bytes = session.query(sql, form).bytes()
     except RuntimeError as error:
         raise StoreError(readable(str(error))) from error
     return result

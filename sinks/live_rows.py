@@ -19,6 +19,9 @@ from sinks.schema import ROWS
 TABLES: Final = ("cohort_ticks", "evidence", "ticks")
 """What comes as Arrow streams on the evidence topic, and what the header `table` may say."""
 
+LIVE: Final = "live"
+"""Source of what a person says of a rollout that was judged live."""
+
 _MS_MAX: Final = 7_258_118_400_000
 """The year 2200: the store's times reach a little further, and what is beyond them would be put at their end."""
 

@@ -64,6 +64,21 @@ def migrate(store: Backend, name: str = "the store") -> list[int]:
     return list(missing)
 
 
+def require_current(store: Reads, name: str) -> None:
+    """Refuse a store whose schema is not this holdfast's.
+
+    Raises
+    ------
+    StoreError
+        If that is so; the text says what to do.
+    """
+    if _missing(store, name):
+        message = (
+            f"{name} has schema {named(versions(store))}; `holdfast store migrate` brings it to {named(checksums())}"
+        )
+        raise StoreError(message)
+
+
 def _missing(store: Reads, name: str) -> dict[int, list[str]]:
     """Return the statements of each version that a store lacks, in order; the foundation goes before the first."""
     found, wanted = versions(store), checksums()

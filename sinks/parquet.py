@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from sinks.backend import Backend, Reads
 from sinks.errors import StoreError
-from sinks.migrations import named, versions
+from sinks.migrations import named
 from sinks.retention import TABLES, TIMED, delete, moment
 from sinks.schema import DERIVED, ROWS, checksums, quoted
 from sinks.schema.views import MATERIALISED
@@ -235,7 +235,7 @@ def _problem(folder: Path, name: str, manifest: Manifest) -> str | None:
 
 
 def import_(store: Backend, folder: Path) -> Manifest:
-    """Put an export into a store; doing so again, also after it was broken off, changes nothing.
+    """Put an export into a store of this schema; doing so again, also after it was broken off, changes nothing.
 
     A replay's rows take the place of what the store has of that replay, within the time of the export. Rows of a live
     engine have their place on a topic, and of those with the same place one is kept.
@@ -243,13 +243,9 @@ def import_(store: Backend, folder: Path) -> Manifest:
     Raises
     ------
     StoreError
-        See `read_manifest`; or if the store is of another schema, or refuses.
+        See `read_manifest`; or if the store refuses.
     """
     manifest = read_manifest(folder)
-    if versions(store) != checksums():
-        found = named(versions(store))
-        message = f"the store has schema {found}; `holdfast store migrate` brings it to {named(checksums())}"
-        raise StoreError(message)
     for rollout, source in sorted(_replays(folder, manifest)):
         _make_room(store, rollout, source, manifest)
     for name in ROWS:

@@ -6,8 +6,6 @@ from types import TracebackType
 from typing import Self
 
 from sinks.backend import Backend
-from sinks.errors import StoreError
-from sinks.migrations import pending
 from sinks.staging import Replay, ReplaySink, Staging
 
 
@@ -20,20 +18,10 @@ class RemoteStore:
     Parameters
     ----------
     backend
-        The server; it stays open.
-    name
-        How it is called in an error.
-
-    Raises
-    ------
-    StoreError
-        If its schema is not this holdfast's.
+        The server, of this schema; it stays open.
     """
 
-    def __init__(self, backend: Backend, name: str) -> None:
-        if pending(backend, name):
-            message = f"{name} has not the schema of this holdfast yet; `holdfast store migrate` brings it there"
-            raise StoreError(message)
+    def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._folder = TemporaryDirectory(prefix="holdfast-")
         self._staging = Staging(Path(self._folder.name))

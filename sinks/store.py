@@ -33,6 +33,8 @@ class Store:
     ----------
     folder
         Made if it does not exist.
+    migrates
+        Whether a store of an older schema is brought to this one; without that nothing can be put in.
 
     Raises
     ------
@@ -50,15 +52,16 @@ class Store:
     b'0\n'
     """
 
-    def __init__(self, folder: Path = DEFAULT_FOLDER) -> None:
+    def __init__(self, folder: Path = DEFAULT_FOLDER, *, migrates: bool = True) -> None:
         self._mutex = threading.RLock()
         with ExitStack() as opened:
             lock = opened.enter_context(_locked(folder))
             self._staging = Staging(folder / "staging")
             self._engine: Engine | None = Engine((folder / "clickhouse").absolute())
             opened.callback(self._engine.close)
-            migrate(self._engine, f"the store {folder}")
-            self._put_in()
+            if migrates:
+                migrate(self._engine, f"the store {folder}")
+                self._put_in()
             opened.pop_all()
         self._lock: TextIO = lock
 

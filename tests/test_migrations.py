@@ -138,8 +138,7 @@ def test_several_workers_at_a_time_come_to_the_same_end(engine: Engine) -> None:
 
 
 def test_several_processes_on_one_folder_come_to_the_same_end(tmp_path: Path) -> None:
-    code = "import sys; from holdfast.live.store_owner import query; query(sys.argv[1], 'SELECT 1', 'CSV')"
-    code = code.replace("sys.argv[1]", "__import__('pathlib').Path(sys.argv[1])")
+    code = "import pathlib, sys; from sinks.store import Store; Store(pathlib.Path(sys.argv[1])).close()"
     started = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(2)]
     for process in started:
         _, said = process.communicate()
