@@ -94,6 +94,11 @@ class Server:
         """Database and cluster of the tables."""
         return self._connection.place
 
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return self._connection.name
+
     def run(self, statement: str) -> None:
         """Run a statement of holdfast itself, which names its database.
 
