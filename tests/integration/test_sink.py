@@ -20,7 +20,8 @@ from holdfast.live.reading import read_to_end
 from holdfast.live.settings import Settings, load_settings
 from holdfast.live.sink import Reader
 from holdfast.live.sinking import SinkLoop
-from holdfast.live.store_owner import ask, query
+from holdfast.live.store_owner import ask
+from holdfast.live.stores import reading
 from holdfast.live.telemetry import Telemetry
 from holdfast.live.topics import create
 from rollouts.announced import encode
@@ -103,7 +104,8 @@ class Engine:
 
     def ask(self, sql: str) -> str:
         """Ask whoever owns the store."""
-        return query(self.data, sql, "CSV").decode().strip()
+        with reading(self.data) as found:
+            return found.reads.read(sql, "CSV").decode().strip()
 
     def wait_for(self, sql: str, wanted: str) -> None:
         def is_there() -> bool:
