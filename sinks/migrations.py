@@ -57,10 +57,8 @@ def migrate(store: Backend, name: str = "the store") -> list[int]:
     for version, statements in missing.items():
         for statement in statements:
             store.run(statement)
-        store.run(
-            f"INSERT INTO {store.place.table(_VERSIONS)} (version, checksum) VALUES "
-            f"({version}, {quoted(wanted[version])})"
-        )
+        # Not VALUES: after that word a server waits for rows in the protocol's own form.
+        store.run(f"INSERT INTO {store.place.table(_VERSIONS)} SELECT {version}, {quoted(wanted[version])}")
     return list(missing)
 
 

@@ -2,6 +2,8 @@
 
 import re
 
+import pyarrow as pa
+
 from sinks.clickhouse import Server as Client
 
 _LEFT_OUT = re.compile(r" CODEC\((?:[^()]|\([^()]*\))*\)| COMMENT '[^']*'")
@@ -18,6 +20,14 @@ class OldClient(Client):
         if "current_verdicts" in statement or "MODIFY" in statement:
             return
         super().run(downgraded(statement))
+
+    def insert(self, table: str, rows: pa.Table, token: str = "") -> None:
+        """Put rows in, with times in seconds."""
+        kinds = [
+            pa.field(f.name, pa.timestamp("s", f.type.tz) if pa.types.is_timestamp(f.type) else f.type)
+            for f in rows.schema
+        ]
+        super().insert(table, rows.cast(pa.schema(kinds), safe=False), token)
 
 
 def downgraded(statement: str) -> str:
