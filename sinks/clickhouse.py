@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 from clickhouse_driver import Client
-from clickhouse_driver.errors import Error, ErrorCodes, ServerException
+from clickhouse_driver.errors import Error, ErrorCodes, ServerException, TypeMismatchError
 
 from sinks.backend import SETTINGS_ASKED, insert_settings
 from sinks.columns import as_arrays, as_lists
@@ -191,15 +191,15 @@ class Server:
             if not is_insert:
                 raise StoreError(text) from error
             raise (StoreRefused if error.code in _REFUSED else StoreAway)(text) from error
-        except (Error, OSError, EOFError) as error:
-            self._after(error)
-            text = f"{self._connection.name} cannot be reached: {_first_line(error)}"
-            raise StoreAway(text) from error
-        except (OverflowError, UnicodeError, ValueError, TypeError, AttributeError) as error:
+        except (TypeMismatchError, OverflowError, UnicodeError, ValueError, TypeError, AttributeError) as error:
             # The driver could not write the columns down; what it had written of them is on the connection.
             self._after(error)
             text = f"{self._connection.name}: rows that cannot be written down: {_first_line(error)}"
             raise (StoreRefused if is_insert else StoreError)(text) from error
+        except (Error, OSError, EOFError) as error:
+            self._after(error)
+            text = f"{self._connection.name} cannot be reached: {_first_line(error)}"
+            raise StoreAway(text) from error
 
     def _after(self, error: Exception) -> None:
         if not isinstance(error, ServerException):
@@ -208,7 +208,8 @@ class Server:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
+    text = error.message if isinstance(error, Error) else str(error)
+    lines = str(text or "").strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
