@@ -16,7 +16,7 @@ export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-with-pip demo broker test test-all check style imports types format bench quality lock
+.PHONY: help venv venv-with-pip demo broker clickhouse test test-all check style imports types format bench quality lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,9 @@ demo: $(STAMP) ## judge a bad and a harmless rollout
 
 broker: $(STAMP) ## run a real Kafka broker until Ctrl-C (needs Java 17 and Maven)
 	$(BIN)/python -m tests.kafka.broker
+
+clickhouse: $(STAMP) ## run a real ClickHouse server (18.16) until Ctrl-C (needs Debian)
+	$(BIN)/python -m tests.clickhouse.server
 
 test: check ## the checks, then the tests (what CI runs)
 	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow'

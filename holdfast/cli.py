@@ -1,8 +1,8 @@
 """The command line."""
 
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -13,15 +13,18 @@ from rich.console import Console
 from holdfast.commands import config as config_commands
 from holdfast.commands import deadletters as deadletters_commands
 from holdfast.commands import produce as produce_commands
+from holdfast.commands import query as query_commands
 from holdfast.commands import report as report_commands
 from holdfast.commands import rollout as rollout_commands
 from holdfast.commands import sink as sink_commands
+from holdfast.commands import store as store_commands
 from holdfast.commands import topics as topics_commands
 from holdfast.commands import verdict as verdict_commands
 from holdfast.commands import workers as worker_commands
 from holdfast.demo import SEED, SPEED, run
 from holdfast.errors import BadInput, Unreachable
 from holdfast.progress import Bars
+from sinks.remote import RemoteStore
 from sinks.store import DEFAULT_FOLDER, Store, StoreError
 
 BAD_INPUT = 2
@@ -47,6 +50,8 @@ app.command()(sink_commands.sink)
 app.add_typer(deadletters_commands.app, name="deadletters")
 app.command()(produce_commands.produce)
 app.command()(report_commands.report)
+app.command()(query_commands.query)
+app.add_typer(store_commands.app, name="store")
 
 Folder = Annotated[Path, typer.Option("--data", help="Folder of the embedded store.")]
 
@@ -61,6 +66,9 @@ def replay(
     no_store: Annotated[bool, typer.Option("--no-store", help="Keep nothing.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write a page about it to this file, for one recording.")] = None,
     store: Folder = DEFAULT_FOLDER,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Settings that name a server: keep there what is judged.")
+    ] = None,
 ) -> None:
     """Judge recordings as if they were happening now."""
     from holdfast.replaying import in_words, replay_recording
@@ -68,7 +76,7 @@ def replay(
     if report is not None:
         report_commands.require_one(recordings, report)
     contradicted = False
-    with nullcontext() if no_store else Store(store) as kept, Bars(len(recordings)) as bars:
+    with nullcontext() if no_store else _kept(store, config) as kept, Bars(len(recordings)) as bars:
         for recording in recordings:
             observer = bars.begin(recording.name)
             judge = replay_recording if report is None else report_commands.reporting(report)
@@ -80,6 +88,21 @@ def replay(
                 sys.stderr.write(f"{recording}: contradicts truth.yaml: {contradiction}\n")
     if contradicted:
         raise typer.Exit(CONTRADICTED)
+
+
+@contextmanager
+def _kept(folder: Path, config: Path | None) -> Generator[Store | RemoteStore]:
+    """Open what keeps replays: a server, if settings that are named on the command line name one."""
+    from holdfast.live.clickhouse_settings import ClickHouse
+    from holdfast.live.stores import where, writing
+
+    place = folder if config is None else where(None, config)
+    if isinstance(place, ClickHouse):
+        with writing(place) as server, RemoteStore(server) as store:
+            yield store
+    else:
+        with Store(place) as store:
+            yield store
 
 
 @app.command()
@@ -108,23 +131,6 @@ def demo(
 ) -> None:
     """Watch a harmless rollout pass and a bad one being caught, on a simulated fleet."""
     raise typer.Exit(run(folder, seed, speed=None if fast else SPEED))
-
-
-@app.command()
-def query(
-    sql: Annotated[str, typer.Argument(help="A SELECT over cohort_ticks, evidence, verdicts and rollouts.")],
-    output: Annotated[
-        str, typer.Option("--format", help="A ClickHouse format: PrettyCompact, JSON, CSV, …")
-    ] = "PrettyCompact",
-    store: Folder = DEFAULT_FOLDER,
-) -> None:
-    """Ask the store what was seen and decided."""
-    if not store.is_dir():
-        msg = f"{store}: no such folder: nothing is kept there yet; `holdfast replay RECORDING` keeps what it judges"
-        raise BadInput(msg)
-    from holdfast.live.store_owner import query as answer
-
-    sys.stdout.buffer.write(answer(store, sql, output))
 
 
 @app.command()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -16,13 +16,22 @@ from holdfast.documents import digest, load_policy, load_rollout, load_truth
 from rollouts.document import Rollout
 from rollouts.truth import Truth
 from sinks.cloudevents import epoch_ms, verdict_event
-from sinks.store import Store
+from sinks.live_rows import truth_row
+from sinks.staging import Replay, ReplaySink
 from streams.membership import Announced, Stage
 from streams.recording import ROWS_PER_READ
 from streams.records import Both, Sink
 from streams.replay import Observer, Result, Setting, moment, replay
 
 ENGINE = f"holdfast/{version('holdfast')}"
+
+
+class Keeps(Protocol):
+    """What keeps a replay: the embedded store, or a server."""
+
+    def sink(self, replay: Replay, /) -> ReplaySink:
+        """Begin a replay, which is kept after the sink's `commit`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,7 @@ def replay_recording(
     *,
     policy_path: Path | None = None,
     rollout: str | None = None,
-    store: Store | None = None,
+    store: Keeps | None = None,
     observer: Observer | None = None,
     check: bool = False,
     rows: int = ROWS_PER_READ,
@@ -96,17 +105,41 @@ def replay_recording(
     if store is None:
         result = replay(path / "metrics.parquet", setting, sink=beside, observer=observer, rows=rows)
     else:
+        known = _known(path, truth) if place.parent == path else None
         kept = store.sink(
-            source=f"replay:{path.resolve().name}" + (f"/{judged.rollout}" if place.parent != path else ""),
-            document=msgspec.json.encode(judged),
-            policy_document=msgspec.json.encode(policy),
-            policy_digest=setting.policy_digest,
+            Replay(
+                f"replay:{path.resolve().name}" + (f"/{judged.rollout}" if place.parent != path else ""),
+                msgspec.json.encode(judged),
+                msgspec.json.encode(policy),
+                setting.policy_digest,
+                None if known is None else truth_columns(judged.rollout, known),
+            )
         )
         with kept as sink:
             both = sink if beside is None else Both(sink, beside)
             result = replay(path / "metrics.parquet", setting, sink=both, observer=observer, rows=rows)
             sink.commit()
     return _outcome(path, judged, policy, result, truth)
+
+
+def _known(path: Path, checked: Truth | None) -> Truth | None:
+    """Return what is known of a recording, whether or not it is held against it; None if nothing is."""
+    if checked is not None or not (path / "truth.yaml").exists():
+        return checked
+    return load_truth(path / "truth.yaml")
+
+
+def truth_columns(rollout: str, truth: Truth) -> dict[str, object]:
+    """Return the columns of a truth in the store."""
+    return truth_row(
+        rollout,
+        bad=truth.bad,
+        expect=truth.expect,
+        onset=truth.onset,
+        within_ticks=truth.within,
+        colos=truth.colos,
+        metrics=truth.metrics,
+    )
 
 
 def load_setting(path: Path) -> Setting:

@@ -5,15 +5,11 @@ import re
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from sinks.schema import DATABASE
+import pyarrow as pa
 
-
-class StoreError(Exception):
-    """The store cannot do what was asked. Its text is complete and meant for people."""
-
-
-class StoreBusy(StoreError):
-    """Another process, or another part of this one, has the store open."""
+from sinks.backend import SETTINGS_ASKED, insert_settings
+from sinks.errors import StoreError
+from sinks.schema import Place, identifier, quoted
 
 
 class _Inserter(Protocol):
@@ -27,17 +23,20 @@ class _Inserter(Protocol):
 class _Session(Protocol):
     """What is used of `chdb.session.Session`, which has no type annotations."""
 
-    def query(self, sql: str, fmt: str, *, params: dict[str, str] | None = None) -> Any: ...
+    def query(self, sql: str, fmt: str) -> Any: ...
 
     def send_insert(self, query: str, fmt: str) -> _Inserter: ...
 
     def close(self) -> None: ...
 
 
+_DEDUPLICATED: Final = "final = 1, do_not_merge_across_partitions_select_final = 1"
+"""Without anyone having to think of FINAL. Rows of equal keys have equal times, and so lie in one partition."""
+
 _READER: Final = (
-    f"USE {DATABASE}",
-    # Deduplicated without anyone having to think of FINAL. Colours would get into pipes.
-    "SET final = 1, output_format_pretty_color = 0",
+    f"SET {_DEDUPLICATED}",
+    # Colours would get into pipes.
+    "SET output_format_pretty_color = 0",
     # 1, not 2: with 2 a query could still write through INSERT INTO FUNCTION file(), change `final`, or wait
     # minutes for a URL that does not answer. It must come last, since nothing can be set after it.
     "SET readonly = 1",
@@ -66,28 +65,37 @@ class Engine:
             # chdb takes what follows it for settings, and would quietly use another folder.
             message = f"a store cannot lie in {folder}: the engine takes no '?' in a path"
             raise StoreError(message)
+        self.place = Place()
         self._folder = folder
         self._writer = self._session()
+        asked = ", ".join(map(quoted, SETTINGS_ASKED))
+        known = self.select(f"SELECT name FROM system.settings WHERE name IN ({asked})")
+        self._known = {str(name) for (name,) in known}
 
-    def run(self, sql: str, params: dict[str, str] | None = None) -> bytes:
-        """Run a statement of holdfast itself.
+    def run(self, statement: str) -> None:
+        """See `sinks.backend.Backend`."""
+        _bytes(self._writer, statement, "TabSeparated")
 
-        `params` are for placeholders such as `{table:Identifier}`. ClickHouse reads their values as escaped
-        text, so one that may hold a backslash or a tab is best passed as hexadecimal digits, to `unhex`.
-        """
-        return _bytes(self._writer, sql, "TabSeparated", params)
+    def select(self, sql: str) -> list[tuple[object, ...]]:
+        """See `sinks.backend.Reads`."""
+        return rows_of(_bytes(self._writer, f"{sql} SETTINGS {_DEDUPLICATED}", "Arrow"))
 
-    def insert(self, table: str, columns: list[str], stream: bytes) -> None:
-        """Put an Arrow IPC stream into a table, in one insert.
+    def insert(self, table: str, rows: pa.Table, token: str = "") -> None:
+        """See `sinks.backend.Backend`.
 
         Of the ways into chdb this one needs neither a path (in `file()`, characters such as `*` and `{` are
         patterns) nor a Python variable found by name (`Python()`), and is as fast as the best of them.
         """
-        query = f"INSERT INTO {DATABASE}.{table} ({', '.join(columns)})"
+        settings = [
+            f"{name} = {quoted(value) if isinstance(value, str) else value}"
+            for name, value in insert_settings(token, self._known).items()
+        ]
+        columns = ", ".join(map(identifier, rows.schema.names))
+        query = f"INSERT INTO {self.place.table(table)} ({columns}) SETTINGS {', '.join(settings)}"
         try:
             inserter = self._writer.send_insert(query, "ArrowStream")
             try:
-                inserter.append(stream)
+                inserter.append(stream(rows))
                 inserter.finish()
             except BaseException:
                 inserter.cancel()
@@ -96,16 +104,16 @@ class Engine:
             raise StoreError(readable(str(error))) from error
 
     def read(self, sql: str, form: str, seconds_max: int | None = None) -> bytes:
-        """Run somebody's query, read-only, with `holdfast` as its database, deduplicated, within a time if one is set.
+        """See `sinks.backend.Reads`.
 
         A session of its own (2 ms) keeps what one query sets, as with `USE`, from the next one.
         """
         session = self._session()
         try:
             limits = [] if seconds_max is None else [_SECONDS_MAX.format(seconds=seconds_max)]
-            for statement in [*limits, *_READER]:
-                _bytes(session, statement, "TabSeparated", None)
-            return _bytes(session, sql, form, None)
+            for statement in [f"USE {self.place.database}", *limits, *_READER]:
+                _bytes(session, statement, "TabSeparated")
+            return _bytes(session, sql, form)
         finally:
             session.close()
 
@@ -127,12 +135,29 @@ class Engine:
         return session
 
 
-def _bytes(session: _Session, sql: str, form: str, params: dict[str, str] | None) -> bytes:
+def _bytes(session: _Session, sql: str, form: str) -> bytes:
     try:
-        result: bytes = session.query(sql, form, params=params).bytes()
+        result: bytes = session.query(sql, form).bytes()
     except RuntimeError as error:
         raise StoreError(readable(str(error))) from error
     return result
+
+
+def rows_of(answer: bytes) -> list[tuple[object, ...]]:
+    """Read an answer in the format Arrow as rows; an answer without rows may be empty."""
+    if not answer:
+        return []
+    # By place: two columns of an answer may bear the same name.
+    columns = pa.ipc.open_file(pa.py_buffer(answer)).read_all().columns
+    return list(zip(*(column.to_pylist() for column in columns), strict=True))
+
+
+def stream(rows: pa.Table) -> bytes:
+    """Write rows as an Arrow stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def readable(text: str) -> str:

@@ -8,7 +8,8 @@ harmless since putting in replaces all rows of the source. A folder still `.open
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -19,9 +20,11 @@ import pyarrow as pa
 from msgspec import Struct
 
 from detectors.verdict import Verdict
+from sinks.backend import Backend
 from sinks.cloudevents import epoch_ms, verdict_event
-from sinks.engine import StoreError
-from sinks.live_rows import complete, verdict_row, without_added
+from sinks.errors import StoreError
+from sinks.live_rows import complete, decided_at, verdict_row, without_added
+from sinks.replacing import SOURCE, replace
 from sinks.schema import ROWS
 
 BATCH_ROWS: Final = 100_000
@@ -29,7 +32,6 @@ BATCH_ROWS: Final = 100_000
 
 OPEN: Final = ".open"
 READY: Final = ".ready"
-SOURCE: Final = "source"
 
 _VERDICTS_MAX: Final = 1_000
 """Verdicts held as Python objects before they become a table: their bodies can be large."""
@@ -49,6 +51,29 @@ class _Policy(Struct):
     policy: str
 
 
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What is replayed.
+
+    Attributes
+    ----------
+    source
+        Where the rows come from, as in `replay:<recording>`; `commit` replaces all rows of this source.
+    document, policy_document
+        The rollout and the policy that judges it, as JSON.
+    policy_digest
+        Digest of the policy.
+    truth
+        What is known to be true of the rollout, as `sinks.live_rows.truth_row` has it; None for nothing.
+    """
+
+    source: str
+    document: bytes
+    policy_document: bytes
+    policy_digest: str
+    truth: Mapping[str, object] | None = None
+
+
 class ReplaySink:
     """Takes what a replay saw and decided; nothing of it is in the store before `commit`.
 
@@ -58,12 +83,8 @@ class ReplaySink:
     ----------
     folder
         An empty folder whose name ends with `.open`.
-    source
-        Where the rows come from; `commit` replaces all rows of this source.
-    document, policy_document
-        The rollout and the policy that judged it, as JSON.
-    policy_digest
-        Digest of the policy.
+    replay
+        What is replayed.
     put_in
         Called by `commit` once the folder is ready, to put the rows into the tables.
     """
@@ -71,32 +92,29 @@ class ReplaySink:
     def __init__(
         self,
         folder: Path,
-        *,
-        source: str,
-        document: bytes,
-        policy_document: bytes,
-        policy_digest: str,
+        replay: Replay,
         put_in: Callable[[], None],
     ) -> None:
         self._folder = folder
-        self._source = source
+        self._source = replay.source
         self._put_in = put_in
         self._tables: dict[str, list[pa.Table]] = {name: [] for name in ROWS}
         self._verdicts: list[_Row] = []
         self._files = 0
         self._closed = False
-        rollout = msgspec.json.decode(document, type=_Rollout)
+        self._truths = [] if replay.truth is None else [dict(replay.truth)]
+        rollout = msgspec.json.decode(replay.document, type=_Rollout)
         self._latest_ms = epoch_ms(rollout.started)
         self._rollout: _Row = {
             "rollout": rollout.rollout,
             "started": self._latest_ms,
-            "policy": msgspec.json.decode(policy_document, type=_Policy).policy,
+            "policy": msgspec.json.decode(replay.policy_document, type=_Policy).policy,
             "mode": rollout.mode,
-            "document": document.decode(),
-            "policy_document": policy_document.decode(),
-            "policy_digest": policy_digest,
+            "document": replay.document.decode(),
+            "policy_document": replay.policy_document.decode(),
+            "policy_digest": replay.policy_digest,
         }
-        (folder / SOURCE).write_bytes(source.encode())
+        (folder / SOURCE).write_bytes(replay.source.encode())
 
     def cohort_ticks(self, table: pa.Table) -> None:
         """Take rows of the table `cohort_ticks`, columns by name."""
@@ -105,6 +123,10 @@ class ReplaySink:
     def evidence(self, table: pa.Table) -> None:
         """Take rows of the table `evidence`, columns by name."""
         self._append("evidence", table)
+
+    def ticks(self, table: pa.Table) -> None:
+        """Take rows of the table `ticks`, columns by name; a replay decides by no clock on the wall."""
+        self._append("ticks", decided_at(table, 0))
 
     def verdict(self, rollout: str, time_ms: int, verdict: Verdict) -> None:
         """Take one verdict, decided on everything up to `time_ms` (end of the tick, epoch milliseconds)."""
@@ -123,6 +145,7 @@ class ReplaySink:
         """
         self._fold_verdicts()
         self._append_rows("rollouts", [self._rollout | {"recorded": self._latest_ms}])
+        self._append_rows("truths", self._truths)
         for name in ROWS:
             self._write(name, 1)
         _sync(self._folder)
@@ -199,3 +222,40 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class Staging:
+    """A folder in which replays are gathered.
+
+    Parameters
+    ----------
+    folder
+        Made if it does not exist; what an earlier process left unfinished there is removed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._replays = 0
+        folder.mkdir(exist_ok=True)
+        for unfinished in folder.glob(f"*{OPEN}"):
+            shutil.rmtree(unfinished)
+
+    def begin(
+        self,
+        replay: Replay,
+        put_in: Callable[[], None],
+    ) -> ReplaySink:
+        """Begin a replay; `put_in` is called when it is ready."""
+        self._replays += 1
+        folder = self.folder / f"{self._replays:08d}{OPEN}"
+        folder.mkdir()
+        return ReplaySink(folder, replay, put_in)
+
+    def put_in(self, store: Backend) -> None:
+        """Put the rows of every ready replay into a store, oldest first, and remove its folder.
+
+        Safe to repeat after a crash at any point.
+        """
+        for ready in sorted(self.folder.glob(f"*{READY}")):
+            replace(store, ready)
+            shutil.rmtree(ready)

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import shutil
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -12,12 +11,14 @@ from typing import Final, Self, TextIO
 
 import pyarrow as pa
 
-from sinks.engine import Engine, StoreBusy, StoreError
+from sinks.backend import Backend
+from sinks.engine import Engine
+from sinks.errors import StoreBusy, StoreError
 from sinks.live_rows import LiveRows, by_table
-from sinks.schema import FOUNDATION, ROWS, STEPS, checksums
-from sinks.staging import BATCH_ROWS, OPEN, READY, SOURCE, ReplaySink
+from sinks.migrations import migrate
+from sinks.staging import BATCH_ROWS, Replay, ReplaySink, Staging
 
-__all__ = ["DEFAULT_FOLDER", "ReplaySink", "Store", "StoreBusy", "StoreError"]
+__all__ = ["DEFAULT_FOLDER", "Replay", "ReplaySink", "Store", "StoreBusy", "StoreError"]
 
 DEFAULT_FOLDER: Final = Path("holdfast-data")
 
@@ -32,13 +33,16 @@ class Store:
     ----------
     folder
         Made if it does not exist.
+    migrates
+        Whether a store of an older schema is brought to this one; without that nothing can be put in.
 
     Raises
     ------
     StoreBusy
         If another process has the folder open.
     StoreError
-        If the folder cannot be written, or was made by a holdfast with another schema.
+        If the folder cannot be written, or was made by a holdfast with a newer or another schema. One with an older
+        schema is brought to this one.
 
     Examples
     --------
@@ -48,50 +52,33 @@ class Store:
     b'0\n'
     """
 
-    def __init__(self, folder: Path = DEFAULT_FOLDER) -> None:
-        self._staging = folder / "staging"
-        self._replays = 0
+    def __init__(self, folder: Path = DEFAULT_FOLDER, *, migrates: bool = True) -> None:
         self._mutex = threading.RLock()
         with ExitStack() as opened:
             lock = opened.enter_context(_locked(folder))
-            self._staging.mkdir(exist_ok=True)
+            self._staging = Staging(folder / "staging")
             self._engine: Engine | None = Engine((folder / "clickhouse").absolute())
             opened.callback(self._engine.close)
-            _establish(self._engine, folder)
-            for unfinished in self._staging.glob(f"*{OPEN}"):
-                shutil.rmtree(unfinished)
-            self._put_in()
+            if migrates:
+                migrate(self._engine, f"the store {folder}")
+                self._put_in()
             opened.pop_all()
         self._lock: TextIO = lock
 
-    def sink(self, *, source: str, document: bytes, policy_document: bytes, policy_digest: str) -> ReplaySink:
+    @property
+    def backend(self) -> Backend:
+        """The engine, for whoever writes to the store otherwise; nothing else may use the store meanwhile."""
+        return self._opened()
+
+    def sink(self, replay: Replay) -> ReplaySink:
         """Begin a replay: what goes into the sink is in the store after its `commit`, all at once.
 
-        The rows then replace everything that was there from `source`, also when the policy was another
+        The rows then replace everything that was there from its source, also when the policy was another
         one: whoever tunes a policy replays a recording a hundred times, and a count of verdicts should
         still count each once. To keep two policies side by side, give them different sources.
-
-        Parameters
-        ----------
-        source
-            Where the rows come from, as in `replay:<recording>`.
-        document, policy_document
-            The rollout and the policy that judges it, as JSON.
-        policy_digest
-            Digest of the policy.
         """
         self._opened()
-        self._replays += 1
-        folder = self._staging / f"{self._replays:08d}{OPEN}"
-        folder.mkdir()
-        return ReplaySink(
-            folder,
-            source=source,
-            document=document,
-            policy_document=policy_document,
-            policy_digest=policy_digest,
-            put_in=self._put_in,
-        )
+        return self._staging.begin(replay, self._put_in)
 
     def query(self, sql: str, form: str = "PrettyCompact", *, seconds_max: int | None = None) -> bytes:
         """Answer a query, which may only read, in any format that ClickHouse knows.
@@ -134,7 +121,12 @@ class Store:
             engine = self._opened()
             for name, rows in tables.items():
                 for start in range(0, rows.num_rows, BATCH_ROWS):
-                    engine.insert(name, rows.schema.names, _stream(rows.slice(start, BATCH_ROWS)))
+                    engine.insert(name, rows.slice(start, BATCH_ROWS))
+
+    def insert(self, table: str, rows: pa.Table, token: str = "") -> None:
+        """Put rows of a live engine into one table; see `sinks.backend.Backend.insert`."""
+        with self._mutex:
+            self._opened().insert(table, rows, token)
 
     def arrow(self, sql: str) -> pa.Table:
         """Answer a query as an Arrow table."""
@@ -166,29 +158,16 @@ class Store:
         return self._engine
 
     def _put_in(self) -> None:
-        """Put the rows of every ready replay into the tables, oldest first, and remove its folder.
-
-        Safe to repeat after a crash at any point. Queries wait for it, so nobody sees a replay by halves.
-        """
+        """Put in what is ready. Queries wait for it, so nobody sees a replay by halves."""
         with self._mutex:
-            engine = self._opened()
-            for ready in sorted(self._staging.glob(f"*{READY}")):
-                try:
-                    _replace(engine, ready)
-                except StoreError as error:
-                    message = (
-                        f"the replay in {ready} could not be stored: {error}. It is tried again when the "
-                        "store is next opened; to give the replay up, delete that folder"
-                    )
-                    raise StoreError(message) from error
-                shutil.rmtree(ready)
-
-
-def _stream(rows: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as writer:
-        writer.write_table(rows)
-    return bytes(sink.getvalue().to_pybytes())
+            try:
+                self._staging.put_in(self._opened())
+            except StoreError as error:
+                message = (
+                    f"a replay in {self._staging.folder} could not be stored: {error}. It is tried again when the "
+                    "store is next opened; to give the replay up, delete its folder there"
+                )
+                raise StoreError(message) from error
 
 
 def _locked(folder: Path) -> TextIO:
@@ -218,48 +197,3 @@ def _locked(folder: Path) -> TextIO:
     file.write(f"{os.getpid()}\n")
     file.flush()
     return file
-
-
-def _establish(engine: Engine, folder: Path) -> None:
-    """Create the tables in a new store, and refuse one whose schema is not this one."""
-    for statement in FOUNDATION:
-        engine.run(statement)
-    wanted = checksums()
-    answer = engine.run("SELECT version, checksum FROM holdfast.schema_version FINAL ORDER BY version")
-    found = {int(version): checksum for version, checksum in map(str.split, answer.decode().splitlines())}
-    if found and found != wanted:
-        message = (
-            f"the store {folder} has schema {_named(found)}, and this holdfast has schema {_named(wanted)}; "
-            "use the holdfast that made it, or another folder"
-        )
-        raise StoreError(message)
-    if not found:
-        for step in STEPS:
-            engine.run(step.statement)
-        # Last: a store whose making was interrupted has no version yet, and is made again.
-        for version, checksum in wanted.items():
-            engine.run(
-                "INSERT INTO holdfast.schema_version SELECT {version:UInt32}, {checksum:String}",
-                {"version": str(version), "checksum": checksum},
-            )
-
-
-def _named(versions: dict[int, str]) -> str:
-    version = max(versions)
-    return f"version {version} ({versions[version]})"
-
-
-def _replace(engine: Engine, ready: Path) -> None:
-    """Put the rows of one replay in the place of what its source had before.
-
-    Deleting by source, rather than letting rows replace rows by key, also removes those that another policy
-    made and this one does not. Tables without such rows are left alone, since a deletion touches every part.
-    """
-    source = (ready / SOURCE).read_bytes().hex()
-    for table, rows in ROWS.items():
-        which = {"table": table, "source": source}
-        count = "SELECT count() FROM holdfast.{table:Identifier} WHERE source = unhex({source:String})"
-        if engine.run(count, which) != b"0\n":
-            engine.run("DELETE FROM holdfast.{table:Identifier} WHERE source = unhex({source:String})", which)
-        for path in sorted(ready.glob(f"{table}.*")):
-            engine.insert(table, rows.names, path.read_bytes())

@@ -60,12 +60,21 @@ class Aggregate:
         self._next: int | None = None  # the first open tick, once one has been closed
         self._last: int | None = None  # the last tick that anything came for, judged or not
         self.samples = 0
+        self._in_tick: dict[int, int] = {}
         self._dropped: Counter[str] = Counter()
 
     @property
     def dropped(self) -> Counter[str]:
         """Samples that are in no tick, by reason."""
         return +self._dropped
+
+    def taken(self, tick: int) -> int:
+        """Tell how many samples are in a tick that was closed, and forget it and those before."""
+        found = 0
+        while self._in_tick and (first := next(iter(self._in_tick))) <= tick:
+            count = self._in_tick.pop(first)
+            found = count if first == tick else 0
+        return found
 
     def push(
         self, series: NDArray[np.int32], time: NDArray[np.int64], value: NDArray[np.float64]
@@ -137,6 +146,8 @@ class Aggregate:
             chosen = cells.tick < self._next + ticks
             inside = _take(cells, np.flatnonzero(chosen))
             cells = _take(cells, np.flatnonzero(~chosen))
+            counts = np.bincount(inside.tick - self._next, minlength=ticks)
+            self._in_tick.update(zip(range(self._next, self._next + ticks), counts.tolist(), strict=True))
             placed = Cells(inside.row, inside.tick - self._next, inside.time, inside.value)
             reduced = self._reducer.reduce(self._next, ticks, [placed])
             self._dropped["duplicate"] += int(self._reducer.duplicates.sum())

@@ -1,6 +1,7 @@
 """The journal: judged ticks as Arrow rows, for whoever keeps them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -12,13 +13,37 @@ from detectors.evidence import Evidence
 from detectors.sides import Sides
 from streams.pairing import Pairing
 from streams.plan import Plan
-from streams.records import COHORT_TICKS, EVIDENCE, Sink
+from streams.records import COHORT_TICKS, EVIDENCE, TICKS, Sink
 
 Array = NDArray[np.float64]
 
 _LEVELS: Final = {FLEET: "fleet", REGION: "region", COLO: "colo"}
 _TICKS_HELD: Final = 64
 """Ticks of evidence gathered before they are handed on as one table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """A judged tick: its end, whether a stage was under way, samples in it, and those dropped since, by reason."""
+
+    time_ms: int
+    is_live: bool
+    samples: int
+    dropped: Mapping[str, int]
+
+
+def tick_rows(rollout: str, ticked: Sequence[Ticked]) -> pa.Table:
+    """Return the rows of `TICKS` of some ticks."""
+    reasons = [sorted(reason for reason, count in each.dropped.items() if count) for each in ticked]
+    columns = {
+        "rollout": [rollout] * len(ticked),
+        "time": [each.time_ms for each in ticked],
+        "is_live": [each.is_live for each in ticked],
+        "samples": [each.samples for each in ticked],
+        "reasons": reasons,
+        "dropped": [[each.dropped[reason] for reason in told] for each, told in zip(ticked, reasons, strict=True)],
+    }
+    return pa.table(columns, schema=TICKS)
 
 
 class Journal:

@@ -47,6 +47,19 @@ EVIDENCE: Final = pa.schema(
 """One row per comparison and live tick."""
 
 
+TICKS: Final = pa.schema(
+    [
+        ("rollout", pa.string()),
+        ("time", _TIME),  # end of the tick
+        ("is_live", pa.bool_()),  # whether a stage was under way
+        ("samples", pa.uint64()),  # that are in the tick
+        ("reasons", pa.list_(pa.string())),  # why samples were dropped since the tick before
+        ("dropped", pa.list_(pa.uint64())),  # how many, by reason
+    ]
+)
+"""One row per judged tick: what came. When it was decided is not in it, since what is judged again must be the same."""
+
+
 class Sink(Protocol):
     """Where a replay or a worker puts what it saw and decided."""
 
@@ -55,6 +68,9 @@ class Sink(Protocol):
 
     def evidence(self, table: pa.Table) -> None:
         """Take rows of `EVIDENCE`."""
+
+    def ticks(self, table: pa.Table) -> None:
+        """Take rows of `TICKS`."""
 
     def verdict(self, rollout: str, time_ms: int, verdict: Verdict) -> None:
         """Take one verdict, decided on everything up to `time_ms` (end of the tick, epoch milliseconds)."""
@@ -76,6 +92,11 @@ class Both:
         """Hand on rows of `EVIDENCE`."""
         self.one.evidence(table)
         self.other.evidence(table)
+
+    def ticks(self, table: pa.Table) -> None:
+        """Hand on rows of `TICKS`."""
+        self.one.ticks(table)
+        self.other.ticks(table)
 
     def verdict(self, rollout: str, time_ms: int, verdict: Verdict) -> None:
         """Hand on one verdict."""

@@ -132,11 +132,12 @@ def one_per_cell(
     return cell[chosen], left, dropped
 
 
-def _cell(cells: Cells, ticks: int) -> NDArray[np.int64] | NDArray[np.intp]:
+def _cell(cells: Cells, ticks: int) -> NDArray[np.int64]:
     """Return the flat index of each sample's cell [sample]."""
-    if ticks == 1 and cells.row.dtype == np.intp:
-        return cells.row
-    return np.multiply(cells.row, ticks, dtype=np.int64) + cells.tick
+    if ticks == 1 and cells.row.dtype == np.int64:
+        return np.asarray(cells.row, np.int64)
+    cell: NDArray[np.int64] = np.multiply(cells.row, ticks, dtype=np.int64) + cells.tick
+    return cell
 
 
 def _joined(parts: Sequence[Cells]) -> Cells:

@@ -12,7 +12,7 @@ from detectors.policy import Policy
 from detectors.verdict import Verdict
 from streams.aggregate import Aggregate
 from streams.cohorts import CohortTicks
-from streams.journal import Journal
+from streams.journal import Journal, Ticked, tick_rows
 from streams.judge import Judge
 from streams.layout import build
 from streams.membership import Announced, Stage, find_units, moving_labels, resolve
@@ -117,6 +117,7 @@ def replay(
     # A recording's rows are known before its first tick, so that no stage is begun anew.
     judge = Judge(plan, journal, live_ticks_max=0)
     result = Result()
+    came = _Came(aggregate)
     first_live = next(stage.started for stage in setting.stages if stage.started is not None)
     total = -(-found.last_ms // setting.tick_ms) - first_live + 1
     for judged in chain.from_iterable(judge.push(block) for block in blocks(file, found, aggregate, rows)):
@@ -126,14 +127,31 @@ def replay(
             result.verdicts.append((time_ms, judged.verdict))
             if sink:
                 sink.verdict(setting.rollout, time_ms, judged.verdict)
+        came.note(judged.tick, time_ms)
         if observer:
             newest = result.verdicts[-1][1] if result.verdicts else None
             read = aggregate.samples
             observer(Progress(setting.rollout, time_ms, result.ticks, total, read, file.rows, judged.log_e, newest))
-    if journal:
+    if journal and sink:
         journal.flush()
+        sink.ticks(tick_rows(setting.rollout, came.ticks))
     result.samples, result.dropped = aggregate.samples, aggregate.dropped
     return result
+
+
+class _Came:
+    """Keeps account of what came for each judged tick."""
+
+    def __init__(self, aggregate: Aggregate) -> None:
+        self._aggregate = aggregate
+        self._dropped: Counter[str] = Counter()  # what `ticks` say so far
+        self.ticks: list[Ticked] = []
+
+    def note(self, tick: int, time_ms: int) -> None:
+        """Write down a tick that was judged just now."""
+        dropped = self._aggregate.dropped - self._dropped
+        self._dropped += dropped
+        self.ticks.append(Ticked(time_ms, True, self._aggregate.taken(tick), dropped))
 
 
 def blocks(file: MetricsFile, found: Scan, aggregate: Aggregate, rows: int = ROWS_PER_READ) -> Iterator[CohortTicks]:

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from detectors.verdict import Reason, Samples, Scope, Verdict
 from sinks.schema import ROWS
-from sinks.store import ReplaySink, Store
+from sinks.store import Replay, ReplaySink, Store
+from streams.journal import Ticked, tick_rows
 from streams.records import COHORT_TICKS, EVIDENCE
 
 START_MS = 1_773_314_400_000  # 2026-03-12T11:20:00Z
@@ -20,7 +21,7 @@ POLICY = b'{"policy":"edge-http","metrics":[]}'
 
 
 def begin(store: Store, source: str = "replay:a", document: bytes = DOCUMENT) -> ReplaySink:
-    return store.sink(source=source, document=document, policy_document=POLICY, policy_digest="sha256:1")
+    return store.sink(Replay(source, document, POLICY, "sha256:1"))
 
 
 def evidence(ticks: int = 3, rollout: str = "bot-0312", seed: int = 1) -> pa.Table:
@@ -84,6 +85,7 @@ def replay(store: Store, seed: int = 1, count: int = 3, source: str = "replay:a"
     with begin(store, source) as sink:
         sink.cohort_ticks(ticks(count))
         sink.evidence(evidence(count, seed=seed))
+        sink.ticks(tick_rows("bot-0312", [Ticked(START_MS + 10_000 * n, True, 6, {"late": n}) for n in range(count)]))
         for sequence in range(1, count + 1):
             sink.verdict("bot-0312", START_MS + 10_000 * sequence, verdict(sequence))
         sink.commit()
@@ -91,6 +93,15 @@ def replay(store: Store, seed: int = 1, count: int = 3, source: str = "replay:a"
 
 def contents(store: Store) -> dict[str, pa.Table]:
     return {name: store.arrow(f"SELECT * FROM {name} ORDER BY ALL") for name in ROWS}
+
+
+VIEWS = ("health", "heat", "current", "timeline")
+
+
+def views(store: Store) -> dict[str, pa.Table]:
+    """Return what the views show."""
+    left_out = {"health": " EXCEPT last", "heat": " EXCEPT most", "current": " EXCEPT last"}
+    return {name: store.arrow(f"SELECT *{left_out.get(name, '')} FROM {name} ORDER BY ALL") for name in VIEWS}
 
 
 def count(store: Store, table: str) -> int:

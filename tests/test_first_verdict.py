@@ -63,6 +63,9 @@ class Kept:
     def __init__(self) -> None:
         self.tables: list[pa.Table] = []
 
+    def ticks(self, table: pa.Table) -> None:
+        pass
+
     def cohort_ticks(self, table: pa.Table) -> None:
         pass
 

@@ -46,6 +46,28 @@ signing:
 trusted_keys:
   k1: keys/k1.pem
 data: kept
+clickhouse:
+  host: clickhouse-1
+  port: 9440
+  user: holdfast
+  password: hush
+  database: rollouts
+  cluster: main
+  secure: true
+  verify: false
+  ca_file: ca.pem
+  compression: none
+  batch:
+    rows: 50000
+    seconds: 1s
+  keep:
+    cohort_ticks: 30d
+    evidence: 30d
+    verdicts: 730d
+    ticks: 90d
+    dead_letters: 90d
+    health_minutes: 365d
+    colo_minutes: 365d
 """
 
 

@@ -239,7 +239,7 @@ def test_a_process_killed_before_commit_leaves_nothing(tmp_path: Path) -> None:
     assert killed.returncode == -9, killed.stderr
     assert any((tmp_path / "staging").iterdir())
     with Store(tmp_path) as store:
-        assert [count(store, name) for name in ROWS] == [0, 0, 0, 0]
+        assert [count(store, name) for name in ROWS] == [0] * len(ROWS)
     assert list((tmp_path / "staging").iterdir()) == []
 
 
@@ -268,7 +268,12 @@ def test_a_process_killed_during_commit_is_completed_by_the_next(tmp_path: Path)
     )
     assert killed.returncode == -9, killed.stderr
     with Store(tmp_path) as store:
-        assert [count(store, name) for name in ROWS] == [4, 4, 4, 1]
+        assert {name: count(store, name) for name in ("cohort_ticks", "evidence", "verdicts", "rollouts")} == {
+            "cohort_ticks": 4,
+            "evidence": 4,
+            "verdicts": 4,
+            "rollouts": 1,
+        }
         read = store.arrow("SELECT * FROM evidence ORDER BY time")
     assert bits(read, "effect") == bits(evidence(4, seed=7), "effect")
 

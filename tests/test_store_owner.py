@@ -14,9 +14,16 @@ from textwrap import dedent
 import pytest
 
 from holdfast.live import store_owner
-from holdfast.live.store_owner import QUESTION_BYTES_MAX, SOCKET, Owner, ask, query
+from holdfast.live.store_owner import QUESTION_BYTES_MAX, SOCKET, Owner, ask
+from holdfast.live.stores import reading
 from sinks.store import Store, StoreBusy, StoreError
 from tests.replays import replay
+
+
+def query(folder: Path, sql: str, form: str) -> bytes:
+    with reading(folder) as found:
+        return found.reads.read(sql, form)
+
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sinks import schema
-from sinks.engine import Engine, readable
+from sinks.engine import readable
 from sinks.schema import STEPS, Step, checksums
 from sinks.store import Store, StoreBusy, StoreError
 from streams.records import EVIDENCE
@@ -180,45 +180,6 @@ def test_charts_find_their_rows_by_the_primary_key(store: Store) -> None:
 
 
 # ---------------------------------------------------------------- the schema
-
-
-def test_a_store_with_another_schema_is_refused_by_both_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Store(tmp_path).close()
-    made = checksums()[1]
-    monkeypatch.setattr(schema, "STEPS", (*STEPS, Step(2, "ALTER TABLE holdfast.evidence ADD COLUMN x Int8")))
-    with pytest.raises(StoreError) as raised:
-        Store(tmp_path)
-    assert str(tmp_path) in str(raised.value)
-    assert f"has schema version 1 ({made})" in str(raised.value)
-    assert f"this holdfast has schema version 2 ({checksums()[2]})" in str(raised.value)
-    monkeypatch.undo()
-    Store(tmp_path).close()
-
-
-def test_a_changed_statement_of_the_same_version_is_another_schema(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Store(tmp_path).close()
-    monkeypatch.setattr(schema, "STEPS", STEPS[1:])
-    with pytest.raises(StoreError, match=r"schema version 1 \(.*schema version 1 \("):
-        Store(tmp_path)
-
-
-def test_a_store_whose_making_was_interrupted_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Engine.run
-
-    def stop(engine: Engine, sql: str, params: dict[str, str] | None = None) -> bytes:
-        if "TABLE IF NOT EXISTS holdfast.verdicts" in sql:
-            raise KeyboardInterrupt
-        return run(engine, sql, params)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Engine, "run", stop)
-        with pytest.raises(KeyboardInterrupt):
-            Store(tmp_path)
-    with Store(tmp_path) as store:
-        replay(store)
-        assert count(store, "verdicts") == 3
 
 
 def test_the_checksum_ignores_how_a_statement_is_laid_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ _SECRET: Final = re.compile(
 )
 """Keys of librdkafka whose values nobody may see."""
 
+_SECRETIVE: Final = ("kafka", "clickhouse")
 _MASK: Final = "********"
 
 
@@ -58,7 +59,7 @@ def _entry(start: str, value: object, origins: Mapping[str, str], path: str, ind
         yield start
         yield from _lines(cast("object", value), origins, path, indent)
     else:
-        shown = _MASK if path.startswith("kafka") and _SECRET.search(path) else value
+        shown = _MASK if path.startswith(_SECRETIVE) and _SECRET.search(path) and value else value
         yield f"{start} {_scalar(shown)}  # {origins.get(path, 'default')}"
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from holdfast.commands.workers import Config
 from holdfast.errors import BadInput
 from holdfast.progress import Bars
-from sinks.store import DEFAULT_FOLDER, Store
 from streams.replay import Observer
 
 if TYPE_CHECKING:
-    from holdfast.replaying import Outcome
+    from holdfast.replaying import Keeps, Outcome
     from holdfast.reporting.gathered import Gathered
 
 
@@ -30,9 +30,11 @@ def report(
     source: Annotated[
         str | None, typer.Option(help="Of a stored rollout, the rows to report: live, or replay:NAME.")
     ] = None,
-    store: Annotated[Path, typer.Option("--store", "--data", help="Folder of the embedded store.")] = DEFAULT_FOLDER,
+    store: Annotated[Path | None, typer.Option("--store", "--data", help="Folder of the embedded store.")] = None,
+    config: Config = None,
 ) -> None:
     """Write a page about a rollout: verdicts, evidence over time, colos, data quality. It needs no network."""
+    from holdfast.live.stores import where
     from holdfast.reporting.stored import asking, gather_stored
 
     _require_place(out)
@@ -48,7 +50,7 @@ def report(
             if value is not None:
                 message = f"{about}: {option}: found {str(value)!r}, and there is no such folder; allowed: a recording"
                 raise BadInput(message)
-        with asking(store) as answer:
+        with asking(where(store, config)) as answer:
             gathered = gather_stored(answer, about, source)
         _write(gathered, out)
     sys.stdout.write(f"{out}\n")
@@ -71,7 +73,7 @@ def reporting(out: Path) -> "Callable[..., Outcome]":
         *,
         policy_path: Path | None = None,
         rollout: str | None = None,
-        store: Store | None = None,
+        store: "Keeps | None" = None,
         observer: Observer | None = None,
         check: bool = False,
     ) -> "Outcome":

@@ -1,4 +1,6 @@
-"""Durations that a caller gives by name: one clear error where there is none."""
+"""Durations as people write them: one clear error where there is none."""
+
+from msgspec import Meta
 
 from detectors.policy import duration_ms
 from holdfast.errors import BadInput
@@ -21,3 +23,16 @@ def seconds_of(name: str, text: str) -> float:
         message = f"{name}: found {text!r}; allowed: longer than 0"
         raise BadInput(message)
     return found / 1_000
+
+
+def between(shortest: str, longest: str) -> Meta:
+    """Describe a setting that is a duration with bounds."""
+    words = f"a number and its unit (ms, s, m, h or d), from {shortest} to {longest}"
+
+    def parse(text: str) -> None:
+        if not duration_ms(shortest) <= duration_ms(text) <= duration_ms(longest):
+            message = f"allowed: {words}"
+            raise ValueError(message)
+
+    pattern = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"
+    return Meta(max_length=32, pattern=pattern, extra={"allowed": words, "parse": parse})

@@ -22,6 +22,7 @@ from sinks.cloudevents import verdict_event
 from sinks.messages import Message as Sent
 from sinks.signatures import Signer
 from sinks.verdict_messages import heartbeat_message, verdict_message
+from streams.journal import Ticked, tick_rows
 from streams.live.checkpoint import encode
 from streams.live.frames import FrameError, header_of
 from streams.live.judging import Decided, LiveJudge
@@ -54,6 +55,9 @@ class Rows:
         """See `streams.records.Sink`."""
         self._tables.append(("evidence", table))
 
+    def ticks(self, table: pa.Table) -> None:
+        """See `streams.records.Sink`; a live judge sends them as it decides, see `JudgeStep.outputs`."""
+
     def verdict(self, rollout: str, time_ms: int, verdict: Verdict) -> None:
         """See `streams.records.Sink`; verdicts have a topic of their own."""
 
@@ -63,10 +67,14 @@ class Rows:
         for kind, table in held:
             for start in range(0, table.num_rows, _ROWS_MAX):
                 part = table.slice(start, _ROWS_MAX)
-                sink = pa.BufferOutputStream()
-                with pa.ipc.new_stream(sink, part.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
-                    writer.write_table(part)
-                yield kind, sink.getvalue().to_pybytes()
+                yield kind, _stream(part)
+
+
+def _stream(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue().to_pybytes())
 
 
 @dataclass(slots=True)
@@ -253,7 +261,15 @@ class JudgeStep:
                 result.records.append(self._record(verdict_message(event, at, self._signer)))
             if decided.is_last:
                 result.records.append(self._record(self._beat_of(judged, at, is_finished=True)))
+        if judged.decided:
+            # At once, since the time of this message is when they were decided.
+            ticked = [Ticked(each.time_ms, each.is_live, each.samples, each.dropped) for each, _ in judged.decided]
+            result.records.append(self._rows(judged.rollout, "ticks", _stream(tick_rows(judged.rollout, ticked))))
         judged.decided = []
+
+    def _rows(self, rollout: str, table: str, stream: bytes) -> Record:
+        headers = [("table", table.encode()), ("content-type", b"application/vnd.apache.arrow.stream")]
+        return Record(self._settings.topics.evidence, rollout.encode(), stream, headers)
 
     def _heartbeats(self, now: float, result: Outputs) -> None:
         """Say, every so often, how far each rollout that is under way has been judged."""
@@ -318,9 +334,7 @@ class JudgeStep:
             live.journal.flush()
             tables = list(judged.rows.taken())
             judged.sent = 0
-            for kind, table in tables:
-                headers = [("table", kind.encode()), ("content-type", b"application/vnd.apache.arrow.stream")]
-                result.records.append(Record(self._settings.topics.evidence, judged.rollout.encode(), table, headers))
+            result.records += [self._rows(judged.rollout, kind, table) for kind, table in tables]
             if tables:
                 return
 

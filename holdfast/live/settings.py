@@ -13,6 +13,8 @@ from msgspec import Meta, Struct, field
 
 from detectors.policy import Name, duration_ms
 from holdfast.errors import BadInput
+from holdfast.live.clickhouse_settings import ClickHouse
+from holdfast.live.durations import between
 from holdfast.live.logs import Form, Level
 from holdfast.live.variables import CONFIG, origins, with_variables
 from holdfast.located import Place, Problems, join, quoted, read
@@ -61,19 +63,6 @@ def _named(longest: int) -> Meta:
         pattern=r"^[A-Za-z0-9._-]+$",
         extra={"allowed": f"1 to {longest} letters, digits, dots, underscores and hyphens", "parse": _legal},
     )
-
-
-def _between(shortest: str, longest: str) -> Meta:
-    """Describe a duration that has bounds."""
-    words = f"a number and its unit (ms, s, m, h or d), from {shortest} to {longest}"
-
-    def parse(text: str) -> None:
-        if not duration_ms(shortest) <= duration_ms(text) <= duration_ms(longest):
-            message = f"allowed: {words}"
-            raise ValueError(message)
-
-    pattern = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"
-    return Meta(max_length=32, pattern=pattern, extra={"allowed": words, "parse": parse})
 
 
 Count = Annotated[int, Meta(ge=1, le=100_000)]
@@ -148,6 +137,8 @@ class Signing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a settings file may say."""
 
+    clickhouse: ClickHouse | None = None
+
     kafka: dict[KafkaKey, str] = {}
     metrics: Annotated[list[MetricsTopic], Meta(min_length=1, max_length=100)] = field(
         default_factory=lambda: [MetricsTopic(topic="metrics")]
@@ -156,12 +147,12 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     topics: _TopicNames = _TopicNames()
     partitions: Count = 12
     replication: Annotated[int, Meta(ge=1, le=100)] = 1
-    retention: Annotated[str, _between("1m", "366d")] = "30d"
+    retention: Annotated[str, between("1m", "366d")] = "30d"
     worker: Given | None = None
-    session_timeout: Annotated[str, _between("1s", "10m")] = "15s"
-    transaction_timeout: Annotated[str, _between("1s", "15m")] = "15s"
-    patience: Annotated[str, _between("100ms", "1d")] = "30s"
-    heartbeat: Annotated[str, _between("100ms", "1h")] = "10s"
+    session_timeout: Annotated[str, between("1s", "10m")] = "15s"
+    transaction_timeout: Annotated[str, between("1s", "15m")] = "15s"
+    patience: Annotated[str, between("100ms", "1d")] = "30s"
+    heartbeat: Annotated[str, between("100ms", "1h")] = "10s"
     evidence: bool = True
     checkpoint_ticks: Count = 30
     batch_messages: Count = 1_000
@@ -203,6 +194,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Public keys (PEM files) by id.
     data
         Folder of the embedded store.
+    clickhouse
+        The server that the sink writes to; None for the embedded store.
     origins
         Where each value came from, by its path: a file and line, or a variable. What is not there is a default.
     """
@@ -227,6 +220,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     signing: Signing | None
     trusted_keys: dict[str, str]
     data: Path
+    clickhouse: ClickHouse | None
     origins: dict[str, str] = {}
 
     @property
@@ -369,6 +363,7 @@ def _loaded(file: _File, sources: dict[str, str]) -> Loaded:
         signing=file.signing,
         trusted_keys=file.trusted_keys,
         data=Path(file.data),
+        clickhouse=file.clickhouse,
         origins=sources,
     )
     written = msgspec.to_builtins(file) | {

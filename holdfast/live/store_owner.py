@@ -16,7 +16,9 @@ from typing import Final, Self
 import msgspec
 from msgspec import Struct
 
-from sinks.store import Store, StoreBusy, StoreError
+from sinks.engine import rows_of
+from sinks.schema import Place
+from sinks.store import Store, StoreError
 
 SOCKET: Final = "socket"
 """Name of the socket in the folder."""
@@ -192,24 +194,21 @@ def ask(folder: Path, sql: str, form: str, *, wait_seconds: float = _WAIT_SECOND
     raise StoreError(body.decode(errors="replace"))
 
 
-def query(folder: Path, sql: str, form: str) -> bytes:
-    """Answer a query about a folder: by opening it, or, if somebody owns it who answers questions, by asking there.
+class Asked:
+    """A store that another process owns, asked there; see `sinks.backend.Reads`."""
 
-    Raises
-    ------
-    StoreBusy
-        If the folder is owned by a process that answers no questions, as a replay.
-    StoreError
-        If the query is refused.
-    """
-    try:
-        store = Store(folder)
-    except StoreBusy:
-        if not is_answered(folder):
-            raise
-        return ask(folder, sql, form)
-    with store:
-        return store.query(sql, form)
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.place = Place()
+
+    def select(self, sql: str) -> list[tuple[object, ...]]:
+        """Answer a small question."""
+        return rows_of(ask(self._folder, sql, "Arrow"))
+
+    def read(self, sql: str, form: str, seconds_max: int | None = None) -> bytes:
+        """Answer a query; how long it may take is for the owner to say."""
+        del seconds_max
+        return ask(self._folder, sql, form)
 
 
 def is_answered(folder: Path) -> bool:

@@ -7,7 +7,7 @@ bounded in number: a metrics page must not grow with what somebody sends.
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.core import GaugeMetricFamily
@@ -86,6 +86,7 @@ class Telemetry:
     def _count_sink(self) -> None:
         self._rows = self._counter("rows_stored", "Rows put into the store, repeated ones too.", "table")
         self._failures = self._counter("store_failures", "Refused attempts to store; alert on any.")
+        self._breaker = self._gauge("store_breaker", "Whether the store is left alone: 0 no, 1 yes, 2 tried again.")
 
     # ------------------------------------------------------------ what every loop tells
 
@@ -185,6 +186,10 @@ class Telemetry:
     def store_failure(self) -> None:
         """Note that the store refused."""
         self._failures.labels(self.role, self.worker).inc()
+
+    def breaker(self, state: Literal["closed", "open", "half-open"]) -> None:
+        """Note whether the store is left alone after failures."""
+        self._breaker.labels(self.role, self.worker).set(("closed", "open", "half-open").index(state))
 
     def _bounded(self, label: str, value: str) -> str:
         """Return a value of a label, or `other` if there are too many already."""

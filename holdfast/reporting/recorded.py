@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.policy import duration_ms
 from detectors.verdict import Verdict
-from holdfast.replaying import Outcome, chosen, load_documents, replay_recording, require_folder
+from holdfast.replaying import Keeps, Outcome, chosen, load_documents, replay_recording, require_folder
 from holdfast.reporting.gathered import (
     EFFECTS,
     HEAT,
@@ -27,7 +27,6 @@ from holdfast.reporting.gathered import (
     begun,
 )
 from sinks.cloudevents import VerdictEvent, verdict_event
-from sinks.store import Store
 from streams.plan import REPORTING
 from streams.records import EVIDENCE
 from streams.replay import Observer, Progress
@@ -80,6 +79,9 @@ class Gatherer:
             silent = side.filter(_is_any(side["metric"], REPORTING))
             self._silent.append(_silent(silent.select(["colo", "cohort", "bad", "total"])))
 
+    def ticks(self, table: pa.Table) -> None:
+        """Pass over what came of each tick: the replay adds it up."""
+
     def observe(self, progress: Progress) -> None:
         """Take what the metrics came to at a tick."""
         self._times.append(progress.time_ms)
@@ -124,7 +126,7 @@ def gather_recording(
     *,
     policy_path: Path | None = None,
     rollout: str | None = None,
-    store: Store | None = None,
+    store: Keeps | None = None,
     observer: Observer | None = None,
     check: bool = False,
 ) -> tuple[Outcome, Gathered]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +11,7 @@ import pyarrow as pa
 from detectors.policy import Policy, duration_ms
 from detectors.verdict import Action
 from holdfast.errors import BadInput
-from holdfast.live.store_owner import ask, is_answered
+from holdfast.live.stores import Where, reading
 from holdfast.reporting import queries
 from holdfast.reporting.gathered import (
     EFFECTS,
@@ -34,7 +33,6 @@ from holdfast.reporting.weighing import weighed
 from rollouts.document import Rollout
 from rollouts.truth import Truth
 from sinks.cloudevents import VerdictEvent, decode, epoch_ms
-from sinks.store import Store, StoreBusy
 from streams.plan import REPORTING
 
 Answer = Callable[[str], pa.Table]
@@ -44,8 +42,8 @@ REPLAY: Final = "replay:"
 
 
 @contextmanager
-def asking(folder: Path) -> Generator[Answer]:
-    """Answer questions about a store's folder, oneself or by asking the process that owns it.
+def asking(place: Where) -> Generator[Answer]:
+    """Answer questions about a store: a server, or a folder, also one that another process owns.
 
     Raises
     ------
@@ -54,20 +52,8 @@ def asking(folder: Path) -> Generator[Answer]:
     StoreBusy
         If the folder is owned by a process that answers no questions, as a replay.
     """
-    if not folder.is_dir():
-        message = (
-            f"{folder}: no such folder: nothing is kept there yet; `holdfast replay RECORDING` keeps what it judges"
-        )
-        raise BadInput(message)
-    try:
-        store = Store(folder)
-    except StoreBusy:
-        if not is_answered(folder):
-            raise
-        yield lambda sql: _table(ask(folder, sql, "Arrow"))
-        return
-    with store:
-        yield store.arrow
+    with reading(place) as found:
+        yield lambda sql: _table(found.reads.read(sql, "Arrow"))
 
 
 def _table(answer: bytes) -> pa.Table:

@@ -8,7 +8,7 @@ from typing import Final
 from sinks.schema import tables, views
 from sinks.schema.rows import ROWS
 
-__all__ = ["DATABASE", "DERIVED", "FOUNDATION", "ROWS", "STEPS", "Place", "Step", "checksums"]
+__all__ = ["DATABASE", "DERIVED", "FOUNDATION", "ROWS", "STEPS", "Place", "Step", "checksums", "identifier", "quoted"]
 
 DATABASE: Final = "holdfast"
 
@@ -39,6 +39,15 @@ class Place:
     database: str = DATABASE
     cluster: str | None = None
 
+    @property
+    def everywhere(self) -> str:
+        """What makes a statement run on all replicas, to be put behind the name of its table; empty on one node."""
+        return "" if self.cluster is None else f" ON CLUSTER {quoted(self.cluster)}"
+
+    def table(self, name: str) -> str:
+        """Name a table with its database."""
+        return f"{self.database}.{name}"
+
     def statement(self, statement: str) -> str | None:
         """Return a statement of the schema as it is run here; None if there is nothing to do.
 
@@ -54,10 +63,32 @@ class Place:
             return None  # the replicas' log remembers inserts
         text = re.sub(
             r"^((?:CREATE (?:DATABASE|TABLE|MATERIALIZED VIEW|VIEW)(?: IF NOT EXISTS)?|ALTER TABLE) \S+)",
-            rf"\1 ON CLUSTER '{self.cluster}'",
+            lambda found: found[1] + self.everywhere,
             text,
         )
         return re.sub(r"ENGINE = (\w*MergeTree)(?:\((\w+)\))?", _replicated, text)
+
+
+def quoted(text: str) -> str:
+    r"""Write a text as ClickHouse reads it in a statement.
+
+    Examples
+    --------
+    >>> quoted("it's a \\ here")
+    "'it\\'s a \\\\ here'"
+    """
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def identifier(name: str) -> str:
+    r"""Write the name of a column as ClickHouse reads it in a statement.
+
+    Examples
+    --------
+    >>> identifier("count()")
+    '`count()`'
+    """
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 def _replicated(engine: re.Match[str]) -> str:

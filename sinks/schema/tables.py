@@ -145,7 +145,7 @@ DEAD_LETTERS: Final = """
         time DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'by the clock on the wall: when it was put aside',
         from_topic LowCardinality(String),
         from_partition UInt32,
-        from_offset UInt64,
+        from_offset UInt64 COMMENT 'of the message; of a mark: of the letter, in from_topic and from_partition',
         worker LowCardinality(String),
         reason String CODEC(ZSTD(1)),
         bytes UInt64 CODEC(ZSTD(1)) COMMENT 'of the message, which stands on the dead-letter topic',

@@ -194,6 +194,9 @@ class Rows:
     def evidence(self, table: pa.Table) -> None:
         self.evidence_rows.update(ticks_in(table))
 
+    def ticks(self, table: pa.Table) -> None:
+        pass
+
     def cohort_ticks(self, table: pa.Table) -> None:
         self.cohort_rows.update(ticks_in(table))
 
