@@ -58,8 +58,9 @@ def migrate(store: Backend, name: str = "the store") -> list[int]:
         for statement in statements:
             store.run(statement)
         store.run(
-            f"INSERT INTO {store.place.table(_VERSIONS)} (version, checksum) VALUES "
-            f"({version}, {quoted(wanted[version])})"
+            # Not VALUES: over the native protocol these are for the client to send.
+            f"INSERT INTO {store.place.table(_VERSIONS)} (version, checksum) "
+            f"SELECT {version}, {quoted(wanted[version])}"
         )
     return list(missing)
 
