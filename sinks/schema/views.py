@@ -20,7 +20,9 @@ ORIGINS: Final = tuple(
 FAR: Final = "toDateTime64('2200-01-01 00:00:00', 3, 'UTC')"
 """Until when what is in force now is said to be."""
 
-_COMPARED: Final = "Tuple(effect Float64, lower Float64, upper Float64, log_e Float64, mde Float64)"
+_COMPARED: Final = (
+    "Tuple(time DateTime64(3, 'UTC'), effect Float64, lower Float64, upper Float64, log_e Float64, mde Float64)"
+)
 
 HEALTH_MINUTES: Final = f"""
     CREATE TABLE IF NOT EXISTS holdfast.health_minutes
@@ -44,7 +46,7 @@ HEALTH_MINUTES: Final = f"""
 _HEALTH_OF_EVIDENCE: Final = f"""
     SELECT rollout, source, toStartOfMinute(time) AS minute, stage, metric, level, place,
         argMaxState(
-            (effect, lower, upper, log_e, mde)::{_COMPARED}, (time, if(isNaN(log_e), -1e308, log_e), version)
+            (time, effect, lower, upper, log_e, mde)::{_COMPARED}, (time, if(isNaN(log_e), -1e308, log_e), version)
         ) AS latest,
         max(if(isNaN(log_e), -1e308, log_e)) AS log_e_max
     FROM holdfast.evidence
@@ -150,7 +152,7 @@ FILLED: Final = (
 HEALTH: Final = f"""
     CREATE VIEW IF NOT EXISTS holdfast.health AS
     SELECT rollout, source, {_ORIGIN}, minute, stage, metric, level, place,
-        argMaxMerge(latest) AS last,
+        argMaxMerge(latest) AS last, last.time AS time,
         last.effect AS effect, last.lower AS lower, last.upper AS upper, last.log_e AS log_e, last.mde AS mde,
         max(log_e_max) AS log_e_greatest
     FROM holdfast.health_minutes

@@ -1,14 +1,14 @@
-SELECT $__timeInterval(time) AS bucket, rollout, max(lag) AS seconds
-FROM holdfast.decisions
-WHERE $__conditionalAll(rollout IN (${rollout:singlequote}), $rollout) AND $__timeFilter_ms(time)
-    AND rollout IN
+SELECT bucket, rollout, seconds
+FROM
+(
+    SELECT bucket, rollout, seconds, dense_rank() OVER (ORDER BY longest DESC, rollout) AS place
+    FROM
     (
-        SELECT rollout
+        SELECT $__timeInterval(time) AS bucket, rollout, max(lag) AS seconds, max(seconds) OVER (PARTITION BY rollout) AS longest
         FROM holdfast.decisions
         WHERE $__conditionalAll(rollout IN (${rollout:singlequote}), $rollout) AND $__timeFilter_ms(time)
-        GROUP BY rollout
-        ORDER BY max(lag) DESC, rollout
-        LIMIT 20
+        GROUP BY bucket, rollout
     )
-GROUP BY bucket, rollout
+)
+WHERE place <= 20
 ORDER BY bucket, rollout

@@ -1,5 +1,5 @@
-SELECT origin
-FROM holdfast.outcomes
+SELECT source AS origin
+FROM holdfast.truths
 GROUP BY origin
 ORDER BY origin != 'live', origin
 LIMIT 1000

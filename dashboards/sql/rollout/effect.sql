@@ -1,9 +1,9 @@
 SELECT
     $__timeInterval(minute) AS bucket,
-    argMax(if(isFinite(effect), effect, NULL), minute) AS estimate,
-    argMax(if(isFinite(lower), lower, NULL), minute) AS low,
-    argMax(if(isFinite(upper), upper, NULL), minute) AS high,
-    argMax(if(isFinite(mde), mde, NULL), minute) AS visible
+    argMax(if(isFinite(effect), effect, NULL), time) AS estimate,
+    argMax(if(isFinite(lower), lower, NULL), time) AS low,
+    argMax(if(isFinite(upper), upper, NULL), time) AS high,
+    argMax(if(isFinite(mde), mde, NULL), time) AS visible
 FROM holdfast.health
 WHERE rollout = ${rollout:singlequote} AND origin = ${origin:singlequote} AND metric = ${metric:singlequote}
     AND level = 'fleet'
