@@ -128,12 +128,12 @@ def verdict_row(rollout: str, source: str, sequence: int, tick: int, action: str
     }
 
 
-STOP_REASONS: Final = [
+STOP_REASONS: Final[list[Row]] = [
     reason("errors", None, 1e4),
     reason("errors", "fra01", 1e6, None),
     reason("errors", "ams01", 1e5),
 ]
-ABSTAINED: Final = [
+ABSTAINED: Final[list[Row]] = [
     {"metric": "cpu", "colo": None, "minimum_detectable_effect": 0.25, "why": "too noisy"},
     {"metric": "wait", "colo": "syd01", "minimum_detectable_effect": None, "why": "no control"},
 ]
@@ -257,7 +257,8 @@ def letter_rows() -> list[Row]:
     for offset, (second, partition, place, why) in enumerate(letters):
         rows.append(_letter(offset, START_MS + 1000 * second, "metrics", partition, place, why, False))
     rows.append(_letter(8, START_MS + 90_000, "holdfast.cohort-ticks", 0, 77, "no Arrow stream", False))
-    rows.append(_letter(9, START_MS + 120_000, "metrics", 3, 18, "redriven", True))
+    # The mark that the second letter was sent again names its place on the topic of dead letters.
+    rows.append(_letter(9, START_MS + 120_000, "holdfast.dead-letters", 0, 1, "sent again, for the 1. time", True))
     return rows
 
 

@@ -4,13 +4,13 @@ SELECT
     reason,
     count() AS letters,
     sum(bytes) AS bytes_all,
-    argMax(concat(toString(from_partition), ':', toString(from_offset)), time) AS newest_at,
-    argMax(worker, time) AS newest_by
+    argMax(concat(splitByChar('/', source)[-1], ':', toString(version)), (time, version)) AS newest_at,
+    argMax(worker, (time, version)) AS newest_by
 FROM holdfast.dead_letters FINAL
 WHERE NOT is_redriven AND $__timeFilter_ms(time)
-    AND (from_topic, from_partition, from_offset) NOT IN
+    AND (source, version) NOT IN
     (
-        SELECT from_topic, from_partition, from_offset
+        SELECT source, from_offset
         FROM holdfast.dead_letters FINAL
         WHERE is_redriven AND time >= $__fromTime_ms
     )
