@@ -36,7 +36,8 @@ HEALTH_MINUTES: Final = f"""
         place LowCardinality(String),
         latest AggregateFunction(argMax, {_COMPARED}, Tuple(DateTime64(3, 'UTC'), Float64, UInt64))
             COMMENT 'of the last tick; of a histogram the edge with most evidence',
-        log_e_max SimpleAggregateFunction(max, Float64)
+        log_e_max SimpleAggregateFunction(max, Float64) COMMENT '-1e308 where there is none at all',
+        origin LowCardinality(String) ALIAS {_OF_SOURCE}
     )
     ENGINE = AggregatingMergeTree
     PARTITION BY toYYYYMM(minute)
@@ -53,7 +54,9 @@ _HEALTH_OF_EVIDENCE: Final = f"""
     GROUP BY rollout, source, minute, stage, metric, level, place
     """
 
-_PLACED: Final = "Tuple(metric String, effect Float64, log_e Float64)"
+_PLACED: Final = (
+    "Tuple(metric String, stage String, effect Float64, lower Float64, upper Float64, log_e Float64)"
+)
 
 COLO_MINUTES: Final = f"""
     CREATE TABLE IF NOT EXISTS holdfast.colo_minutes
@@ -73,7 +76,7 @@ COLO_MINUTES: Final = f"""
 _COLOS_OF_EVIDENCE: Final = f"""
     SELECT rollout, source, toStartOfMinute(time) AS minute, place AS colo,
         argMaxState(
-            (metric, effect, log_e)::{_PLACED}, (if(isNaN(log_e), -1e308, log_e), time, version)
+            (metric, stage, effect, lower, upper, log_e)::{_PLACED}, (if(isNaN(log_e), -1e308, log_e), time, version)
         ) AS worst
     FROM holdfast.evidence
     WHERE level = 'colo'
@@ -162,7 +165,8 @@ HEALTH: Final = f"""
 HEAT: Final = f"""
     CREATE VIEW IF NOT EXISTS holdfast.heat AS
     SELECT rollout, source, {_ORIGIN}, minute, colo,
-        argMaxMerge(worst) AS most, most.metric AS metric, most.effect AS effect, most.log_e AS log_e
+        argMaxMerge(worst) AS most, most.metric AS metric, most.stage AS stage, most.effect AS effect,
+        most.lower AS lower, most.upper AS upper, most.log_e AS log_e
     FROM holdfast.colo_minutes
     GROUP BY rollout, source, minute, colo
     """
