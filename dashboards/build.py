@@ -105,7 +105,6 @@ def _variable(name: str, told: Node) -> Node:
         "label": told["label"],
         "type": "query",
         "datasource": SOURCE,
-        "definition": sql,
         "query": {"refId": "A", "editorType": "sql", "queryType": "table", "format": 1, "rawSql": sql},
         "refresh": 2,  # whenever the range of time changes, too
         "sort": 0,

@@ -50,6 +50,14 @@ def test_each_file_of_sql_is_shown_and_each_that_is_shown_is_there(name: str) ->
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_no_query_stands_in_a_dashboard_twice(name: str) -> None:
+    written_down = (HERE / f"{name}.json").read_text(encoding="utf-8")
+    for folder, file in FILES:
+        if folder == name:
+            assert written_down.count(json.dumps(query(name, file), ensure_ascii=False)) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_panels_have_numbers_of_their_own_and_kinds_that_grafana_has(name: str) -> None:
     panels = dashboard(name)["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
