@@ -15,7 +15,6 @@ from dashboards.build import SOURCE, names
 from holdfast.cli import app
 from holdfast.documents import load_policy, load_rollout
 from holdfast.live.settings import load_settings
-from sinks.schema import DATABASE
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -114,7 +113,6 @@ def test_the_source_that_is_provisioned_is_the_server_and_the_one_that_panels_as
         server["CLICKHOUSE_PASSWORD"],
     )
     assert source["jsonData"]["host"] in SERVICES
-    assert source["jsonData"]["defaultDatabase"] == DATABASE
     assert source["type"] == SERVICES["grafana"]["environment"]["GF_PLUGINS_PREINSTALL_SYNC"]
 
 
