@@ -5,12 +5,17 @@ recording of `bot-a`, with rows at the same times, and labelled ones that came o
 """
 
 import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import chdb.session
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from dashboards.build import query
 from dashboards.macros import ALL, Range, asked
@@ -306,3 +311,42 @@ class Reader:
 
     def close(self) -> None:
         self._session.close()
+
+
+def text(ms: int, form: str = "ms") -> str:
+    """Write a time as ClickHouse does."""
+    moment = datetime.fromtimestamp(ms / 1000, UTC)
+    return moment.strftime("%Y-%m-%d %H:%M:%S") + (f".{ms % 1000:03d}" if form == "ms" else "")
+
+
+def bucket(ms: int, seconds: int = 60) -> str:
+    return text(ms // (1000 * seconds) * 1000 * seconds, "s")
+
+
+def chosen(rows: Iterable[Row], **wanted: object) -> list[Row]:
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def grouped(rows: Iterable[Row], *keys: str) -> dict[tuple[object, ...], list[Row]]:
+    """Group rows by columns; `bucket` is the minute of their time."""
+    groups: dict[tuple[object, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        whole = row | ({"bucket": bucket(row["time"])} if "time" in row else {})
+        groups[tuple(whole[key] for key in keys)].append(row)
+    return dict(sorted(groups.items(), key=lambda each: str(each[0])))
+
+
+def near(value: float) -> object:
+    return pytest.approx(value, rel=1e-9)
+
+
+@contextmanager
+def filled(folder: Path) -> Iterator[Reader]:
+    """Make a store of all rows, and read from it."""
+    with Store(folder) as store:
+        fill(store)
+        reader = Reader(folder)
+        try:
+            yield reader
+        finally:
+            reader.close()

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from dashboards.macros import ALL
-from sinks.store import Store
-from tests.dashboard_rows import COLOS, LABELLED, REPLAY, SHOWN, START_MS, Reader, Row, at, fill
+from tests.dashboard_rows import COLOS, LABELLED, REPLAY, SHOWN, START_MS, Reader, Row, at, filled
 
 TICK_MS = 5_000  # of the policy of the labelled replays; live ticks are twice as long
 OUTCOMES = {
@@ -26,12 +25,8 @@ OUTCOMES = {
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    folder = tmp_path_factory.mktemp("quality") / "store"
-    with Store(folder) as store:
-        fill(store)
-        opened = Reader(folder)
+    with filled(tmp_path_factory.mktemp("dashboards") / "store") as opened:
         yield opened
-        opened.close()
 
 
 def ask(reader: Reader, file: str, origin: str | list[str] = ALL) -> list[Row]:

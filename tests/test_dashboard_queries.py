@@ -1,15 +1,15 @@
-"""Every query of the dashboards on today's engine: what it answers, against the same worked out from the rows."""
+"""Every query of the dashboards on today's engine: what it answers, against the same worked out from the rows.
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+Those of the dashboards of the engine's health and of detection quality have files of their own beside this.
+"""
+
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from dashboards.build import SQL
 from dashboards.macros import ALL, Range
-from sinks.store import Store
 from tests.dashboard_rows import (
     ABSTAINED,
     COLOS,
@@ -22,63 +22,29 @@ from tests.dashboard_rows import (
     Reader,
     Row,
     at,
+    bucket,
+    chosen,
     cohort_rows,
     event_rows,
     evidence_rows,
-    fill,
+    filled,
+    grouped,
     live,
-    tick_rows,
+    near,
+    text,
     verdict_rows,
 )
 
 FILES = [(path.parent.name, path.stem) for path in sorted(SQL.rglob("*.sql"))]
-CHOICES = [{"origin": ALL, "rollout": ALL}, {"origin": ["live", REPLAY], "rollout": ["bot-a", "bot-b"]}]
 LATER = Range(START_MS + 86_400_000, START_MS + 90_000_000, 60)
-
-
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    folder = tmp_path_factory.mktemp("dashboards") / "store"
-    with Store(folder) as store:
-        fill(store)
-        opened = Reader(folder)
-        yield opened
-        opened.close()
-
-
-def text(ms: int, form: str = "ms") -> str:
-    """Write a time as ClickHouse does."""
-    moment = datetime.fromtimestamp(ms / 1000, UTC)
-    return moment.strftime("%Y-%m-%d %H:%M:%S") + (f".{ms % 1000:03d}" if form == "ms" else "")
-
-
-def bucket(ms: int, seconds: int = 60) -> str:
-    return text(ms // (1000 * seconds) * 1000 * seconds, "s")
-
-
-def chosen(rows: Iterable[Row], **wanted: object) -> list[Row]:
-    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
-
-
-def grouped(rows: Iterable[Row], *keys: str) -> dict[tuple[object, ...], list[Row]]:
-    """Group rows by columns; `bucket` is the minute of their time."""
-    groups: dict[tuple[object, ...], list[Row]] = defaultdict(list)
-    for row in rows:
-        whole = row | ({"bucket": bucket(row["time"])} if "time" in row else {})
-        groups[tuple(whole[key] for key in keys)].append(row)
-    return dict(sorted(groups.items(), key=lambda each: str(each[0])))
-
-
 HURT = ("ams01", "fra01")
 BOUNDS = {"effect": "effect", "low": "lower", "high": "upper"}
 
 
-def near(value: float) -> object:
-    return pytest.approx(value, rel=1e-9)
-
-
-def shown_ms(row: Row) -> bool:
-    return bool(SHOWN.start_ms <= row["time"] <= SHOWN.end_ms)
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    with filled(tmp_path_factory.mktemp("dashboards") / "store") as opened:
+        yield opened
 
 
 def log10(row: Row) -> float:
@@ -309,93 +275,3 @@ def test_what_could_not_be_judged_is_of_the_newest_verdict_in_the_range(reader: 
     ]
     assert reader.ask("rollout", "abstained") == expected
     assert reader.ask("rollout", "abstained", Range(START_MS, at(20), 60)) == []
-
-
-# ---------------------------------------------------------------- engine health
-
-
-def decided(rollouts: str | list[str] = ALL) -> list[Row]:
-    rows = [row | {"lag": (row["decided"] - row["time"]) / 1000} for row in tick_rows() if row["decided"]]
-    return [row for row in rows if rollouts == ALL or row["rollout"] in rollouts]
-
-
-SOME = [ALL, ["bot-a", "bot-c"]]
-
-
-def test_rollouts_of_the_engine_are_the_live_ones(reader: Reader) -> None:
-    assert sorted(row["rollout"] for row in reader.ask("engine", "variable_rollout")) == sorted(STAGES)
-
-
-@pytest.mark.parametrize("rollouts", SOME)
-def test_the_lag_is_the_longest_of_each_rollout(rollouts: str | list[str], reader: Reader) -> None:
-    expected = [
-        {"bucket": when, "rollout": rollout, "seconds": near(max(row["lag"] for row in each))}
-        for (when, rollout), each in grouped(decided(rollouts), "bucket", "rollout").items()
-    ]
-    assert reader.ask("engine", "lag", rollout=rollouts) == expected
-
-
-@pytest.mark.parametrize("rollouts", SOME)
-def test_the_latency_is_quantiles_over_all_ticks(rollouts: str | list[str], reader: Reader) -> None:
-    expected = []
-    for (when,), each in grouped(decided(rollouts), "bucket").items():
-        lags = sorted(row["lag"] for row in each)
-        row = {"p50": lags[int(0.5 * len(lags))], "p99": lags[int(0.99 * len(lags))], "longest": lags[-1]}
-        expected.append({"bucket": when} | {name: near(value) for name, value in row.items()})
-    assert reader.ask("engine", "latency", rollout=rollouts) == expected
-
-
-@pytest.mark.parametrize("rollouts", SOME)
-def test_samples_are_counted_a_second(rollouts: str | list[str], reader: Reader) -> None:
-    expected = [
-        {
-            "bucket": when,
-            "samples_per_second": near(sum(row["samples"] for row in each) / 60),
-            "ticks_per_second": near(len(each) / 60),
-        }
-        for (when,), each in grouped(decided(rollouts), "bucket").items()
-    ]
-    assert reader.ask("engine", "samples", rollout=rollouts) == expected
-
-
-def test_dropped_samples_are_counted_by_reason(reader: Reader) -> None:
-    rows = [
-        row | {"reason": reason, "number": number}
-        for row in decided()
-        for reason, number in zip(row["reasons"], row["dropped"], strict=True)
-    ]
-    expected = [
-        {"bucket": when, "reason": reason, "per_second": near(sum(row["number"] for row in each) / 60)}
-        for (when, reason), each in grouped(rows, "bucket", "reason").items()
-    ]
-    assert reader.ask("engine", "drops", rollout=ALL) == expected
-
-
-def test_dead_letters_are_counted_by_topic_without_marks(reader: Reader) -> None:
-    assert reader.ask("engine", "dead_letters", rollout=ALL) == [
-        {"bucket": bucket(START_MS), "from_topic": "metrics", "letters": 2},
-        {"bucket": bucket(START_MS + 60_000), "from_topic": "holdfast.cohort-ticks", "letters": 1},
-        {"bucket": bucket(START_MS + 60_000), "from_topic": "metrics", "letters": 2},
-    ]
-
-
-def test_dead_letters_that_were_sent_again_are_not_open(reader: Reader) -> None:
-    rows = reader.ask("engine", "open_letters", rollout=ALL)
-    told = [(row["from_topic"], row["reason"], row["letters"], row["bytes_all"], row["newest_at"]) for row in rows]
-    assert told == [
-        ("holdfast.cohort-ticks", "no Arrow stream", 1, 108, "0:8"),
-        ("metrics", "too new", 1, 103, "0:3"),
-        ("metrics", "no Arrow stream", 2, 202, "0:2"),
-    ]
-
-
-def test_the_last_tick_of_each_rollout_tells_who_is_silent(reader: Reader) -> None:
-    expected = []
-    for rollout in ("bot-c", "bot-a", "bot-b"):
-        rows = decided([rollout])
-        last = max(rows, key=lambda row: row["time"])
-        dropped, samples = (sum(np.sum(row[name]) for row in rows) for name in ("dropped", "samples"))
-        told = {"rollout": rollout, "last_tick": text(last["time"]), "silent": (SHOWN.end_ms - last["time"]) // 1000}
-        told |= {"last_lag": near(last["lag"]), "last_samples": last["samples"], "under_way": last["is_live"]}
-        expected.append(told | {"dropped_share": near(dropped / (dropped + samples))})
-    assert reader.ask("engine", "last_ticks", rollout=ALL) == expected
