@@ -54,9 +54,7 @@ _HEALTH_OF_EVIDENCE: Final = f"""
     GROUP BY rollout, source, minute, stage, metric, level, place
     """
 
-_PLACED: Final = (
-    "Tuple(metric String, stage String, effect Float64, lower Float64, upper Float64, log_e Float64)"
-)
+_PLACED: Final = "Tuple(metric String, stage String, effect Float64, lower Float64, upper Float64, log_e Float64)"
 
 COLO_MINUTES: Final = f"""
     CREATE TABLE IF NOT EXISTS holdfast.colo_minutes
