@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from detectors.policy import Policy
 from streams.live.group import Closed, Group
+from streams.live.known import UNSEEN
 from streams.live.partition import Marks, Partition
 from streams.membership import Announced
 from streams.recording import Samples
@@ -37,7 +37,11 @@ def needed_from_ms(first: int, policy: Policy, tick_ms: int) -> int:
 
 def known_before(tables: Iterable[pa.Table], time_ms: int) -> list[pa.Table]:
     """Return the series that had come before a time, out of what `Partition.new_series` has given out."""
-    return [table.filter(pc.less(table.column(table.num_columns - 2), time_ms)) for table in tables]
+    found = []
+    for table in tables:
+        came = table.column(table.num_columns - 2).fill_null(UNSEEN).to_numpy()
+        found.append(table.filter(pa.array(came < time_ms)))
+    return found
 
 
 class Ticked(NamedTuple):
