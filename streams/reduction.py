@@ -24,7 +24,7 @@ Rows = NDArray[np.intp]
 class Cells:
     """Samples placed in a block: matrix row, tick within the block, time and value of each, [sample]."""
 
-    row: NDArray[np.intp] | NDArray[np.int32]
+    row: NDArray[np.int64] | NDArray[np.int32]
     tick: NDArray[np.int64]
     time: NDArray[np.int64]
     value: NDArray[np.float64]
@@ -134,15 +134,14 @@ def one_per_cell(
 
 def _cell(cells: Cells, ticks: int) -> NDArray[np.int64]:
     """Return the flat index of each sample's cell [sample]."""
-    if ticks == 1 and cells.row.dtype == np.int64:
-        return np.asarray(cells.row, np.int64)
-    cell: NDArray[np.int64] = np.multiply(cells.row, ticks, dtype=np.int64) + cells.tick
-    return cell
+    if ticks == 1:
+        return cells.row.astype(np.int64, copy=False)
+    return np.multiply(cells.row, ticks, dtype=np.int64) + cells.tick
 
 
 def _joined(parts: Sequence[Cells]) -> Cells:
     return Cells(
-        np.concatenate([part.row for part in parts]),
+        np.concatenate([part.row.astype(np.int64, copy=False) for part in parts]),
         np.concatenate([part.tick for part in parts]),
         np.concatenate([part.time for part in parts]),
         np.concatenate([part.value for part in parts]),

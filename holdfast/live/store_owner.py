@@ -219,14 +219,6 @@ class Asked:
         return ask(self._folder, sql, form)
 
 
-def is_answered(folder: Path) -> bool:
-    """Whether the owner of a folder answers questions.
-
-    A link to a socket that is gone counts too: its owner is starting or ending, and that is what is said then.
-    """
-    return os.path.lexists(folder / SOCKET)
-
-
 def _too_large(size: int) -> str:
     return f"a question of {size:,} bytes; allowed: at most {QUESTION_BYTES_MAX:,}"
 

@@ -30,7 +30,7 @@ class Judged:
     say nothing.
     """
 
-    row: Rows
+    row: NDArray[np.int64]
     which: Rows | None
     not_judged: int = 0
     incomplete: int = 0
@@ -39,10 +39,10 @@ class Judged:
     def of(cls, row: NDArray[np.int32]) -> "Judged":
         """Sort out the rows of samples [sample], which are negative for those that are not judged."""
         if np.minimum.reduce(row, initial=0) >= 0:
-            return cls(row.astype(np.intp), None)
+            return cls(row.astype(np.int64), None)
         which = np.flatnonzero(row >= 0)
         not_judged = int(np.count_nonzero(row == -1))
-        return cls(row[which].astype(np.intp), which, not_judged, len(row) - len(which) - not_judged)
+        return cls(row[which].astype(np.int64), which, not_judged, len(row) - len(which) - not_judged)
 
 
 class LaidOut:
