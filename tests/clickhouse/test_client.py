@@ -35,7 +35,7 @@ def rows_of(table: str, count: int, seed: int = 5) -> pa.Table:
     for field in ROWS[table]:
         kind = field.type
         if field.name in ("version", "number", "sequence"):
-            values = range(count)
+            values: list[object] = list(range(count))
         elif field.name == "rollout" and table in ("rollouts", "truths"):
             values = [f"rollout-{number}" for number in range(count)]
         elif pa.types.is_timestamp(kind):
@@ -54,7 +54,7 @@ def rows_of(table: str, count: int, seed: int = 5) -> pa.Table:
             ]
         else:
             values = [int(each) for each in draw.integers(2**32, size=count)]
-        columns.append(pa.array(list(values), kind))
+        columns.append(pa.array(values, kind))
     return pa.table(columns, schema=ROWS[table])
 
 

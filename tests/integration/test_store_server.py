@@ -11,8 +11,8 @@ import pytest
 
 from holdfast.live import stores
 from holdfast.live.clickhouse_settings import ClickHouse
-from sinks.clickhouse import Connection
 from sinks.clickhouse import Server as Client
+from sinks.connection import Connection
 from sinks.errors import StoreError
 from sinks.migrations import migrate, pending, require_current, versions
 from sinks.remote import RemoteStore
