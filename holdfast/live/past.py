@@ -315,6 +315,7 @@ class Pasts:
         if not joining.joined:
             self._replace(source, fed, reading)
             return
+        before = len(reading.asked)
         for digest in {asked.digest for asked in reading.asked.values()}:
             if self._is_even(fed, reading, digest):
                 live = Counter(fed.partition.unreported(digest))
@@ -323,7 +324,7 @@ class Pasts:
         self._forget_finished(fed, reading)
         if not reading.asked:
             self.stop(source, joining)
-        elif joining.is_changed:
+        elif len(reading.asked) < before:
             self._group(reading)
 
     def _replace(self, source: SourcePartition, fed: Fed, reading: Reading) -> None:
