@@ -5,15 +5,15 @@ Written for today's server. What an older one lacks is asked for once a connecti
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 from clickhouse_driver import Client
-from clickhouse_driver.errors import Error, ErrorCodes, ServerException
+from clickhouse_driver.errors import Error, ErrorCodes, ServerException, TypeMismatchError
 
 from sinks.backend import SETTINGS_ASKED, insert_settings
+from sinks.columns import as_arrays, as_lists
+from sinks.connection import Connection
 from sinks.engine import readable
 from sinks.errors import StoreAway, StoreError, StoreRefused
 from sinks.schema import Place
@@ -37,37 +37,29 @@ _REFUSED: Final = frozenset(
         ErrorCodes.ARGUMENT_OUT_OF_BOUND,
         ErrorCodes.CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN,
         ErrorCodes.VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE,
-        ErrorCodes.TOO_MANY_PARTS,  # of one insert; if there are too many already, no part of it fares better
-        469,  # VIOLATED_CONSTRAINT
+        ErrorCodes.ILLEGAL_DIVISION,
+        ErrorCodes.FUNCTION_THROW_IF_VALUE_IS_NON_ZERO,
+        469,  # VIOLATED_CONSTRAINT, which the driver has no name for
     }
 )
-"""Errors that rows may be to blame for. Whoever bisects finds out."""
+"""Errors that rows may be to blame for, those of constraints and columns that somebody added too. Whoever bisects finds
+out which; all others may pass by themselves, or once somebody has seen to the server."""
 
-_READER: Final = {
-    "readonly": 2,  # not 1, with which the driver's own settings would be refused
-    "final": 1,
-    "do_not_merge_across_partitions_select_final": 1,
+_DEDUPLICATED: Final = {"final": 1, "do_not_merge_across_partitions_select_final": 1}
+_READER: Final = {"readonly": 2, **_DEDUPLICATED}  # not 1, with which the driver's own settings would be refused
+_LIMITED: Final = ("max_execution_time", "timeout_overflow_mode")
+_PUT_IN: Final = {
+    "async_insert": 0,  # else the server would answer before the rows are in the table
+    "insert_null_as_default": 0,
+    "max_partitions_per_insert_block": 0,  # an import may hold years
 }
+_QUORUM: Final = {"insert_quorum": "auto"}
+"""On a cluster rows are there once most replicas have them, so that they outlive the loss of any one."""
 
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """Where a server is, and who we are there."""
-
-    host: str
-    port: int = 9000
-    user: str = "default"
-    password: str = field(default="", repr=False)
-    place: Place = field(default_factory=Place)
-    is_secure: bool = False
-    is_verified: bool = True
-    ca_file: str | None = None
-    is_compressed: bool = True
-
-    @property
-    def name(self) -> str:
-        """What errors call it."""
-        return f"ClickHouse at {self.host}:{self.port}"
+_ASKED: Final = frozenset(
+    (*SETTINGS_ASKED, *_READER, *_LIMITED, *_PUT_IN, *_QUORUM, "insert_deduplication_token", "insert_deduplicate")
+)
+"""Settings that are sent to servers that know them."""
 
 
 class Server:
@@ -94,6 +86,11 @@ class Server:
         """Database and cluster of the tables."""
         return self._connection.place
 
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return self._connection.name
+
     def run(self, statement: str) -> None:
         """Run a statement of holdfast itself, which names its database.
 
@@ -106,7 +103,7 @@ class Server:
 
     def select(self, sql: str, params: Mapping[str, str] | None = None) -> list[tuple[object, ...]]:
         """Answer a small question; see `sinks.backend.Reads.select`."""
-        settings = self._only_known({"final": 1, "do_not_merge_across_partitions_select_final": 1})
+        settings = self._only_known(_DEDUPLICATED)
         client = self._client("rows")
         return list(self._asked(lambda: client.execute(_placed(sql, params or {}), settings=settings)))
 
@@ -117,26 +114,29 @@ class Server:
         """
         settings = self._only_known(_READER)
         if seconds_max is not None:
-            settings |= self._only_known({"max_execution_time": seconds_max, "timeout_overflow_mode": "throw"})
+            settings |= self._only_known(dict(zip(_LIMITED, (seconds_max, "throw"), strict=True)))
         client = self._client("arrow", database=self.place.database)
         table = self._asked(lambda: client.query_arrow(sql, settings=settings))
         written: bytes = importlib.import_module("sinks.formatting").written(table, form)
         return written
 
     def insert(self, table: str, rows: pa.Table, token: str = "") -> None:
-        """Put rows in, in one block; see `sinks.backend.Backend.insert`. They are durable once the server says so."""
+        """Put rows in, in one block; see `sinks.backend.Backend.insert`.
+
+        On return the server has written them: they outlive its being killed, and on a cluster the loss of a replica.
+        A single machine that loses its power may lose the last seconds, unless the tables' `fsync_after_insert` is set.
+        """
         if rows.num_rows == 0:
             return
         is_nested = any(pa.types.is_list(each.type) for each in rows.schema)  # arrays of numpy cannot be nested
         client = self._client("columns" if is_nested else "arrays")
-        settings = self._only_known(
-            {"async_insert": 0, "insert_null_as_default": 0} | insert_settings(token, self._settings())
-        )
+        quorum = _QUORUM if self.place.cluster is not None else {}
+        settings = self._only_known({**_PUT_IN, **quorum, **insert_settings(token, self._settings())})
         names = ", ".join(f"`{name}`" for name in rows.column_names)
         query = f"INSERT INTO `{self.place.database}`.`{table}` ({names}) VALUES"
 
         def put() -> object:
-            columns = [_list(each) if is_nested else _array(each) for each in rows.columns]
+            columns = as_lists(rows) if is_nested else as_arrays(rows)
             return client.execute(query, columns, columnar=True, settings=settings)
 
         self._asked(put, is_insert=True)
@@ -169,11 +169,9 @@ class Server:
         return self._clients[kind]
 
     def _settings(self) -> frozenset[str]:
-        """Names of the settings that this server knows, of those that are asked for."""
+        """Names of the settings that this server knows, of those in `_ASKED`."""
         if self._known is None:
-            names = {*SETTINGS_ASKED, *_READER, "async_insert", "insert_null_as_default", "insert_deduplication_token"}
-            names |= {"insert_deduplicate", "max_execution_time", "timeout_overflow_mode"}
-            listed = ", ".join(f"'{name}'" for name in sorted(names))
+            listed = ", ".join(f"'{name}'" for name in sorted(_ASKED))
             sql = f"SELECT name FROM system.settings WHERE name IN ({listed})"
             client = self._client("rows")
             self._known = frozenset(str(name) for (name,) in self._asked(lambda: client.execute(sql)))
@@ -193,15 +191,15 @@ class Server:
             if not is_insert:
                 raise StoreError(text) from error
             raise (StoreRefused if error.code in _REFUSED else StoreAway)(text) from error
-        except (Error, OSError, EOFError) as error:
-            self._after(error)
-            text = f"{self._connection.name} cannot be reached: {_first_line(error)}"
-            raise StoreAway(text) from error
-        except (OverflowError, UnicodeError, ValueError, TypeError, AttributeError) as error:
+        except (TypeMismatchError, OverflowError, UnicodeError, ValueError, TypeError, AttributeError) as error:
             # The driver could not write the columns down; what it had written of them is on the connection.
             self._after(error)
             text = f"{self._connection.name}: rows that cannot be written down: {_first_line(error)}"
             raise (StoreRefused if is_insert else StoreError)(text) from error
+        except (Error, OSError, EOFError) as error:
+            self._after(error)
+            text = f"{self._connection.name} cannot be reached: {_first_line(error)}"
+            raise StoreAway(text) from error
 
     def _after(self, error: Exception) -> None:
         if not isinstance(error, ServerException):
@@ -210,7 +208,8 @@ class Server:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
+    text = error.message if isinstance(error, Error) else str(error)
+    lines = str(text or "").strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
@@ -220,20 +219,3 @@ def _placed(sql: str, params: Mapping[str, str]) -> str:
         quoted = value.replace("\\", "\\\\").replace("'", "\\'")
         sql = sql.replace(f"{{{name}:Identifier}}", f"`{value}`").replace(f"{{{name}:String}}", f"'{quoted}'")
     return sql
-
-
-def _array(column: pa.ChunkedArray) -> Any:
-    """Return a column as the driver takes it quickest: numbers and times as arrays, of strings each text once."""
-    kind = column.type
-    if pa.types.is_string(kind):
-        coded = column.combine_chunks().dictionary_encode()
-        # Few texts, each an object once: the driver tells them apart by their hashes, which they remember.
-        return np.array(coded.dictionary.to_pylist(), dtype=object)[coded.indices.to_numpy()]
-    if pa.types.is_timestamp(kind):
-        return column.cast(pa.int64()).to_numpy().view("datetime64[ms]")
-    return column.to_numpy()
-
-
-def _list(column: pa.ChunkedArray) -> list[object]:
-    """Return a column as Python objects: for tables with few rows and arrays in them."""
-    return list(column.to_pylist())

@@ -123,6 +123,11 @@ class Store:
                 for start in range(0, rows.num_rows, BATCH_ROWS):
                     engine.insert(name, rows.slice(start, BATCH_ROWS))
 
+    def insert(self, table: str, rows: pa.Table, token: str = "") -> None:
+        """Put rows of a live engine into one table; see `sinks.backend.Backend.insert`."""
+        with self._mutex:
+            self._opened().insert(table, rows, token)
+
     def arrow(self, sql: str) -> pa.Table:
         """Answer a query as an Arrow table."""
         answer = self.query(sql, "Arrow")

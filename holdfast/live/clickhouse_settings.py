@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 
 from detectors.policy import Name, duration_ms
 from holdfast.live.durations import between
-from sinks.clickhouse import Connection
+from sinks.connection import Connection
 from sinks.schema import DATABASE, Place
 
 Identifier = Annotated[

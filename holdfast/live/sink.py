@@ -1,33 +1,30 @@
-"""The sink: verdicts, evidence and announcements into the store, away from the verdict path.
-
-Offsets are committed once their rows are in the store. A batch that comes again changes nothing there, so no
-transaction is needed. While the store refuses, the topics hold the data.
-"""
+"""The sink: verdicts, evidence, announcements and dead letters into the store, away from the verdict path."""
 
 import logging
 import signal
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+import pyarrow as pa
+from confluent_kafka import Message
 
-from detectors.errors import BadInput
+from detectors.policy import duration_ms
 from holdfast.documents import digest
-from holdfast.live.backlog import Backlog
+from holdfast.live.clickhouse_settings import Batch, Keep
 from holdfast.live.clients import consumer, producer
-from holdfast.live.dead_letters import Letter, Mark, dead_letter, read_letter
+from holdfast.live.dead_letters import Letter, Mark, read_letter
 from holdfast.live.http import Server
-from holdfast.live.reading import PARTITION_END
-from holdfast.live.records import Record
 from holdfast.live.settings import Settings
+from holdfast.live.sinking import Kept, SinkLoop
 from holdfast.live.store_owner import Owner
 from holdfast.live.telemetry import Telemetry
 from rollouts.announced import decode as decode_announcement
+from sinks.clickhouse import Server as ClickHouse
 from sinks.cloudevents import decode as decode_verdict
+from sinks.errors import StoreBusy
 from sinks.live_rows import (
     LiveRows,
     Place,
@@ -37,32 +34,17 @@ from sinks.live_rows import (
     table_rows,
     verdict_rows,
 )
-from sinks.store import Store, StoreBusy, StoreError
+from sinks.migrations import migrate
+from sinks.retention import keep
+from sinks.store import Store
 
 log = logging.getLogger(__name__)
-
-ROWS_MAX: Final = 100_000
-BYTES_MAX: Final = 64 << 20
-"""Most that is held back before it is put into the store: rows, and bytes in memory."""
-
-SECONDS_MAX: Final = 2.0
-"""Longest time that a row is held back; each batch costs ClickHouse a part for each table."""
-
-_BACKOFF_SECONDS: Final = (0.5, 60.0)
-"""After how long the store is tried again at first, and at most."""
 
 _OPEN_SECONDS: Final = 30.0
 """How long to wait for the store at the start."""
 
+_DAY_SECONDS: Final = 86_400
 _VERDICT: Final = "dev.holdfast.verdict.v1"
-
-
-class Kept(Protocol):
-    """What the sink needs of a store."""
-
-    def append(self, batch: Sequence[LiveRows], /) -> None:
-        """Put rows in; StoreError if that cannot be."""
-        ...
 
 
 class Reader:
@@ -158,199 +140,6 @@ def _header(message: Message, name: str) -> str | None:
     return found.decode(errors="replace") if isinstance(found, bytes) else found
 
 
-class SinkLoop:
-    """Moves rows from Kafka into the store.
-
-    Parameters
-    ----------
-    settings
-        Names of topics.
-    source
-        As `holdfast.live.clients.consumer` makes it.
-    dead
-        Producer of dead letters.
-    store
-        Where rows go.
-    telemetry
-        Counts.
-    rows_max, seconds_max
-        When a batch is put in.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        source: Consumer,
-        dead: Producer,
-        store: Kept,
-        telemetry: Telemetry,
-        *,
-        rows_max: int = ROWS_MAX,
-        seconds_max: float = SECONDS_MAX,
-    ) -> None:
-        self._settings, self._consumer, self._producer, self._store = settings, source, dead, store
-        self._telemetry = telemetry
-        self._reader = Reader(settings)
-        self._backlog = Backlog(source, telemetry)
-        self._rows_max, self._seconds_max = rows_max, seconds_max
-        self._batch: list[LiveRows] = []
-        self._dead: list[Record] = []
-        self._position: dict[tuple[str, int], int] = {}
-        self._rows = self._bytes = 0
-        self._begun: float | None = None  # when the oldest row of the batch came
-        self._failures = 0  # in a row
-        self._retry_at: float | None = None
-        self._stopping = False
-        self.is_ready = False
-        """Whether partitions were assigned."""
-
-    def stop(self) -> None:
-        """End after the batch at hand; may be called from a signal handler or another thread."""
-        self._stopping = True
-
-    def run(self) -> None:
-        """Work until stopped; then put in what was taken, and commit.
-
-        Raises
-        ------
-        KafkaException
-            If the broker refuses for good.
-        """
-        self._consumer.subscribe(
-            self._reader.topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
-        )
-        try:
-            while not self._stopping:
-                self.once()
-            self._flush()
-        finally:
-            self._consumer.close()
-
-    def once(self) -> None:
-        """Take what is there, and put it in when it is time to."""
-        message = self._consumer.poll(0.1)
-        while message is not None:
-            self._take(message)
-            message = None if self._is_full() else self._consumer.poll(0)
-        self._telemetry.alive()
-        self._backlog.look(len(self._producer))
-        now = time.monotonic()
-        if self._retry_at is not None:
-            if now >= self._retry_at:
-                self._flush()
-        elif self._begun is not None and (self._is_full() or now - self._begun >= self._seconds_max):
-            self._flush()
-
-    def _is_full(self) -> bool:
-        return self._rows >= self._rows_max or self._bytes >= BYTES_MAX
-
-    def _take(self, message: Message) -> None:
-        error = message.error()
-        if error is not None:
-            if error.fatal():
-                raise KafkaException(error)
-            if error.code() != PARTITION_END:
-                log.warning("the broker says: %s", error.str())
-            return
-        try:
-            rows = self._reader.read(message)
-        except BadInput as reason:
-            self._dead.append(dead_letter(self._settings, message, str(reason)))
-            self._bytes += len(message.value() or b"")
-            self._telemetry.dead_letter("unreadable")
-        else:
-            self._batch += rows
-            self._rows += sum(each.rows.num_rows for each in rows)
-            self._bytes += sum(each.rows.nbytes for each in rows)
-        self._position[message.topic() or "", message.partition() or 0] = (message.offset() or 0) + 1
-        if self._begun is None:
-            self._begun = time.monotonic()
-
-    def _flush(self) -> bool:
-        """Put everything in and commit; tell whether that is done. After a failure nothing is read for a while."""
-        if self._begun is None:
-            return True
-        try:
-            self._store.append(self._batch)
-        except StoreError as error:
-            self._failures += 1
-            self._telemetry.store_failure()
-            first, longest = _BACKOFF_SECONDS
-            seconds = min(longest, first * 2 ** (self._failures - 1))
-            log.error("the store refused; trying again in %g s: %s", seconds, error)  # noqa: TRY400, the text says it all
-            self._retry_at = time.monotonic() + seconds
-            self._consumer.pause(self._consumer.assignment())
-            return False
-        self._send_dead()
-        for each in self._batch:
-            self._telemetry.stored(each.table, each.rows.num_rows)
-        self._commit([TopicPartition(*place, offset) for place, offset in self._position.items()])
-        self._forget()
-        if self._retry_at is not None:
-            self._retry_at, self._failures = None, 0
-            self._consumer.resume(self._consumer.assignment())
-        return True
-
-    def _send_dead(self) -> None:
-        """Send dead letters, and wait until the broker has them.
-
-        Raises
-        ------
-        KafkaException
-            If it does not take them; offsets are not committed then.
-        """
-        failed: list[KafkaException] = []
-
-        def delivered(error: object, _message: object) -> None:
-            if error is not None:
-                failed.append(KafkaException(error))
-
-        for record in self._dead:
-            self._producer.produce(
-                record.topic, record.value, record.key, headers=list(record.headers), on_delivery=delivered
-            )
-        # Whatever is not delivered in time is reported as failed, so that flush ends with an empty queue.
-        self._producer.flush()
-        if failed:
-            raise failed[0]
-
-    def _commit(self, offsets: list[TopicPartition]) -> None:
-        try:
-            self._consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as exception:
-            # As when partitions went to somebody else meanwhile: rows that come again change nothing.
-            log.warning("offsets were not committed, and will be read again: %s", exception.args[0].str())
-
-    def _forget(self) -> None:
-        self._batch, self._dead, self._position = [], [], {}
-        self._rows = self._bytes = 0
-        self._begun = None
-
-    def _assigned(self, source: Consumer, partitions: list[TopicPartition]) -> None:
-        self._telemetry.rebalance("assigned", len(partitions))
-        source.incremental_assign(partitions)
-        if self._retry_at is not None:
-            source.pause(partitions)
-        self.is_ready = True
-
-    def _revoked(self, source: Consumer, partitions: list[TopicPartition]) -> None:
-        self._telemetry.rebalance("revoked", len(partitions))
-        # What cannot be put in now is read again by whoever comes next.
-        if not self._flush():
-            self._forget_of(partitions)
-        source.incremental_unassign(partitions)
-
-    def _lost(self, source: Consumer, partitions: list[TopicPartition]) -> None:
-        self._telemetry.rebalance("lost", len(partitions))
-        self._forget_of(partitions)
-        source.incremental_unassign(partitions)
-
-    def _forget_of(self, partitions: Sequence[TopicPartition]) -> None:
-        """Do not commit partitions that somebody else reads; their rows may go in all the same."""
-        for partition in partitions:
-            self._position.pop((partition.topic, partition.partition), None)
-
-
 def _opened(folder: Path) -> Store:
     """Open the store; wait a while for somebody who has it open, as a query at the same moment."""
     end = time.monotonic() + _OPEN_SECONDS
@@ -364,27 +153,66 @@ def _opened(folder: Path) -> Store:
             time.sleep(0.5)
 
 
+class Embedded:
+    """The store in a folder of this machine; its schema is right since it was opened."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def prepare(self) -> None:
+        """Do nothing."""
+
+    def insert(self, table: str, rows: pa.Table, token: str = "") -> None:
+        """Put rows in, between questions."""
+        self._store.insert(table, rows, token)
+
+
+class Remote:
+    """A ClickHouse server: its tables are made, or brought to this version, when it is first reached."""
+
+    def __init__(self, server: ClickHouse, known: Keep) -> None:
+        self._server, self._keep = server, known
+
+    def prepare(self) -> None:
+        """Make sure that the tables are there, and say how long rows are kept."""
+        migrate(self._server, f"the store in {self._server.name}")
+        keep(self._server, {table: days * _DAY_SECONDS for table, days in self._keep.days.items()})
+
+    def insert(self, table: str, rows: pa.Table, token: str = "") -> None:
+        """Put rows in."""
+        self._server.insert(table, rows, token)
+
+
 def run(settings: Settings) -> None:
-    """Own the store's folder, fill it, and answer questions about it, until SIGTERM or SIGINT.
+    """Fill the store until SIGTERM or SIGINT; an embedded one is owned meanwhile, and questions about it are answered.
 
     Raises
     ------
     StoreError
-        If the folder is somebody else's, or cannot be used.
+        If the folder is somebody else's, or cannot be used. A server may be away.
     BadInput
         If the settings do not fit.
     """
     telemetry = Telemetry("sink", settings.worker)
     with ExitStack() as opened:
-        store = opened.enter_context(_opened(settings.data))
-        opened.enter_context(Owner(store, settings.data))
-        group = f"{settings.prefix}-sink"
+        kept: Kept
+        batch = Batch()
+        if settings.clickhouse is None:
+            store = opened.enter_context(_opened(settings.data))
+            opened.enter_context(Owner(store, settings.data))
+            kept = Embedded(store)
+        else:
+            server = opened.enter_context(closing(ClickHouse(settings.clickhouse.connection)))
+            kept, batch = Remote(server, settings.clickhouse.keep), settings.clickhouse.batch
         loop = SinkLoop(
             settings,
-            consumer(settings, group, member=f"{settings.worker}-sink"),
+            consumer(settings, f"{settings.prefix}-sink", member=f"{settings.worker}-sink"),
             producer(settings),
-            store,
+            kept,
+            Reader(settings),
             telemetry,
+            rows_max=batch.rows,
+            seconds_max=duration_ms(batch.seconds) / 1_000,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             if signal.getsignal(number) is not signal.SIG_IGN:  # whoever started this may stop it otherwise

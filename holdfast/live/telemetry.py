@@ -7,7 +7,7 @@ bounded in number: a metrics page must not grow with what somebody sends.
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.core import GaugeMetricFamily
@@ -62,9 +62,12 @@ class Telemetry:
         self._queued = self._gauge("producer_queue_messages", "Messages that wait in the producer.")
 
     def _count_aggregate(self) -> None:
-        self._samples = self._counter("samples", "Samples read, samples read again after a restart too.", "topic")
+        self._samples = self._counter(
+            "samples", "Samples read, samples read again after a restart too.", "topic", "format"
+        )
         self._dropped = self._counter("samples_dropped", "Samples that are in no tick, by reason.", "reason")
         self._closed = self._counter("ticks_closed", "Ticks closed, once for each policy and source partition.")
+        self._open = self._gauge("ticks_open", "Ticks begun and not closed, once for each policy and source partition.")
 
     def _count_judge(self) -> None:
         self._ticks = self._counter("ticks_judged", "Ticks judged, once for each rollout.")
@@ -81,6 +84,7 @@ class Telemetry:
     def _count_sink(self) -> None:
         self._rows = self._counter("rows_stored", "Rows put into the store, repeated ones too.", "table")
         self._failures = self._counter("store_failures", "Refused attempts to store; alert on any.")
+        self._breaker = self._gauge("store_breaker", "Whether the store is left alone: 0 no, 1 yes, 2 tried again.")
 
     # ------------------------------------------------------------ what every loop tells
 
@@ -117,9 +121,9 @@ class Telemetry:
 
     # ------------------------------------------------------------ aggregate
 
-    def samples(self, topic: str, count: int) -> None:
-        """Note samples that came in."""
-        self._samples.labels(self.role, self.worker, self._bounded("topic", topic)).inc(count)
+    def samples(self, topic: str, wire_format: str, count: int) -> None:
+        """Note samples that came in, and the format of the frame that they came in."""
+        self._samples.labels(self.role, self.worker, self._bounded("topic", topic), wire_format).inc(count)
 
     def dropped(self, reasons: Mapping[str, int]) -> None:
         """Note samples that were left out, by reason."""
@@ -129,6 +133,10 @@ class Telemetry:
     def ticks_closed(self, count: int) -> None:
         """Note ticks that the aggregate has closed."""
         self._closed.labels(self.role, self.worker).inc(count)
+
+    def ticks_open(self, count: int) -> None:
+        """Note how many ticks have begun, by the middle one of the hosts, and are not closed."""
+        self._open.labels(self.role, self.worker).set(count)
 
     def open_partitions(self, newest_ms: Mapping[str, int | None]) -> None:
         """Note how far each source partition has come, in epoch milliseconds; None where nothing came yet."""
@@ -171,6 +179,10 @@ class Telemetry:
     def store_failure(self) -> None:
         """Note that the store refused."""
         self._failures.labels(self.role, self.worker).inc()
+
+    def breaker(self, state: Literal["closed", "open", "half-open"]) -> None:
+        """Note whether the store is left alone after failures."""
+        self._breaker.labels(self.role, self.worker).set(("closed", "open", "half-open").index(state))
 
     def _bounded(self, label: str, value: str) -> str:
         """Return a value of a label, or `other` if there are too many already."""

@@ -18,15 +18,17 @@ from holdfast.live.clients import admin, consumer, producer
 from holdfast.live.dead_letters import Letter, read_letter
 from holdfast.live.reading import read_to_end
 from holdfast.live.settings import Settings, load_settings
-from holdfast.live.sink import SinkLoop
+from holdfast.live.sink import Reader
+from holdfast.live.sinking import SinkLoop
 from holdfast.live.store_owner import ask
 from holdfast.live.stores import reading
 from holdfast.live.telemetry import Telemetry
 from holdfast.live.topics import create
 from rollouts.announced import encode
 from sinks.cloudevents import verdict_event
+from sinks.errors import StoreAway, StoreError, StoreRefused
 from sinks.live_rows import LiveRows
-from sinks.store import Store, StoreError
+from sinks.store import Store
 from sinks.verdict_messages import heartbeat_message, verdict_message
 from tests.integration.conftest import Kafka
 from tests.live.engine import announced, make_recording
@@ -159,18 +161,22 @@ def engine(kafka: Kafka, tmp_path: Path) -> Iterator[Engine]:
 
 
 class Refusing:
-    """A store that refuses for a while."""
+    """A store that is full for a while, and never takes rows of one offset of the evidence."""
 
-    def __init__(self, times: int) -> None:
-        self.times, self.batches = times, 0
+    def __init__(self, times: int, refused: int | None = None) -> None:
+        self.times, self.refused = times, refused
         self.kept: list[LiveRows] = []
 
-    def append(self, batch) -> None:
+    def prepare(self) -> None:
+        """Do nothing."""
+
+    def insert(self, table, rows, token="") -> None:
         if self.times:
             self.times -= 1
-            raise StoreError("the disk is full")
-        self.batches += 1
-        self.kept += batch
+            raise StoreAway("the disk is full")
+        if table == "evidence" and self.refused in rows["version"].to_pylist():
+            raise StoreRefused("a value out of range")
+        self.kept.append(LiveRows(table, rows))
 
 
 def test_what_stands_on_the_topics_can_be_asked_for_while_it_comes(engine: Engine, tmp_path: Path) -> None:
@@ -234,7 +240,9 @@ def replacing(engine: Engine, kept: Refusing, group: str, until: int = 1) -> Ref
     settings = engine.settings
     source = consumer(settings, f"{settings.prefix}-{group}", member=f"one-{group}")
     telemetry = Telemetry("sink", "one")
-    loop = SinkLoop(settings, source, producer(settings), kept, telemetry, seconds_max=0.0)
+    loop = SinkLoop(
+        settings, source, producer(settings), kept, Reader(settings), telemetry, rows_max=100_000, seconds_max=0.0
+    )
     source.subscribe(engine.read, on_assign=loop._assigned, on_revoke=loop._revoked, on_lost=loop._lost)
     ends = sum(
         source.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1]
@@ -252,14 +260,36 @@ def replacing(engine: Engine, kept: Refusing, group: str, until: int = 1) -> Ref
     return kept
 
 
+def started(engine: Engine, kept: Refusing) -> tuple[Consumer, SinkLoop, Telemetry]:
+    """Make a loop in this process, in the sink's own group."""
+    source = engine.reader("one-sink")
+    telemetry = Telemetry("sink", "one")
+    loop = SinkLoop(
+        engine.settings,
+        source,
+        producer(engine.settings),
+        kept,
+        Reader(engine.settings),
+        telemetry,
+        rows_max=100_000,
+        seconds_max=0.0,
+    )
+    source.subscribe(engine.read, on_assign=loop._assigned, on_revoke=loop._revoked, on_lost=loop._lost)
+    return source, loop, telemetry
+
+
+def until_kept(loop: SinkLoop, kept: Refusing, rows: int) -> None:
+    def is_kept() -> bool:
+        loop.once()
+        return sum(len(each.rows) for each in kept.kept) == rows
+
+    wait_until(is_kept, lambda: f"only {sum(len(each.rows) for each in kept.kept)}")
+
+
 def test_while_the_store_refuses_nothing_is_committed_and_nothing_is_lost(engine: Engine) -> None:
     engine.fill()
-    settings = engine.settings
-    source = engine.reader("one-sink")
     kept = Refusing(2)
-    telemetry = Telemetry("sink", "one")
-    loop = SinkLoop(settings, source, producer(settings), kept, telemetry, seconds_max=0.0)
-    source.subscribe(engine.read, on_assign=loop._assigned, on_revoke=loop._revoked, on_lost=loop._lost)
+    source, loop, telemetry = started(engine, kept)
 
     def refused() -> bool:
         loop.once()
@@ -267,18 +297,36 @@ def test_while_the_store_refuses_nothing_is_committed_and_nothing_is_lost(engine
 
     wait_until(refused, lambda: "never tried")
     assert engine.committed() == 0
-    loop.once()
-    assert source.poll(0.5) is None  # paused: the topics hold the data
-
-    def is_kept() -> bool:
-        loop.once()
-        count: int = sum(len(rows.rows) for rows in kept.kept)
-        return count == 45
-
-    wait_until(is_kept, lambda: f"only {len(kept.kept)}")
+    assert source.poll(0.1) is None  # paused: the topics hold the data
+    until_kept(loop, kept, 45)
     source.close()
     assert engine.committed() == 20
     assert telemetry.registry.get_sample_value("holdfast_store_failures_total", {"role": "sink", "worker": "one"}) == 2
+
+
+def test_rows_that_are_refused_take_their_message_aside_and_the_others_go_in(engine: Engine) -> None:
+    engine.fill()
+    kept = Refusing(0, refused=3)
+    source, loop, _ = started(engine, kept)
+    until_kept(loop, kept, 41)
+    source.close()
+    assert engine.committed() == 20
+    (letter,) = letters(engine)
+    assert (letter.from_topic, letter.from_offset) == (engine.settings.topics.evidence, 3)
+    assert letter.reason == "4 of its rows were refused, the others are stored: evidence: a value out of range"
+
+
+def letters(engine: Engine) -> list[Letter]:
+    """Read the dead letters."""
+    reader = consumer(engine.settings, f"{engine.settings.prefix}-test")
+    topic = engine.settings.topics.dead_letters
+    found = [
+        read_letter(message)
+        for number in range(engine.count(topic))
+        for message in read_to_end(engine._admin, reader, topic, number)
+    ]
+    reader.close()
+    return [each for each in found if isinstance(each, Letter)]
 
 
 def test_a_message_that_cannot_be_read_is_a_dead_letter_and_stops_nothing(engine: Engine) -> None:
@@ -292,14 +340,7 @@ def test_a_message_that_cannot_be_read_is_a_dead_letter_and_stops_nothing(engine
     engine.wait_for(COUNTS, "4,4,1,1")
     process.terminate()
     assert process.wait(30) == 0, engine.log()
-    reader = consumer(engine.settings, f"{engine.settings.prefix}-test")
-    letters = [
-        found
-        for number in range(engine.count(topics.dead_letters))
-        for message in read_to_end(engine._admin, reader, topics.dead_letters, number)
-        if isinstance(found := read_letter(message), Letter)
-    ]
-    assert sorted(letter.from_topic for letter in letters) == sorted(
+    assert sorted(letter.from_topic for letter in letters(engine)) == sorted(
         [topics.evidence, topics.evidence, topics.rollouts, topics.verdicts]
     )
     assert engine.committed() == 8
