@@ -7,11 +7,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.cells import Cells, joined
 from streams.clock import NEVER, Clock
 from streams.cohorts import CohortTicks
 from streams.layout import Layout
 from streams.recording import NO_TIME
-from streams.reduction import Cells, Reducer
+from streams.reduction import Reducer
 
 CELLS_MAX: Final = 1 << 22
 """Largest block, in cells of matrix row x tick: bounds the memory of one reduction."""
@@ -133,7 +134,7 @@ class Aggregate:
         """Close all ticks up to `last`, in blocks of bounded size."""
         if not self._open:
             return
-        cells = _joined(self._open)
+        cells = joined(self._open)
         self._open = [cells]
         if self._next is None:
             first = int(cells.tick.min(initial=last + 1))
@@ -155,17 +156,6 @@ class Aggregate:
             yield reduced
             self._next += ticks
             self._open = [cells]
-
-
-def _joined(parts: list[Cells]) -> Cells:
-    if len(parts) == 1:
-        return parts[0]
-    return Cells(
-        np.concatenate([part.row for part in parts]),
-        np.concatenate([part.tick for part in parts]),
-        np.concatenate([part.time for part in parts]),
-        np.concatenate([part.value for part in parts]),
-    )
 
 
 def _take(cells: Cells, rows: NDArray[np.intp]) -> Cells:

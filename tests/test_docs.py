@@ -33,6 +33,7 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     "rollout": load_rollout,
     "bad": load_truth,
     "kafka": lambda path: load_settings(path, {}),
+    "clickhouse": lambda path: load_settings(path, {}),
 }
 
 

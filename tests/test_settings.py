@@ -60,14 +60,14 @@ clickhouse:
   batch:
     rows: 50000
     seconds: 1s
-  keep:
-    cohort_ticks: 30d
-    evidence: 30d
-    verdicts: 730d
-    ticks: 90d
-    dead_letters: 90d
-    health_minutes: 365d
-    colo_minutes: 365d
+  keep_days:
+    cohort_ticks: 30
+    evidence: 30
+    verdicts: 730
+    ticks: 90
+    dead_letters: 90
+    health_minutes: 365
+    colo_minutes: 365
 """
 
 

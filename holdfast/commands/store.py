@@ -46,7 +46,7 @@ def migrate(
 
     place = where(data, config)
     # The settings of a server say how long rows are kept there; of an embedded store nothing says so.
-    days = place.keep.days if isinstance(place, ClickHouse) else None
+    days = place.keep_days.by_table if isinstance(place, ClickHouse) else None
     seconds = None if days is None else {table: count * _DAY_SECONDS for table, count in days.items()}
     with writing(place, cluster=cluster, migrates=False) as store:
         if dry_run:

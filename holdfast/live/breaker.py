@@ -1,7 +1,9 @@
 """A circuit breaker: after a failure nothing is asked for a while, which grows with each further one."""
 
-import random
+import zlib
 from typing import Final, Literal
+
+import numpy as np
 
 State = Literal["closed", "open", "half-open"]
 
@@ -22,7 +24,7 @@ class Breaker:
     """
 
     def __init__(self, seed: str) -> None:
-        self._random = random.Random(seed)  # noqa: S311, nobody is to be kept from guessing it
+        self._random = np.random.default_rng(zlib.crc32(seed.encode()))
         self._failures = 0
         self._until: float | None = None
 

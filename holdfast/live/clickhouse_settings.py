@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from detectors.policy import Name, duration_ms
+from detectors.policy import Name
 from holdfast.live.durations import between
 from sinks.connection import Connection
 from sinks.schema import DATABASE, Place
@@ -17,25 +17,25 @@ Identifier = Annotated[
         extra={"allowed": "letters, digits and underscores, a digit not first"},
     ),
 ]
-_Keep = Annotated[str, between("1d", "36500d")]
+Days = Annotated[int, Meta(ge=1, le=36_500)]
 
 
 class Keep(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How long rows are kept, by table; without a word, for ever."""
+    """How many days rows are kept, by table; without a word, for ever."""
 
-    cohort_ticks: _Keep | None = None
-    evidence: _Keep | None = None
-    verdicts: _Keep | None = None
-    ticks: _Keep | None = None
-    dead_letters: _Keep | None = None
-    health_minutes: _Keep | None = None
-    colo_minutes: _Keep | None = None
+    cohort_ticks: Days | None = None
+    evidence: Days | None = None
+    verdicts: Days | None = None
+    ticks: Days | None = None
+    dead_letters: Days | None = None
+    health_minutes: Days | None = None
+    colo_minutes: Days | None = None
 
     @property
-    def days(self) -> dict[str, int]:
-        """Days by table, rounded up; tables that are kept for ever are left out."""
+    def by_table(self) -> dict[str, int]:
+        """Days by table; tables that are kept for ever are left out."""
         written = {name: getattr(self, name) for name in self.__struct_fields__}
-        return {name: -(-duration_ms(text) // 86_400_000) for name, text in written.items() if text is not None}
+        return {name: days for name, days in written.items() if days is not None}
 
 
 class Batch(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -63,7 +63,7 @@ class ClickHouse(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ca_file: str | None = None
     compression: Literal["lz4", "none"] = "lz4"
     batch: Batch = Batch()
-    keep: Keep = Keep()
+    keep_days: Keep = Keep()
 
     @property
     def connection(self) -> Connection:

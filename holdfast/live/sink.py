@@ -176,7 +176,7 @@ class Remote:
     def prepare(self) -> None:
         """Make sure that the tables are there, and say how long rows are kept."""
         migrate(self._server, f"the store in {self._server.name}")
-        keep(self._server, {table: days * _DAY_SECONDS for table, days in self._keep.days.items()})
+        keep(self._server, {table: days * _DAY_SECONDS for table, days in self._keep.by_table.items()})
 
     def insert(self, table: str, rows: pa.Table, token: str = "") -> None:
         """Put rows in."""
@@ -203,7 +203,7 @@ def run(settings: Settings) -> None:
             kept = Embedded(store)
         else:
             server = opened.enter_context(closing(ClickHouse(settings.clickhouse.connection)))
-            kept, batch = Remote(server, settings.clickhouse.keep), settings.clickhouse.batch
+            kept, batch = Remote(server, settings.clickhouse.keep_days), settings.clickhouse.batch
         loop = SinkLoop(
             settings,
             consumer(settings, f"{settings.prefix}-sink", member=f"{settings.worker}-sink"),
