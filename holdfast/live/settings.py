@@ -137,8 +137,6 @@ class Signing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a settings file may say."""
 
-    clickhouse: ClickHouse | None = None
-
     kafka: dict[KafkaKey, str] = {}
     metrics: Annotated[list[MetricsTopic], Meta(min_length=1, max_length=100)] = field(
         default_factory=lambda: [MetricsTopic(topic="metrics")]
@@ -161,6 +159,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     signing: Signing | None = None
     trusted_keys: dict[Name, PathText] = {}
     data: PathText = "holdfast-data"
+    clickhouse: ClickHouse | None = None
 
 
 class Settings(Struct, frozen=True, kw_only=True):
