@@ -17,15 +17,21 @@ log.addHandler(logging.NullHandler())  # librdkafka talks a lot; who wants to he
 MESSAGE_BYTES_MAX: Final = 8_388_608
 """Largest message: a cohort tick of a large fleet in one partition has some megabytes."""
 
+_FETCHED_KILOBYTES: Final = 16_384
+"""Most that a consumer fetches ahead, if the user does not say otherwise: more no longer fits a processor's cache."""
+
+_FULL_MS: Final = 10
+"""After which time a client whose queue was full looks again; its own second would leave it empty meanwhile."""
+
 _QUEUED_KILOBYTES: Final = 65_536
-"""Most that a consumer fetches ahead, and that a producer holds back, if the user does not say otherwise."""
+"""Most that a producer holds back, if the user does not say otherwise."""
 
 _CONSUMING: Final = {
     "max.poll.interval.ms": 600_000,
     "fetch.wait.max.ms": 50,
-    "fetch.queue.backoff.ms": 20,  # else a client whose queue was full waits for a second, also if it is empty by then
+    "fetch.queue.backoff.ms": _FULL_MS,
     "fetch.message.max.bytes": MESSAGE_BYTES_MAX,
-    "queued.max.messages.kbytes": _QUEUED_KILOBYTES,
+    "queued.max.messages.kbytes": _FETCHED_KILOBYTES,
 }
 _PRODUCING: Final = {
     "message.max.bytes": MESSAGE_BYTES_MAX,

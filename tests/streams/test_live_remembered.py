@@ -72,3 +72,25 @@ def test_runs_sort_rows_by_unit(units: list[int]) -> None:
     distinct = np.arange(runs.size, dtype=np.int32)[runs.units]
     assert ordered[runs.starts].tolist() == distinct.tolist() == sorted(set(units))
     assert ordered.tolist() == sorted(units)
+
+
+def constant(values: list[str]) -> dict[str, LabelColumn]:
+    codes = np.arange(len(values), dtype=np.int32)
+    codes.flags.writeable = False
+    return {"host": LabelColumn(codes, values)}
+
+
+def test_columns_that_cannot_change_have_the_slot_of_their_equals() -> None:
+    memory = Remembered()
+    once = constant(["h1", "h2"])
+    slot = memory.get(once)
+    assert memory.get(once) is slot
+    assert memory.get(labels([0, 1], ["h1", "h2"])) is slot
+
+
+def test_columns_that_cannot_change_are_forgotten_too() -> None:
+    memory = Remembered(bytes_max=250)
+    once = constant(["h1", "h2"])
+    slot = memory.get(once)
+    memory.get(labels([0, 1], ["h3", "h4"]))
+    assert memory.get(once) is not slot
