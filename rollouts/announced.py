@@ -77,6 +77,9 @@ def replaced(announcement: Announcement, rollout: Rollout, policy: Policy, now: 
         told = announcement.events[-1]
         message = f"{name}: the event {told.event!r} was told already; allowed: to replace what has no events"
         raise BadInput(message)
+    if announcement.policy.tick != policy.tick:
+        message = f"{name}: announced with a tick of {announcement.policy.tick}; allowed: a policy with the same tick"
+        raise BadInput(message)
     start = start_of(announcement, 0)
     if start is not None and start <= now:
         message = f"{name}: started at {_written(start)}; allowed: to replace what has not started"

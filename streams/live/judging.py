@@ -108,11 +108,12 @@ class LiveJudge:
         if part.header.kind == "tick":
             self._offsets.setdefault(part.header.tick, part.offset)
 
-    def begin(self, make: Callable[[Plan, Journal | None], Judge]) -> None:
+    def begin(self, make: Callable[[Plan, Journal | None], Judge]) -> Judge:
         """Have the judge made."""
         plan = self.plan()
         self.journal = Journal(self._sink, plan) if self._sink is not None else None
         self.judge = make(plan, self.journal)
+        return self.judge
 
     def needed_from(self) -> int | None:
         """Return the offset of the oldest frame that must be read again to go on from a snapshot; None for none."""
@@ -134,7 +135,9 @@ class LiveJudge:
         """Judge a tick that every source partition has closed."""
         if self.is_finished:
             return
-        ticks = self.prepared(release)
+        changed = self._note_announcement(release)
+        release = self._under_the_policy(release)
+        ticks = self._prepared(release, is_changed=changed)
         if ticks is None or self.judge is None or self.terms is None:
             return
         trouble = self._trouble(release)
@@ -150,25 +153,44 @@ class LiveJudge:
         self.is_finished = finished is not None and release.tick >= finished
         yield Decided(release.tick, time_ms, verdict, *self._accounted(release), is_live, self.is_finished)
 
-    def prepared(self, release: Release) -> CohortTicks | None:
+    def is_under_the_policy(self, part: Part) -> bool:
+        """Tell whether a frame was made for the policy that is in force: the rows of another one are not its own."""
+        raw = bytes(part.header.announcement)
+        if raw == self.announcement:
+            return True
+        return self.terms is not None and self._read(raw).policy_digest == self.terms.policy_digest
+
+    def _under_the_policy(self, release: Release) -> Release:
+        """Leave out what was made for a policy that was replaced, and count its samples."""
+        parts: list[Part] = []
+        for part in release.parts:
+            if self.is_under_the_policy(part):
+                parts.append(part)
+            else:
+                self.turnstile.dropped["replaced_policy"] += part.header.samples
+                self.turnstile.dropped.update(part.header.dropped)
+        return Release(release.tick, tuple(parts))
+
+    def _prepared(self, release: Release, *, is_changed: bool) -> CohortTicks | None:
         """Take note of what a tick's parts say about plans and rows, and put its sums together."""
-        changed = self._note_announcement(release)
         before = self.assembly.keys
         renamed = self.assembly.learn(release.parts) if release.parts else None
         if self.terms is None:
             return None
-        if changed or before != self.assembly.keys or renamed:
+        if is_changed or before != self.assembly.keys or renamed:
             planned = {rollout.rollout: rollout for part in release.parts for rollout in part.header.planned}
             self.others.update({name: rollout for name, rollout in planned.items() if name != self.rollout})
             if self.judge is None:
-                self.begin(Judge)
+                judge = self.begin(Judge)
+                if self.last_verdict is not None:  # under a policy that was replaced
+                    judge.number_after(self.last_verdict[1].sequence)
             else:
                 self.judge.extend(self.plan(), renamed or {})
         return self.assembly.assemble(release.tick, release.parts)
 
     def _note_announcement(self, release: Release) -> bool:
         """Take the newest announcement of a tick's parts; starts that it brings take effect from here on."""
-        newest = self.announcement
+        newest, before = self.announcement, self.terms
         for raw in {bytes(part.header.announcement) for part in release.parts} - {self.announcement}:
             terms = self._read(raw)
             if self.terms is None or terms.version > self.terms.version:
@@ -176,6 +198,8 @@ class LiveJudge:
         if newest == self.announcement or self.terms is None:
             return False
         self.announcement = newest
+        if before is not None and before.policy_digest != self.terms.policy_digest:
+            self._begin_anew(release.tick)
         for index, stage in enumerate(self.terms.stages):
             begun = self.starts.get(index, release.tick) < release.tick
             if stage.started is not None and not begun:
@@ -183,6 +207,12 @@ class LiveJudge:
                 if stage.started < release.tick:
                     self.late_starts[index] = stage.started
         return True
+
+    def _begin_anew(self, tick: int) -> None:
+        """Forget what was seen under another policy: its rows are numbered otherwise, and its ticks may be longer."""
+        self.judge, self.journal, self.assembly = None, None, Assembly(self.rollout)
+        self.others, self.starts, self.late_starts = {}, {}, {}
+        self._offsets = {later: offset for later, offset in self._offsets.items() if later >= tick}
 
     def plan(self) -> Plan:
         """Return what the judge works from, as it is known now."""

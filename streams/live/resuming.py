@@ -216,7 +216,8 @@ class Resumption:
         for part in self._parts:
             header = part.header
             is_late = (header.tick, header.source) in live.turnstile.late
-            if header.kind == "tick" and needed <= header.tick <= gate.released and not is_late:
+            is_wanted = needed <= header.tick <= gate.released and not is_late
+            if header.kind == "tick" and is_wanted and live.is_under_the_policy(part):
                 by_tick.setdefault(header.tick, []).append(part)
         if not by_tick:
             return

@@ -1,6 +1,7 @@
 """The past of a rollout that is announced late is read again, and its judge cannot tell that it was late."""
 
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from holdfast.live.settings import Settings, load_settings
-from rollouts.announced import Announcement, with_event
+from rollouts.announced import Announcement, replaced, with_event
 from streams.live.frames import keys_of, values_of
 from tests.live.engine import (
     Engine,
@@ -308,4 +309,22 @@ def test_marks_of_a_past_that_are_too_long_for_an_offset_are_found_in_the_catalo
     engine = late.run(20)
     name = announced(bad).rollout.rollout
     assert engine.verdicts(name)[: len(replayed(bad))] == replayed(bad)
+    assert accounts(engine, name) == late.samples
+
+
+@pytest.mark.parametrize("kills", [0, 25])
+def test_a_policy_that_is_replaced_before_the_start_has_the_rollout_judged_anew(settings, bad, kills):
+    first = announced(bad)
+    late = Late(settings, bad, 0.4, (first,))
+    name = first.rollout.rollout
+    assert journal(late.engine, name)
+    metrics = list(reversed(first.policy.metrics))  # so that rows are numbered otherwise
+    policy = msgspec.structs.replace(first.policy, alpha=0.02, metrics=metrics)
+    late.engine.told.announce(replaced(first, first.rollout, policy, datetime(2000, 1, 1, tzinfo=UTC)))
+    late.grow_slowly(0.4)
+    engine = late.run(kills)
+    found = engine.verdicts(name)
+    assert found[-1].data.action == "revert"
+    assert engine.judged_again(name) == found
+    assert len({event.data.policy for event in found}) == 1
     assert accounts(engine, name) == late.samples
