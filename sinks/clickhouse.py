@@ -4,6 +4,7 @@ Written for today's server. What an older one lacks is asked for once a connecti
 """
 
 import importlib
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ from sinks.connection import Connection
 from sinks.engine import readable
 from sinks.errors import StoreAway, StoreError, StoreRefused
 from sinks.schema import Place
+
+# What the driver warns of, with whole tracebacks, it raises as well, and then it is said once and in our words.
+logging.getLogger("clickhouse_driver").setLevel(logging.ERROR)
 
 CONNECT_SECONDS: Final = 5.0
 SEND_SECONDS: Final = 30.0

@@ -5,6 +5,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -123,13 +125,30 @@ class Journal:
                 return
 
 
-def measure(bootstrap: str, load: Load, evidence: bool) -> dict[str, Any]:
-    """Judge a journal at a pace, and return what the judges wrote down, and the bytes of a tick."""
-    with tempfile.TemporaryDirectory() as name:
+def measure(
+    bootstrap: str,
+    load: Load,
+    evidence: bool,
+    beside: Callable[[Path], AbstractContextManager[None]] | None = None,
+    **given: object,
+) -> dict[str, Any]:
+    """Judge a journal at a pace, and return what the judges wrote down, and the bytes of a tick.
+
+    What runs `beside` the judges is given the file of settings, in which stands what is `given`.
+    """
+    with tempfile.TemporaryDirectory() as name, ExitStack() as opened:
         folder = Path(name)
         path, settings = engine(
-            bootstrap, folder, partitions=load.workers, heartbeat="5s", evidence=evidence, session_timeout="45s"
+            bootstrap,
+            folder,
+            partitions=load.workers,
+            heartbeat="5s",
+            evidence=evidence,
+            session_timeout="45s",
+            **given,
         )
+        if beside is not None:
+            opened.enter_context(beside(path))
         journal = Journal(load, settings)
         size = [journal.write(tick) for tick in range(PAST + 1)][-1]
         outs = [folder / f"judge-{number}.json" for number in range(load.workers)]

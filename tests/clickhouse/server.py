@@ -146,10 +146,10 @@ class Server:
         return self._process.pid
 
     def allow_writing(self, *, is_allowed: bool) -> None:
-        """Let clients write, or only read; a running server takes it up within seconds."""
-        partial = self.folder / "users.new"
-        partial.write_text(USERS.format(readonly=0 if is_allowed else 1))
-        partial.rename(self.folder / "users.xml")
+        """Let clients write, or only read; a running server is started again for that."""
+        (self.folder / "users.xml").write_text(USERS.format(readonly=0 if is_allowed else 1))
+        if self._process is not None:
+            self.restart()
 
     def start(self) -> None:
         """Start, and wait until it answers."""

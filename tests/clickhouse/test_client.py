@@ -2,7 +2,7 @@
 
 import gc
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,31 +31,31 @@ FLOATS = [0.0, -0.0, 1.5, -1e300, 5e-324, float("inf"), float("-inf"), float("na
 def rows_of(table: str, count: int, seed: int = 5) -> pa.Table:
     """Make rows with all that is odd, each with a key of its own."""
     draw = np.random.default_rng(seed)
-    columns = []
-    for field in ROWS[table]:
-        kind = field.type
-        if field.name in ("version", "number", "sequence"):
-            values: list[object] = list(range(count))
-        elif field.name == "rollout" and table in ("rollouts", "truths"):
-            values = [f"rollout-{number}" for number in range(count)]
-        elif pa.types.is_timestamp(kind):
-            values = [1_770_000_000_000 + 1_000 * number for number in range(count)]
-        elif pa.types.is_string(kind):
-            values = [TEXTS[place] for place in draw.integers(len(TEXTS), size=count)]
-        elif pa.types.is_floating(kind):
-            values = [FLOATS[place] for place in draw.integers(len(FLOATS), size=count)]
-        elif pa.types.is_boolean(kind):
-            values = [bool(each) for each in draw.integers(2, size=count)]
-        elif pa.types.is_list(kind):
-            numbers = pa.types.is_integer(kind.value_type)
-            values = [
-                [int(place) if numbers else TEXTS[place] for place in draw.integers(len(TEXTS), size=length)]
-                for length in draw.integers(4, size=count)
-            ]
-        else:
-            values = [int(each) for each in draw.integers(2**32, size=count)]
-        columns.append(pa.array(values, kind))
+    columns = [pa.array(list(values_of(table, field, count, draw)), field.type) for field in ROWS[table]]
     return pa.table(columns, schema=ROWS[table])
+
+
+def values_of(table: str, field: pa.Field, count: int, draw: np.random.Generator) -> Iterable[object]:
+    kind = field.type
+    if field.name in ("version", "number", "sequence"):
+        return range(count)
+    if field.name == "rollout" and table in ("rollouts", "truths"):
+        return [f"rollout-{number}" for number in range(count)]
+    if pa.types.is_timestamp(kind):
+        return [1_770_000_000_000 + 1_000 * number for number in range(count)]
+    if pa.types.is_string(kind):
+        return [TEXTS[place] for place in draw.integers(len(TEXTS), size=count)]
+    if pa.types.is_floating(kind):
+        return [FLOATS[place] for place in draw.integers(len(FLOATS), size=count)]
+    if pa.types.is_boolean(kind):
+        return [bool(each) for each in draw.integers(2, size=count)]
+    if pa.types.is_list(kind):
+        numbers = pa.types.is_integer(kind.value_type)
+        return [
+            [int(place) if numbers else TEXTS[place] for place in draw.integers(len(TEXTS), size=length)]
+            for length in draw.integers(4, size=count)
+        ]
+    return [int(each) for each in draw.integers(2**32, size=count)]
 
 
 def plain(value: object) -> object:

@@ -1,0 +1,52 @@
+"""Runs the sink as the command does, for a server of whatever version, and kills it a number of times.
+
+`python -m tests.clickhouse.sinking old|new KILLS SEED`: each life is a fork of this process, which has imported
+everything already, so that kills hit the sink at its work and not while it starts.
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+from unittest.mock import patch
+
+import sinks.clickhouse
+from holdfast.live import sink
+from holdfast.live.settings import load_settings
+from tests.clickhouse.old import OldClient
+
+LIFE_SECONDS = (0.2, 1.2)
+
+
+def live(version: str) -> int:
+    """Be a sink until told to stop, in a process of its own."""
+    process = os.fork()
+    if process:
+        return process
+    with patch.object(sink, "ClickHouse", OldClient if version == "old" else sinks.clickhouse.Server):
+        sink.run(load_settings())
+    os._exit(0)
+
+
+def main() -> None:
+    """Live as often as is asked for, and then until told to stop."""
+    version, kills, seed = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    draw = random.Random(seed)
+    for number in range(kills):
+        process = live(version)
+        time.sleep(draw.uniform(*LIFE_SECONDS))
+        os.kill(process, signal.SIGKILL)
+        _, status = os.waitpid(process, 0)
+        if os.WTERMSIG(status) != signal.SIGKILL:
+            sys.exit(f"life {number} ended by itself")
+    if kills:
+        print("all lives are over", flush=True)
+    last = live(version)
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(last, signal.SIGTERM))
+    _, status = os.waitpid(last, 0)
+    sys.exit(os.waitstatus_to_exitcode(status))
+
+
+if __name__ == "__main__":
+    main()
