@@ -7,11 +7,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.cells import Cells, joined
 from streams.clock import NEVER, Clock
 from streams.cohorts import CohortTicks
 from streams.layout import Layout
 from streams.recording import NO_TIME
-from streams.reduction import Cells, Reducer
+from streams.reduction import Reducer
 
 CELLS_MAX: Final = 1 << 22
 """Largest block, in cells of matrix row x tick: bounds the memory of one reduction."""
@@ -93,7 +94,7 @@ class Aggregate:
         keep = usable & (row >= 0)
         if not keep.all():
             row, tick, time, value = row[keep], tick[keep], time[keep], value[keep]
-        self._open.append(Cells(row, tick, time, value))
+        self._open.append(Cells(row.astype(np.int64), tick, time, value))
         yield from self._close(self._clock.watermark_ms // self._tick_ms)
 
     def finish(self) -> Iterator[CohortTicks]:
@@ -124,7 +125,7 @@ class Aggregate:
         """Close all ticks up to `last`, in blocks of bounded size."""
         if not self._open:
             return
-        cells = _joined(self._open)
+        cells = joined(self._open)
         self._open = [cells]
         if self._next is None:
             first = int(cells.tick.min(initial=last + 1))
@@ -144,17 +145,6 @@ class Aggregate:
             yield reduced
             self._next += ticks
             self._open = [cells]
-
-
-def _joined(parts: list[Cells]) -> Cells:
-    if len(parts) == 1:
-        return parts[0]
-    return Cells(
-        np.concatenate([part.row for part in parts]),
-        np.concatenate([part.tick for part in parts]),
-        np.concatenate([part.time for part in parts]),
-        np.concatenate([part.value for part in parts]),
-    )
 
 
 def _take(cells: Cells, rows: NDArray[np.intp]) -> Cells:

@@ -9,13 +9,14 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from streams.aggregate import CELLS_MAX
+from streams.cells import Cells
 from streams.cohorts import CohortTicks
 from streams.live.group import Closed, Group
 from streams.live.known import KnownSeries
 from streams.live.laid_out import LaidOut
 from streams.live.open_samples import OpenSamples, Samples, Taken
 from streams.live.room import alike
-from streams.reduction import Cells, Reducer
+from streams.reduction import Reducer
 
 FROM_THE_BEGINNING: Final = -1
 """Stands for the first message of a group that was announced before there was any."""

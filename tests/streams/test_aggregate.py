@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from detectors.policy import Metric, Ratio
 from streams.aggregate import Aggregate
+from streams.cells import Cells
 from streams.cohorts import CohortTicks
 from streams.layout import build
 from streams.recording import NO_TIME
-from streams.reduction import Cells, Reducer
+from streams.reduction import Reducer
 from tests.samples import TICK_MS, Row, columns, find, gauge, in_order, policy, reduce, sample, series, stage
 
 CPU = gauge("cpu")
