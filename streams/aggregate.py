@@ -103,7 +103,7 @@ class Aggregate:
         keep = usable & (row >= 0)
         if not keep.all():
             row, tick, time, value = row[keep], tick[keep], time[keep], value[keep]
-        self._open.append(Cells(row, tick, time, value))
+        self._open.append(Cells(row.astype(np.int64), tick, time, value))
         yield from self._close(self._clock.watermark_ms // self._tick_ms)
 
     def finish(self) -> Iterator[CohortTicks]:
