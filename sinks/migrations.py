@@ -57,8 +57,11 @@ def migrate(store: Backend, name: str = "the store") -> list[int]:
     for version, statements in missing.items():
         for statement in statements:
             store.run(statement)
-        # Not VALUES: after that word a server waits for rows in the protocol's own form.
-        store.run(f"INSERT INTO {store.place.table(_VERSIONS)} SELECT {version}, {quoted(wanted[version])}")
+        store.run(
+            # Not VALUES: over the native protocol these are for the client to send.
+            f"INSERT INTO {store.place.table(_VERSIONS)} (version, checksum) "
+            f"SELECT {version}, {quoted(wanted[version])}"
+        )
     return list(missing)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from detectors.verdict import Reason, Samples, Scope, Verdict
+from sinks.remote import RemoteStore
 from sinks.schema import ROWS
 from sinks.store import Replay, ReplaySink, Store
 from streams.journal import Ticked, tick_rows
@@ -20,7 +21,7 @@ DOCUMENT = b'{"rollout":"bot-0312","started":"2026-03-12T11:20:00Z","stages":[]}
 POLICY = b'{"policy":"edge-http","metrics":[]}'
 
 
-def begin(store: Store, source: str = "replay:a", document: bytes = DOCUMENT) -> ReplaySink:
+def begin(store: Store | RemoteStore, source: str = "replay:a", document: bytes = DOCUMENT) -> ReplaySink:
     return store.sink(Replay(source, document, POLICY, "sha256:1"))
 
 
@@ -81,7 +82,7 @@ def verdict(sequence: int = 1) -> Verdict:
     )
 
 
-def replay(store: Store, seed: int = 1, count: int = 3, source: str = "replay:a") -> None:
+def replay(store: Store | RemoteStore, seed: int = 1, count: int = 3, source: str = "replay:a") -> None:
     with begin(store, source) as sink:
         sink.cohort_ticks(ticks(count))
         sink.evidence(evidence(count, seed=seed))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -261,6 +262,27 @@ def test_replaying_twice_leaves_the_same_rows(erring: Path, command: Command, tm
     assert all(once)
     command("replay", erring, "--data", tmp_path)
     assert rows() == once
+
+
+def test_a_replay_keeps_its_ticks_and_its_truth(erring: Path, command: Command, tmp_path: Path) -> None:
+    (outcome,) = command("replay", erring, "--json", "--data", tmp_path).outcomes
+
+    def asked(sql: str) -> str:
+        return command("query", sql, "--format", "TSV", "--data", tmp_path).out
+
+    ticks = "SELECT count(), sum(samples) <= {}, max(decided) = 0 FROM ticks WHERE source = 'replay:erring'"
+    assert asked(ticks.format(outcome["samples"])) == f"{outcome['ticks']}\t1\t1\n"
+    truth = "bot-0312\treplay:erring\ttrue\t['revert']\t2026-03-12 11:20:51.000\t12\t['ams01']\t['errors']\t0\n"
+    assert asked("SELECT * FROM truths") == truth
+
+
+def test_a_replay_whose_truth_cannot_be_read_is_refused(harmless: Path, command: Command, tmp_path: Path) -> None:
+    recording = tmp_path / "copy"
+    shutil.copytree(harmless, recording)
+    (recording / "truth.yaml").write_text("bad: perhaps\n")
+    assert command("replay", recording, "--no-store").status == 0
+    ran = command("replay", recording, "--data", tmp_path / "store")
+    assert (ran.status, "truth.yaml" in ran.err) == (2, True)
 
 
 def test_no_store_writes_nothing(

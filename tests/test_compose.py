@@ -16,6 +16,7 @@ from holdfast.cli import app
 from holdfast.documents import load_policy, load_rollout
 from holdfast.live.settings import load_settings
 from sinks.engine import Engine
+from sinks.schema import quoted
 from tests.test_verdict_messages import BEAT, MESSAGE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,9 +120,10 @@ def test_the_dashboard_shows_verdicts_and_no_heartbeats(tmp_path: Path) -> None:
             if re.sub("--.*", "", statement).strip():
                 engine.run(statement)
         for message in (MESSAGE, BEAT):
-            engine.run("INSERT INTO live.messages VALUES ({message:String})", {"message": message.value.decode()})
+            engine.run(f"INSERT INTO live.messages SELECT {quoted(message.value.decode())}")
         (target,) = DASHBOARD["panels"][0]["targets"]
-        shown = engine.run(f"{target['rawSql']} FORMAT JSONEachRow")
+        engine.run(f"CREATE DATABASE {engine.place.database}")
+        shown = engine.read(target["rawSql"], "JSONEachRow")
     finally:
         engine.close()
     assert [json.loads(line) for line in shown.splitlines()] == [

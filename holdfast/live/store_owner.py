@@ -194,6 +194,14 @@ def ask(folder: Path, sql: str, form: str, *, wait_seconds: float = _WAIT_SECOND
     raise StoreError(body.decode(errors="replace"))
 
 
+def is_answered(folder: Path) -> bool:
+    """Whether the owner of a folder answers questions.
+
+    A link to a socket that is gone counts too: its owner is starting or ending, and that is what is said then.
+    """
+    return os.path.lexists(folder / SOCKET)
+
+
 class Asked:
     """A store that another process owns, asked there; see `sinks.backend.Reads`."""
 

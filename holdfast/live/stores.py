@@ -1,6 +1,5 @@
 """Which ClickHouse holds what was seen and decided: the embedded store in a folder, or a server."""
 
-import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,7 +8,7 @@ from pathlib import Path
 from holdfast.errors import BadInput
 from holdfast.live.clickhouse_settings import ClickHouse
 from holdfast.live.settings import load_settings
-from holdfast.live.store_owner import SOCKET, Asked
+from holdfast.live.store_owner import Asked, is_answered
 from sinks.backend import Backend, Reads
 from sinks.migrations import require_current
 from sinks.schema import Place
@@ -59,8 +58,7 @@ def reading(place: Where) -> Generator[Found]:
     try:
         store = Store(place)
     except StoreBusy:
-        # A link to a socket that is gone counts too: its owner is starting or ending, and that is what is said then.
-        if not os.path.lexists(place / SOCKET):
+        if not is_answered(place):
             raise
         yield Found(Asked(place), OWNED, name_of(place))
         return

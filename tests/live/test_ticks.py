@@ -48,7 +48,7 @@ def run(settings: Settings, recording, kills: int = 0) -> Engine:
     return engine
 
 
-def ticks(engine: Engine) -> list[dict]:
+def ticks(engine: Engine):
     topic = engine.settings.topics.evidence
     records = [record for number in range(2) for record in engine.broker.logs[topic, number]]
     found = [
@@ -62,7 +62,7 @@ def test_every_tick_is_told_of_once_whoever_died(recording):
     engine = run(settings(), recording, kills=20)
     rows = ticks(engine)
     assert set(Counter(row["time"] for row in rows).values()) == {1}
-    dropped = Counter()
+    dropped: Counter[str] = Counter()
     for row in rows:
         dropped.update(dict(zip(row["reasons"], row["dropped"], strict=True)))
     assert (sum(row["samples"] for row in rows), dropped) == engine.accounted(announced(recording).rollout.rollout)
