@@ -5,6 +5,7 @@ latest ticks against the window before it, in terms of how much the same differe
 takes in how ticks depend on each other, since a level that wanders has wandered in its past too.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,30 +37,35 @@ _SPREAD_MIN: Final = 0.002
 """A level that never moved in its past is given this much: a fifth of a per cent."""
 
 
+_ROOM: Final = 1 - 1e-9
+"""Part of a limit from which on a departure is looked at exactly, whatever its last bits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Departures:
-    """Departures [window, test] from the control's level before, and their usual size.
+    """Departures [window, row] from the control's level before, and their usual size.
 
     Attributes
     ----------
+    tests
+        [row] The tests that they are of, in order.
     control, canary
         On the scale of the effects; of the canary it is against its own usual distance from the control before. 0 where
         nothing is known.
     control_spread, canary_spread, gap_spread
-        [2, window, test] Their deviations in the pre-period, upwards and downwards; infinite where nothing is known.
+        [2, window, row] Their deviations in the pre-period, upwards and downwards; infinite where nothing is known.
         The gap is the canary's departure less the control's.
+    gap
+        [window, row] How far the canary has departed from the control.
     """
 
+    tests: NDArray[np.intp]
     control: Array
     canary: Array
     control_spread: Array
     canary_spread: Array
     gap_spread: Array
-
-    @property
-    def gap(self) -> Array:
-        """How far the canary has departed from the control [window, test]."""
-        return self.canary - self.control
+    gap: Array
 
 
 class Levels(Stateful):
@@ -88,13 +94,18 @@ class Levels(Stateful):
     ) -> None:
         self._tests, self._is_ratio, self._is_log, self._scale = tests, is_ratio, is_log, scale
         self._of_test = (tests.pool @ is_ratio.astype(np.float64)) > 0
+        self._pools = tests.pool[tests.comparisons :]
         self._weight = np.ones(len(is_ratio))
         recent = Sides(*(array[:, -PAST_MAX:] for array in past.arrays()))
         self._weigh(self._additive(recent))
         added = self._additive(recent)
-        self._usual = self._usual_distance(added)
+        usual = self._usual_distance(added)
+        # What the control's level before leads to expect of the canary: times this, plus that.
+        self._is_usual = ~np.isnan(usual)
+        self._times, self._plus = np.where(is_ratio, usual, 1.0), np.where(is_ratio, 0.0, usual)
         sums = np.stack([running_sums(array) for array in added.arrays()])
         self._spread = np.stack([self._placebos(sums, *pair) for pair in zip(WINDOWS, BEFORE, strict=True)], axis=2)
+        self._is_told = np.isfinite(self._spread[0]).any(axis=(0, 2))  # windows that the past tells something about
         slots = TICKS_HELD + 1
         kept = sums[:, :, -slots:].transpose(2, 0, 1)
         self._sums = np.concatenate([np.repeat(kept[:1], slots - len(kept), axis=0), kept])  # the oldest slot first
@@ -162,25 +173,21 @@ class Levels(Stateful):
 
     def _depart(self, now: Sides, reference: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
         """Hold a window's sums against the control's level before: departures [test] and whether they are known."""
+        parts = [self._tests.pool @ array for array in self._parts(now, reference)]
+        of_test = self._of_test[:, None]
+        return _departure(parts[:3], of_test), _departure(parts[3:], of_test), parts[2] > 0
+
+    def _parts(self, now: Sides, reference: Array) -> list[Array]:
+        """Return what a window comes to, of the control and then of the canary: found, expected, and how many.
+
+        They add up over comparisons; those of which nothing is known have 0.
+        """
         shape = (slice(None), None) if reference.ndim == 2 else (slice(None),)
-        usual, is_ratio = self._usual[shape], self._is_ratio[shape]
-        there = ~np.isnan(reference) & ~np.isnan(usual) & (now.canary_of > 0) & (now.control_of > 0)
-        predicted = np.where(is_ratio, reference * usual, reference + usual)
-        result: list[Array] = []
-        sizes: list[Array] = []
-        for total, count, level in (
-            (now.control, now.control_of, reference),
-            (now.canary, now.canary_of, predicted),
-        ):
-            found, expected, size = (
-                self._tests.pool @ np.where(there, array, 0.0) for array in (total, level * count, count)
-            )
-            with np.errstate(invalid="ignore", divide="ignore"):
-                ratio = np.log((found + 1.0) / (expected + 1.0))
-                departure = np.where(self._of_test[shape], ratio, (found - expected) / size)
-            result.append(np.where(size > 0, departure, 0.0))
-            sizes.append(size)
-        return result[0], result[1], sizes[0] > 0
+        there = ~np.isnan(reference) & self._is_usual[shape] & (now.canary_of > 0) & (now.control_of > 0)
+        parts = [now.control, reference * now.control_of, now.control_of]
+        predicted = reference * self._times[shape] + self._plus[shape]
+        parts += [now.canary, predicted * now.canary_of, now.canary_of]
+        return parts if there.all() else [np.where(there, array, 0.0) for array in parts]
 
     def add(self, sides: Sides) -> None:
         """Add one tick [comparison]."""
@@ -198,36 +205,52 @@ class Levels(Stateful):
         first = WINDOWS[position]
         return _level((self._slot(first) - self._slot(first + BEFORE[position]))[2:])
 
-    def departures(self, kept: Array) -> Departures:
+    def departures(self, kept: Array, among: "tuple[NDArray[np.bool_], float] | None" = None) -> Departures:
         """Return by how much both sides have departed.
 
         Parameters
         ----------
         kept
             [comparison] The control's level to measure against, NaN for that of the ticks before.
+        among
+            [comparison] Which comparisons are asked about, and from how many deviations of a control's departure on
+            others are as well. Pools always are. None for all tests.
         """
-        control, canary, floors = [], [], []
-        for position, (window, before) in enumerate(zip(WINDOWS, BEFORE, strict=True)):
+        count, is_kept = self._tests.comparisons, ~np.isnan(kept)
+        wanted = np.ones(count, np.bool_) if among is None else among[0].copy()
+        every: list[list[Array]] = []
+        for position, window in enumerate(WINDOWS):
             now = Sides(*(self._slot(0) - self._slot(window)))
-            reference = np.where(np.isnan(kept), self.before(position), kept)
-            one, other, known = self._depart(now, reference)
-            control.append(one)
-            canary.append(other)
-            floors.append(np.where(known, self._counting(now, reference) * (1 + window / before), np.inf))
-        floor = np.stack(floors, axis=1)  # [2, window, test]
-        least = np.stack([floor[0], floor[1], floor[0] + floor[1]])[:, None]
-        square = np.maximum(self._spread**2, least)
-        # A control that has fallen is counted by fewer events than it was in its past, and so with more noise.
-        square[2] += np.where(np.isfinite(floor[0]), floor[0], 0.0) * np.expm1(np.maximum(-np.stack(control), 0.0))
-        spread = np.sqrt(square)
-        return Departures(np.stack(control), np.stack(canary), *spread)
+            reference = np.where(is_kept, kept, self.before(position)) if is_kept.any() else self.before(position)
+            parts = self._parts(now, reference)
+            if among is not None and self._is_told[position]:
+                control = _departure(parts[:3], self._is_ratio)
+                limits = self._spread[0, :, position, :count] * (among[1] * _ROOM)
+                wanted |= (control >= limits[0]) | (control <= -limits[1])
+            level = np.where(self._is_ratio & ~np.isnan(reference), reference, 0.0)
+            every.append([*parts, level * now.control_of, level * now.canary_of])
+        chosen = np.flatnonzero(wanted)
+        sums = np.empty((8, len(WINDOWS), len(chosen) + self._pools.shape[0]))  # [part, window, row]
+        for position, parts in enumerate(every):
+            for number, part in enumerate(parts):
+                sums[number, position, : len(chosen)] = part[chosen]
+                sums[number, position, len(chosen) :] = self._pools @ part
+        return self._departed(np.concatenate([chosen, np.arange(count, len(self._tests))]), sums)
 
-    def _counting(self, now: Sides, reference: Array) -> Array:
-        """Return the variance that counts have at least, being counts [2, test]: control's and canary's."""
-        level = np.where(self._is_ratio & ~np.isnan(reference), reference, 0.0)
-        parts = [self._tests.pool @ (level * count) for count in (now.control_of, now.canary_of)]
-        floor: Array = np.where(self._of_test, 1.0 / (np.stack(parts) + 1.0), 0.0)
-        return floor
+    def _departed(self, rows: NDArray[np.intp], sums: Array) -> Departures:
+        """Return the departures of some tests [row] from what their windows come to [part, window, row]."""
+        of_test = self._of_test[rows]
+        control, canary = _departure(sums[:3], of_test), _departure(sums[3:6], of_test)
+        longer = 1 + np.array(WINDOWS)[:, None] / np.array(BEFORE)[:, None]
+        # The variance that counts have at least, being counts.
+        floor = np.where(of_test, 1.0 / (sums[6:] + 1.0), 0.0) * longer  # [2, window, row]
+        floor = np.where(sums[2] > 0, floor, np.inf)
+        least = np.stack([floor[0], floor[1], floor[0] + floor[1]])[:, None]
+        square = np.maximum(self._spread[..., rows] ** 2, least)
+        # A control that has fallen is counted by fewer events than it was in its past, and so with more noise.
+        square[2] += np.where(np.isfinite(floor[0]), floor[0], 0.0) * np.expm1(np.maximum(-control, 0.0))
+        spread = np.sqrt(square)
+        return Departures(rows, control, canary, spread[0], spread[1], spread[2], canary - control)
 
     def series(self, chosen: NDArray[np.intp], kept: Array, window: NDArray[np.intp]) -> Array:
         """Return the control's departures tick by tick [chosen, tick] in all ticks that are held, for `chosen` tests.
@@ -238,14 +261,17 @@ class Levels(Stateful):
             [chosen] Position in `WINDOWS` of the window before which the control is taken to have been as usual.
         """
         pool = self._tests.pool[chosen]
-        order = np.roll(self._sums, -self._oldest, axis=0)
-        ticks = np.diff(order, axis=0)[:, 2:].transpose(1, 2, 0)  # [2, comparison, tick]
+        members = np.unique(pool.indices)
+        pool, kept = pool[:, members], kept[members]
+        order = self._sums[:, 2:, members]
+        order = np.roll(order, -self._oldest, axis=0)
+        ticks = np.diff(order, axis=0).transpose(1, 2, 0)  # [2, member, tick]
         result = np.zeros((len(chosen), ticks.shape[2]))
         for position in range(len(WINDOWS)):
             rows = np.flatnonzero(window == position)
             if not len(rows):
                 continue
-            reference = np.where(np.isnan(kept), self.before(position), kept)[:, None]
+            reference = np.where(np.isnan(kept), self.before(position)[members], kept)[:, None]
             there = ~np.isnan(reference)
             parts = (ticks[0], reference * ticks[1], ticks[1])
             found, expected, size = (pool[rows] @ np.where(there, part, 0.0) for part in parts)
@@ -253,6 +279,16 @@ class Levels(Stateful):
                 ratio, mean = np.log((found + 1.0) / (expected + 1.0)), (found - expected) / size
             result[rows] = np.where(size > 0, np.where(self._of_test[chosen[rows], None], ratio, mean), 0.0)
         return result
+
+
+def _departure(parts: Sequence[Array] | Array, is_ratio: NDArray[np.bool_]) -> Array:
+    """Return how far what was found is from what was expected, of so many; 0 where nothing is known."""
+    found, expected, size = parts
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = np.log((found + 1.0) / (expected + 1.0))
+        departure = np.where(is_ratio, ratio, (found - expected) / size)
+    result: Array = np.where(size > 0, departure, 0.0)
+    return result
 
 
 def _level(sums: Array) -> Array:

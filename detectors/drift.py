@@ -1,6 +1,7 @@
 """Drift of the control: whether it has moved suddenly and alone, so that comparing with it says nothing for now."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import numpy as np
@@ -38,6 +39,20 @@ _POOL_SHARE: Final = 0.25
 
 _WIDE_SHARE: Final = 0.5
 """A strand is not comparable as a whole from this part of its comparisons on."""
+
+
+_LENGTHS: Final = np.array(WINDOWS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is looked at in a tick [row]: tests in order, how far they departed, what is tolerated, and who is worse."""
+
+    tests: NDArray[np.intp]
+    departures: Departures
+    up: Array
+    down: Array
+    worse: Mask  # [window, row]
 
 
 class Drift(Stateful):
@@ -114,76 +129,106 @@ class Drift(Stateful):
             Whether anything hangs on it by now. If not, and nothing has moved, it is enough to remember the levels.
         """
         self._levels.add(sides)
-        if not is_asked and not self.moved.any() and not self._held_for.any() and not self._kept_for.any():
+        is_followed = bool(self._held_for.any() or self._kept_for.any() or self.moved.any())
+        if not is_asked and not is_followed:
             return
-        self._kept_for = np.maximum(self._kept_for - 1, 0)
-        self._kept[self._kept_for == 0] = np.nan
-        seen = self._levels.departures(self._kept)
-        up, down = (np.where(np.isfinite(side), side, 0.0) for side in (up, down))
-        worse = self._is_worse(seen, up, down)
+        if self._kept_for.any():
+            self._kept_for = np.maximum(self._kept_for - 1, 0)
+            self._kept[self._kept_for == 0] = np.nan
+        seen = self._look(up, down)
         self._settle(seen)
-        self._find(seen, worse, up, down)
-        self._spread(seen, worse)
-        self._keep()
-        self._hold(seen, worse, up, down)
+        if self._find(seen) and not self._is_whole(seen.tests):
+            seen = self._look(up, down)  # what a pool shows is asked of all its comparisons
+        self._spread(seen)
+        if self.moved.any():
+            self._keep()
+        self._hold(seen)
+
+    def _look(self, up: Array, down: Array) -> "_Seen":
+        """Look at pools, at comparisons that something hangs on, and at those that have departed suddenly.
+
+        Of the others nothing is kept: what is noted of a test counts from when its control has moved until it has
+        settled, and of a pool all the time, since it is held back for what its comparisons show.
+        """
+        own = slice(self._tests.comparisons)
+        wanted = self.moved[own] | (self._held_for[own] > 0)
+        for above in self._above:
+            wanted |= (above >= 0) & self.moved[above]
+        departures = self._levels.departures(self._kept, (wanted, SUDDEN))
+        rows = departures.tests
+        up, down = (np.where(np.isfinite(side[rows]), side[rows], 0.0) for side in (up, down))
+        return _Seen(rows, departures, up, down, self._is_worse(departures, up, down))
+
+    def _is_whole(self, tests: NDArray[np.intp]) -> bool:
+        """Tell whether all comparisons of pools that have moved are among some tests."""
+        own = np.ones(self._tests.comparisons, np.bool_)
+        own[tests[tests < len(own)]] = False
+        return not any(((above >= 0) & self.moved[above] & own).any() for above in self._above)
 
     def _is_worse(self, seen: Departures, up: Array, down: Array) -> Mask:
-        """Tell [window, test] whether the canary is worse than the control was before it moved."""
+        """Tell [window, row] whether the canary is worse than the control was before it moved."""
         result = np.zeros(seen.canary.shape, np.bool_)
-        for sign, side, wanted, tolerated in ((1.0, 0, self._up, up), (-1.0, 1, self._down, down)):
+        rows = seen.tests
+        for sign, side, wanted, tolerated in ((1.0, 0, self._up[rows], up), (-1.0, 1, self._down[rows], down)):
             limit = np.maximum(tolerated, _APART * seen.canary_spread[side])
             result |= wanted & (sign * seen.canary >= np.minimum(limit, np.abs(seen.control))) & (seen.canary != 0)
         return result
 
-    def _settle(self, seen: Departures) -> None:
+    def _settle(self, seen: "_Seen") -> None:
         """Let go of what has settled: the gap has closed in the window that it was found in and in the longest."""
-        closed = seen.gap * np.sign(self._jump) > -_HALF * np.abs(self._jump)
-        settled = self.moved & _at(closed, self._window) & closed[-1]
-        self._jump[settled], self._gap[settled], self._age[settled] = 0.0, 0.0, 0
-        self._held_for = np.where(settled, max(BEFORE), np.maximum(self._held_for - 1, 0))
-        self._age += 1
+        rows, of = seen.tests, seen.departures
+        jump, window = self._jump[rows], self._window[rows]
+        closed = of.gap * np.sign(jump) > -_HALF * np.abs(jump)
+        settled = (jump != 0) & _at(closed, window) & closed[-1]
+        let_go = rows[settled]
+        self._jump[let_go], self._gap[let_go], self._age[let_go] = 0.0, 0.0, 0
+        self._held_for[rows] = np.where(settled, max(BEFORE), np.maximum(self._held_for[rows] - 1, 0))
+        self._age[rows] += 1
         # As long as its window reaches back to before the move, a gap is less than it is going to be.
-        gap = -_at(seen.gap, self._window)
-        grows = self.moved & (self._age <= np.array(WINDOWS)[self._window]) & (gap / _unless_zero(self._jump) > 1)
-        self._jump = np.where(grows, gap, self._jump)
+        jump, gap = self._jump[rows], -_at(of.gap, window)
+        grows = (jump != 0) & (self._age[rows] <= _LENGTHS[window]) & (gap / _unless_zero(jump) > 1)
+        self._jump[rows] = np.where(grows, gap, jump)
 
-    def _find(self, seen: Departures, worse: Mask, up: Array, down: Array) -> None:
+    def _find(self, seen: "_Seen") -> bool:
         """Find controls that have moved suddenly and alone, so far that the gap is more than is tolerated anyway."""
-        sign = np.sign(seen.control)
-        deviations = np.abs(seen.control) / np.where(sign > 0, seen.control_spread[0], seen.control_spread[1])
-        apart = _APART * np.where(sign < 0, seen.gap_spread[0], seen.gap_spread[1])
-        apart = np.maximum(apart, np.where(sign < 0, up, down))
-        alone = -seen.gap * sign >= np.maximum(apart, _HALF * np.abs(seen.control))
+        rows, of = seen.tests, seen.departures
+        sign = np.sign(of.control)
+        spread = np.where(sign > 0, of.control_spread[0], of.control_spread[1])
+        deviations = np.abs(of.control) / spread
+        apart = _APART * np.where(sign < 0, of.gap_spread[0], of.gap_spread[1])
+        apart = np.maximum(apart, np.where(sign < 0, seen.up, seen.down))
+        alone = -of.gap * sign >= np.maximum(apart, _HALF * np.abs(of.control))
         # What is over is still in the longer windows for a while.
-        alone &= -seen.gap[_STILL] * sign >= _HALF * np.abs(seen.control)
-        found = (deviations >= SUDDEN) & alone & ~worse & self._followed & (self._jump == 0)
+        alone &= -of.gap[_STILL] * sign >= _HALF * np.abs(of.control)
+        found = (deviations >= SUDDEN) & alone & ~seen.worse & self._followed[rows] & (self._jump[rows] == 0)
         deviations = np.where(found, deviations, 0.0)
         largest = deviations.max(axis=0)
-        order = np.lexsort((-largest, self._tests.level))  # the fleet comes before regions, these before colos
+        order = np.lexsort((-largest, self._tests.level[rows]))  # the fleet comes before regions, these before colos
         chosen = order[largest[order] > 0][:SERIES_MAX]
         if not len(chosen):
-            return
+            return False
         window = deviations.argmax(axis=0)[chosen]
-        spread = np.where(sign > 0, seen.control_spread[0], seen.control_spread[1])[window, chosen]
-        unit = spread * np.sqrt(np.array(WINDOWS)[window])
-        series = self._levels.series(chosen, self._kept, window) / unit[:, None]
+        unit = spread[window, chosen] * np.sqrt(_LENGTHS[window])
+        series = self._levels.series(rows[chosen], self._kept, window) / unit[:, None]
         sure = self._confirm(series)
-        self._begin(chosen[sure], window[sure], -seen.gap[window[sure], chosen[sure]])
+        self._begin(rows[chosen[sure]], window[sure], -of.gap[window[sure], chosen[sure]])
+        return bool(sure.any())
 
     def _begin(self, found: NDArray[np.intp], window: NDArray[np.intp], jump: Array) -> None:
         self._window[found], self._jump[found] = window, jump
         self._age[found], self._gap[found], self._gap_window[found] = 0, np.nan, 0
 
-    def _spread(self, seen: Departures, worse: Mask) -> None:
+    def _spread(self, seen: "_Seen") -> None:
         """Say of comparisons what their pool shows, if their controls moved likewise, too little to show alone."""
-        own = slice(self._tests.comparisons)
-        for above in self._above:
+        own = slice(int(np.searchsorted(seen.tests, self._tests.comparisons)))
+        rows, of, worse = seen.tests[own], seen.departures, seen.worse[:, own]
+        for every in self._above:
+            above = every[rows]
             jump, window = np.where(above >= 0, self._jump[above], 0.0), self._window[above]
-            likewise = _at(seen.control[:, own], window) * np.sign(jump) >= _HALF * np.abs(jump)
-            apart = _at(seen.gap[:, own], window) * np.sign(jump) <= -_HALF * np.abs(jump)
-            found = (jump != 0) & likewise & apart & ~_at(worse[:, own], window) & (self._jump[own] == 0)
-            rows = np.flatnonzero(found)
-            self._begin(rows, window[rows], jump[rows])
+            likewise = _at(of.control[:, own], window) * np.sign(jump) >= _HALF * np.abs(jump)
+            apart = _at(of.gap[:, own], window) * np.sign(jump) <= -_HALF * np.abs(jump)
+            found = (jump != 0) & likewise & apart & ~_at(worse, window) & (self._jump[rows] == 0)
+            self._begin(rows[found], window[found], jump[found])
 
     def _keep(self) -> None:
         """Keep the controls' levels from before they moved, until the ticks since then have left the windows."""
@@ -199,47 +244,55 @@ class Drift(Stateful):
                 self._kept[rows] = self._levels.before(position)[rows]
         self._kept_for[keep] = TICKS_HELD
 
-    def _hold(self, seen: Departures, worse: Mask, up: Array, down: Array) -> None:
+    def _hold(self, seen: "_Seen") -> None:
         """Work out what moved controls mean for comparisons and pools.
 
         Levels that both sides share go on wandering, so the control's level before it moved serves for a few ticks
         only. From then on a canary is worse if the gap is wider than the control's own move made it.
         """
-        tests = self._tests
-        length = np.array(WINDOWS)[self._window]
-        against_before = _at(worse, self._window)
-        is_young = np.isnan(self._gap) | (self._age <= np.maximum(length, np.array(BEFORE)[self._window]))
-        harmed = (self.moved & is_young & against_before) | self._is_wider(seen, up, down)
+        tests, rows = self._tests, seen.tests
+        window, age, gap, gap_window = (of[rows] for of in (self._window, self._age, self._gap, self._gap_window))
+        moved, length = self._jump[rows] != 0, _LENGTHS[window]
+        is_young = np.isnan(gap) | (age <= np.maximum(length, np.array(BEFORE)[window]))
+        harmed = (moved & is_young & _at(seen.worse, window)) | self._is_wider(seen)
         # Harm that began meanwhile must not be taken for the control's doing.
-        first = np.isnan(self._gap) & (self._age >= length) & ~harmed
-        better = (self._gap_window < len(WINDOWS) - 1) & (self._age >= WINDOWS[-1]) & ~harmed
-        self._gap_window = np.where(better, len(WINDOWS) - 1, np.where(first, self._window, self._gap_window))
-        self._gap = np.where(first | better, _at(seen.gap, self._gap_window), self._gap)
-        self.set_aside = (self.moved & ~harmed)[: tests.comparisons]
+        first = np.isnan(gap) & (age >= length) & ~harmed
+        better = (gap_window < len(WINDOWS) - 1) & (age >= WINDOWS[-1]) & ~harmed
+        gap_window = np.where(better, len(WINDOWS) - 1, np.where(first, window, gap_window))
+        self._gap_window[rows] = gap_window
+        self._gap[rows] = np.where(first | better, _at(seen.departures.gap, gap_window), gap)
+        self.set_aside = np.zeros(tests.comparisons, np.bool_)
+        self.set_aside[rows[moved & ~harmed & (rows < tests.comparisons)]] = True
         # What was bet on before the move was known is there still: neither a noisy tick nor the settling may let it
         # decide. It fades in the ticks after, and counts at once if the canary is worse by itself for longer.
-        self._harmed_for = np.where(harmed, self._harmed_for + 1, 0)
-        harmed = self._harmed_for >= _LASTING
-        held = (self.moved | (self._held_for > 0)) & ~harmed
-        # The evidence of a pool rests on what its comparisons brought in before this was known.
-        most = (tests.pool @ self.set_aside.astype(np.float64)) >= _POOL_SHARE * self._members
-        self.held = held | (most & ~harmed & (tests.level != COLO))
+        self._harmed_for[rows] = np.where(harmed, self._harmed_for[rows] + 1, 0)
+        harmed = self._harmed_for[rows] >= _LASTING
+        held = (moved | (self._held_for[rows] > 0)) & ~harmed
+        if self.set_aside.any():
+            # The evidence of a pool rests on what its comparisons brought in before this was known.
+            most = (tests.pool @ self.set_aside.astype(np.float64)) >= _POOL_SHARE * self._members
+            held |= most[rows] & ~harmed & (tests.level[rows] != COLO)
+        self.held = np.zeros(len(tests), np.bool_)
+        self.held[rows] = held
 
-    def _is_wider(self, seen: Departures, up: Array, down: Array) -> Mask:
-        """Tell [test] whether the canary is worse by more than the gap that the control opened, in any window."""
-        result = np.zeros(len(self._tests), np.bool_)
-        since = np.array(WINDOWS)[:, None] <= self._age  # windows without a tick from before the move
-        for sign, side, wanted, tolerated in ((1.0, 0, self._up, up), (-1.0, 1, self._down, down)):
-            spread = np.hypot(seen.gap_spread[side], _at(seen.gap_spread[side], self._gap_window))
+    def _is_wider(self, seen: "_Seen") -> Mask:
+        """Tell [row] whether the canary is worse by more than the gap that the control opened, in any window."""
+        rows, of = seen.tests, seen.departures
+        result = np.zeros(len(rows), np.bool_)
+        since = _LENGTHS[:, None] <= self._age[rows]  # windows without a tick from before the move
+        for sign, side, every, tolerated in ((1.0, 0, self._up, seen.up), (-1.0, 1, self._down, seen.down)):
+            spread = np.hypot(of.gap_spread[side], _at(of.gap_spread[side], self._gap_window[rows]))
             limit = np.maximum(tolerated, _APART * spread)
-            wider = np.minimum(sign * seen.gap, sign * (seen.gap - self._gap))  # a gap that closes is not one
-            result |= (wanted & since & (wider >= limit)).any(axis=0)
+            wider = np.minimum(sign * of.gap, sign * (of.gap - self._gap[rows]))  # a gap that closes is not one
+            result |= (every[rows] & since & (wider >= limit)).any(axis=0)
         return result
 
     def wide(self) -> Mask:
         """Tell for each strand [strand] whether it is not comparable over the whole fleet."""
         tests, own = self._tests, slice(self._tests.comparisons)
         result = np.zeros(self._strands, np.bool_)
+        if not self.moved.any():
+            return result
         fleet = tests.fleet()
         result[tests.strand[fleet]] = self.moved[fleet]
         strand = tests.strand[own]

@@ -171,4 +171,6 @@ class Begun(Stateful):
     def confounders(self, metric: int, age: int) -> list[str]:
         """Name the rollouts that a metric cannot tell apart from this one, and that have begun by now."""
         assert self.stage.started is not None
+        if not self.pairing.entangled.confounded:
+            return []
         return self.pairing.entangled.confounders(metric, self.stage.started + age - 1)

@@ -118,8 +118,9 @@ class Candidates:
         A stratum of a colo that has one side alone is left out. If no stratum of the colo has both, the same
         stratum of the colos that the rollout has not reached serves as control.
         """
+        numbers: list[int] = strata.tolist()
         canary, control = (
-            {colo: self._split(rows, strata) for colo, rows in side.items()} for side in (self.canary, self.control)
+            {colo: self._split(rows, numbers) for colo, rows in side.items()} for side in (self.canary, self.control)
         )
         elsewhere: dict[int, list[int]] = {}
         for colo in sorted(control):
@@ -135,10 +136,10 @@ class Candidates:
             ]
         return result
 
-    def _split(self, rows: list[int], strata: NDArray[np.intp]) -> dict[int, list[int]]:
+    def _split(self, rows: list[int], strata: list[int]) -> dict[int, list[int]]:
         split: dict[int, list[int]] = {}
         for row in rows:
-            split.setdefault(int(strata[self.keys[row].signature]), []).append(row)
+            split.setdefault(strata[self.keys[row].signature], []).append(row)
         return split
 
 
@@ -171,18 +172,27 @@ def choose(candidates: Candidates, others: Others) -> Choice:
     them together.
     """
     changing = [other for other, since in enumerate(others.since) if since is not None]
+    found: dict[bytes, list[Cell]] = {}
+
+    def cells_of(kept: Sequence[int]) -> list[Cell]:
+        strata = others.strata(kept)
+        name = strata.tobytes()  # most rollouts divide the units in one of a few ways
+        if name not in found:
+            found[name] = candidates.cells(strata)
+        return found[name]
+
     kept = changing
-    cells = candidates.cells(others.strata(kept))
+    cells = cells_of(kept)
     if not changing:
         return Choice(cells, [""] * len(cells), [], {})
     if not cells:
-        kept = [other for other in changing if candidates.cells(others.strata([other]))]
-        cells = candidates.cells(others.strata(kept))
+        kept = [other for other in changing if cells_of([other])]
+        cells = cells_of(kept)
     if not cells:
-        kept, cells = [], candidates.cells(others.strata([]))
+        kept, cells = [], cells_of([])
     compared = {cell.colo for cell in cells}
-    lacking = {cell.colo for cell in candidates.cells(others.strata([]))} - compared
-    alone = {other: {cell.colo for cell in candidates.cells(others.strata([other]))} for other in kept if lacking}
+    lacking = {cell.colo for cell in cells_of([])} - compared
+    alone = {other: {cell.colo for cell in cells_of([other])} for other in kept if lacking}
     return Choice(
         cells,
         [_describe(cell, candidates, others, kept) for cell in cells],

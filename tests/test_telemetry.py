@@ -26,10 +26,13 @@ def worker() -> Telemetry:
 
 
 def test_what_loops_tell_stands_on_the_page(worker: Telemetry) -> None:
-    worker.samples("metrics", 10_000)
+    worker.samples("metrics", "arrow", 10_000)
+    worker.samples("metrics", "otlp", 500)
     worker.dropped({"late": 3, "future": 2})
     worker.dead_letter("undecodable")
     worker.ticks_closed(4)
+    worker.ticks_open(7)
+    worker.ticks_open(3)
     worker.tick_judged(500, {"late": 1})
     worker.checkpoint("bot-0312", 2_000)
     worker.checkpoint("bot-0312", 3_000)
@@ -39,11 +42,13 @@ def test_what_loops_tell_stands_on_the_page(worker: Telemetry) -> None:
     worker.queues({"metrics": 12}, 5)
     found = values(worker)
     assert {
-        "holdfast_samples_total{topic=metrics}": 10_000,
+        "holdfast_samples_total{format=arrow}{topic=metrics}": 10_000,
+        "holdfast_samples_total{format=otlp}{topic=metrics}": 500,
         "holdfast_samples_dropped_total{reason=late}": 3,
         "holdfast_samples_dropped_total{reason=future}": 2,
         "holdfast_dead_letters_total{reason=undecodable}": 1,
         "holdfast_ticks_closed_total": 4,
+        "holdfast_ticks_open": 3,
         "holdfast_ticks_judged_total": 1,
         "holdfast_samples_judged_total": 500,
         "holdfast_samples_judged_dropped_total{reason=late}": 1,

@@ -1,1 +1,1 @@
-"""The live engine on a real broker: throughput, latency, recovery."""
+"""The live engine on a real broker: throughput, beside others and as it grows, latency, recovery."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
-from benchmarks.measure import process_peak_mb
+from benchmarks.measure import in_own_process, process_peak_mb
 from holdfast.live.clients import admin, consumer
 from holdfast.live.records import content_type_of
 from holdfast.live.settings import Settings, load_settings
@@ -27,7 +27,7 @@ class Counted(Telemetry):
 
     seen = 0
 
-    def samples(self, _topic: str, count: int) -> None:
+    def samples(self, _topic: str, _wire_format: str, count: int) -> None:
         """See `Telemetry`."""
         self.seen += count
 
@@ -88,6 +88,16 @@ def per_sample(settings: Settings) -> int:
 
 
 WAYS: Final[dict[str, Callable[[Settings], int]]] = {"bare": bare, "aggregate": aggregate, "per_sample": per_sample}
+
+
+def measured(path: Path, way: str) -> dict[str, Any]:
+    """Read in one of the ways, in a process of its own, and return what it cost."""
+    return in_own_process("benchmarks.pipeline.reading", way, str(path))
+
+
+def millions(found: dict[str, Any]) -> float:
+    """Return millions of samples a second of processor time, that is of one core."""
+    return float(found["samples"]) / float(found["cpu_s"]) / 1e6
 
 
 def main() -> None:

@@ -106,6 +106,27 @@ def frames_of(size: Size, ticks: int, form: Form, first: int = START_MS // TICK_
             yield encode_frame(each.at(tick), form)
 
 
+def json_messages(samples: Samples, each: int) -> Iterator[bytes]:
+    """Yield the samples as JSON: so many objects in an array a message, or the object alone if that is one."""
+    labels = {name: [column.values[code] for code in column.codes] for name, column in samples.labels.items()}
+    rows = [
+        {"time": time, "value": value} | {name: values[row] for name, values in labels.items()}
+        for row, (time, value) in enumerate(zip(samples.time.tolist(), samples.value.tolist(), strict=True))
+    ]
+    for start in range(0, len(rows), each):
+        yield msgspec.json.encode(rows[start] if each == 1 else rows[start : start + each])
+
+
+def feed_json(settings: Settings, size: Size, ticks: int, each: int) -> None:
+    """Put ticks of the whole fleet on the first metrics topic, as JSON, so many samples a message."""
+    client, topic = producer(settings), settings.metrics[0].topic
+    frames = Frames(size, range(size.colos))
+    for tick in range(START_MS // TICK_MS, START_MS // TICK_MS + ticks):
+        for value in json_messages(frames.at(tick), each):
+            send(client, topic, value, b"", "application/json")
+    assert client.flush(FLUSH_SECONDS) == 0
+
+
 def engine(bootstrap: str, folder: Path, **given: Any) -> tuple[Path, Settings]:
     """Make settings and topics of an engine of its own."""
     prefix = f"b{uuid.uuid4().hex[:10]}"

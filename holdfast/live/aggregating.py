@@ -22,7 +22,7 @@ from rollouts.announced import Announcement, encode, finished_at
 from sinks.cloudevents import epoch_ms
 from streams.live.frames import Header, Keys, Planned, PlannedStage, SourcePartition, body_of, frame_of
 from streams.live.partition import Closed, Group, Marks, Partition
-from streams.wire.decoding import decode
+from streams.wire.decoding import reader_of
 from streams.wire.frame import BadFrame
 
 log = logging.getLogger(__name__)
@@ -186,14 +186,16 @@ class AggregateStep:
     def _push(self, fed: Fed, message: Message) -> None:
         offset = message.offset() or 0
         try:
-            samples = decode(message.value() or b"", content_type_of(message))
+            frame = message.value() or b""
+            reader = reader_of(frame, content_type_of(message))
+            samples = reader.decode(frame)
         except BadFrame as error:
             if offset >= fed.partition.accounted:
                 self._dead.append(dead_letter(self._settings, message, str(error)))
                 self._telemetry.dead_letter("undecodable")
         else:
             fed.partition.push(samples, offset)
-            self._telemetry.samples(message.topic() or "", len(samples.time))
+            self._telemetry.samples(message.topic() or "", reader.format, len(samples.time))
         fed.position = offset + 1
 
     def outputs(self, now: float) -> Outputs:
@@ -219,9 +221,17 @@ class AggregateStep:
 
     def _tell(self, now: float) -> None:
         """Tell how far partitions and, less often, colos have come."""
+        newest = {source: fed.partition.newest_ms for source, fed in self._fed.items()}
         self._telemetry.open_partitions(
-            {f"{source.topic}/{source.partition}": fed.partition.newest_ms for source, fed in self._fed.items()}
+            {f"{source.topic}/{source.partition}": newest_ms for source, newest_ms in newest.items()}
         )
+        begun_and_closed = (
+            (-(-newest_ms // self._groups[digest].tick_ms), closed)
+            for source, newest_ms in newest.items()
+            if newest_ms is not None
+            for digest, closed in self._fed[source].partition.closed().items()
+        )
+        self._telemetry.ticks_open(sum(max(0, begun - closed) for begun, closed in begun_and_closed))
         if self._told is None or now - self._told >= _COLOS_SECONDS:
             self._told = now
             colos = [fed.partition.newest_by_colo() for fed in self._fed.values()]

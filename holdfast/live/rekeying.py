@@ -14,7 +14,7 @@ from holdfast.live.settings import Settings
 from holdfast.live.telemetry import Telemetry
 from holdfast.produce import by_colo
 from streams.recording import Samples
-from streams.wire.decoding import decode
+from streams.wire.decoding import reader_of
 from streams.wire.encoding import encode
 from streams.wire.frame import BadFrame
 
@@ -82,14 +82,16 @@ class RekeyStep:
                 continue
             last = read.waiting[-1][0] if read.waiting else 0
             try:
-                samples = decode(message.value() or b"", content_type_of(message))
+                frame = message.value() or b""
+                reader = reader_of(frame, content_type_of(message))
+                samples = reader.decode(frame)
             except BadFrame as error:
                 read.waiting.append((last, message.offset() or 0, dead_letter(self._settings, message, str(error))))
                 self._telemetry.dead_letter("undecodable")
             else:
                 time = int(np.median(samples.time)) if len(samples.time) else last
                 read.waiting.append((time, message.offset() or 0, samples))
-                self._telemetry.samples(topic, len(samples.time))
+                self._telemetry.samples(topic, reader.format, len(samples.time))
 
     def outputs(self, _now: float) -> Outputs:
         """See `holdfast.live.loop.Step`."""

@@ -62,9 +62,12 @@ class Telemetry:
         self._queued = self._gauge("producer_queue_messages", "Messages that wait in the producer.")
 
     def _count_aggregate(self) -> None:
-        self._samples = self._counter("samples", "Samples read, samples read again after a restart too.", "topic")
+        self._samples = self._counter(
+            "samples", "Samples read, samples read again after a restart too.", "topic", "format"
+        )
         self._dropped = self._counter("samples_dropped", "Samples that are in no tick, by reason.", "reason")
         self._closed = self._counter("ticks_closed", "Ticks closed, once for each policy and source partition.")
+        self._open = self._gauge("ticks_open", "Ticks begun and not closed, once for each policy and source partition.")
 
     def _count_judge(self) -> None:
         self._ticks = self._counter("ticks_judged", "Ticks judged, once for each rollout.")
@@ -117,9 +120,9 @@ class Telemetry:
 
     # ------------------------------------------------------------ aggregate
 
-    def samples(self, topic: str, count: int) -> None:
-        """Note samples that came in."""
-        self._samples.labels(self.role, self.worker, self._bounded("topic", topic)).inc(count)
+    def samples(self, topic: str, wire_format: str, count: int) -> None:
+        """Note samples that came in, and the format of the frame that they came in."""
+        self._samples.labels(self.role, self.worker, self._bounded("topic", topic), wire_format).inc(count)
 
     def dropped(self, reasons: Mapping[str, int]) -> None:
         """Note samples that were left out, by reason."""
@@ -129,6 +132,10 @@ class Telemetry:
     def ticks_closed(self, count: int) -> None:
         """Note ticks that the aggregate has closed."""
         self._closed.labels(self.role, self.worker).inc(count)
+
+    def ticks_open(self, count: int) -> None:
+        """Note how many ticks have begun, by the middle one of the hosts, and are not closed."""
+        self._open.labels(self.role, self.worker).set(count)
 
     def open_partitions(self, newest_ms: Mapping[str, int | None]) -> None:
         """Note how far each source partition has come, in epoch milliseconds; None where nothing came yet."""

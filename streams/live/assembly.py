@@ -32,6 +32,7 @@ class Assembly:
         self.keys: tuple[RowKey, ...] = ()
         self._parts: dict[SourcePartition, tuple[str, tuple[RowKey, ...]]] = {}  # as the partitions number them
         self._places: dict[_Name, Rows] = {}  # the row of each row of a partition
+        self._latest: tuple[list[Rows], Rows | None] = [], None  # places of a tick's parts, and their joint order
         self._colos: dict[str, dict[str, Rows]] = {}
         self.heard: dict[
             str, dict[SourcePartition, int]
@@ -60,10 +61,25 @@ class Assembly:
 
     def assemble(self, tick: int, parts: Sequence[Part]) -> CohortTicks:
         """Add the parts up; `learn` has seen them."""
+        order = self._order(parts)
+        if order is not None:
+            values = np.concatenate([values_of(part.frame) for part in parts], axis=1).take(order, axis=1)
+            return CohortTicks(tick, self.keys, values[:, :, None])
         values = np.zeros((3, len(self.keys), 1))
         for part in parts:  # in the order of the partitions, since sums depend on it to the last bit
             values[:, self._place(part), 0] += values_of(part.frame)
         return CohortTicks(tick, self.keys, values)
+
+    def _order(self, parts: Sequence[Part]) -> Rows | None:
+        """Return at which row of the parts in a row each row here is; None if it is in none of them, or in several."""
+        places = [self._place(part) for part in parts]
+        known, order = self._latest
+        if len(known) != len(places) or any(one is not other for one, other in zip(known, places, strict=True)):
+            every = np.concatenate(places) if places else np.empty(0, np.intp)
+            is_each_once = np.array_equal(np.sort(every), np.arange(len(self.keys))) and len(every) > 0
+            order = np.argsort(every) if is_each_once else None
+            self._latest = places, order
+        return order
 
     def in_two(self, tick: int, parts: Sequence[Part], reporting: int, window: int) -> list[str]:
         """Find the colos that have reported in more than one source partition of late.

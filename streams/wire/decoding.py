@@ -1,6 +1,7 @@
 """Which format a frame has, and what is in it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from streams.recording import Samples
@@ -10,17 +11,31 @@ from streams.wire.frame import BadFrame
 _ARROW_CONTINUATION: Final = b"\xff\xff\xff\xff"
 _WHITE_SPACE: Final = b" \t\r\n"
 
-_BY_TYPE: Final[dict[str, Callable[[bytes], Samples]]] = {
-    arrow.CONTENT_TYPE: arrow.decode,
-    json_rows.CONTENT_TYPE: json_rows.decode,
-    json_rows.CONTENT_TYPE_LINES: json_rows.decode,
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads the frames of a format, which it can name; `decode` raises `BadFrame` if a frame cannot be read."""
+
+    format: str
+    decode: Callable[[bytes], Samples]
+
+
+_ARROW: Final = Reader("arrow", arrow.decode)
+_JSON: Final = Reader("json", json_rows.decode)
+_OTLP: Final = Reader("otlp", otlp.decode)
+_PROMETHEUS: Final = Reader("prometheus", remote_write.decode)
+
+_BY_TYPE: Final[dict[str, Reader]] = {
+    arrow.CONTENT_TYPE: _ARROW,
+    json_rows.CONTENT_TYPE: _JSON,
+    json_rows.CONTENT_TYPE_LINES: _JSON,
 }
 _PROTOBUF: Final = ("application/x-protobuf", "application/protobuf", "application/vnd.google.protobuf")
-_BY_PROTO: Final[dict[str, Callable[[bytes], Samples]]] = {
-    "prometheus.writerequest": remote_write.decode,
-    "io.prometheus.write.v2.request": remote_write.decode,
-    "opentelemetry.proto.collector.metrics.v1.exportmetricsservicerequest": otlp.decode,
-    "opentelemetry.proto.metrics.v1.metricsdata": otlp.decode,
+_BY_PROTO: Final[dict[str, Reader]] = {
+    "prometheus.writerequest": _PROMETHEUS,
+    "io.prometheus.write.v2.request": _PROMETHEUS,
+    "opentelemetry.proto.collector.metrics.v1.exportmetricsservicerequest": _OTLP,
+    "opentelemetry.proto.metrics.v1.metricsdata": _OTLP,
 }
 """Names of messages, in small letters, as the parameter `proto` gives them."""
 
@@ -33,13 +48,20 @@ def decode(payload: bytes, content_type: str | None) -> Samples:
     BadFrame
         If it cannot be read.
     """
+    return reader_of(payload, content_type).decode(payload)
+
+
+def reader_of(payload: bytes, content_type: str | None) -> Reader:
+    """Return what reads a frame, by its content type, or else by its first bytes.
+
+    Raises
+    ------
+    BadFrame
+        If neither names a format.
+    """
     if not payload:
         msg = "an empty frame; allowed: Arrow, JSON, OTLP or Prometheus remote write"
         raise BadFrame(msg)
-    return _reader(payload, content_type)(payload)
-
-
-def _reader(payload: bytes, content_type: str | None) -> Callable[[bytes], Samples]:
     if content_type is None:
         return _guessed(payload)
     kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
@@ -49,7 +71,7 @@ def _reader(payload: bytes, content_type: str | None) -> Callable[[bytes], Sampl
         named = [text.partition("=")[2].strip('" ') for text in parameters if text.partition("=")[0].strip() == "proto"]
         if not named:
             # Senders of either format leave the parameter out.
-            return remote_write.decode if remote_write.looks_like(payload) else otlp.decode
+            return _PROMETHEUS if remote_write.looks_like(payload) else _OTLP
         if named[0] in _BY_PROTO:
             return _BY_PROTO[named[0]]
     msg = (
@@ -59,16 +81,16 @@ def _reader(payload: bytes, content_type: str | None) -> Callable[[bytes], Sampl
     raise BadFrame(msg)
 
 
-def _guessed(payload: bytes) -> Callable[[bytes], Samples]:
+def _guessed(payload: bytes) -> Reader:
     """Tell the format by the first bytes."""
     if payload[:4] == _ARROW_CONTINUATION:
-        return arrow.decode
+        return _ARROW
     if payload.lstrip(_WHITE_SPACE)[:1] in (b"{", b"["):
-        return json_rows.decode
+        return _JSON
     if remote_write.looks_like(payload):
-        return remote_write.decode
+        return _PROMETHEUS
     if otlp.looks_like(payload):
-        return otlp.decode
+        return _OTLP
     msg = (
         f"its first bytes, {payload[:8].hex(' ')}, are those of no known format; allowed: Arrow, JSON, OTLP metrics or "
         "Prometheus remote write, best named by a header content-type"

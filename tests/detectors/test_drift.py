@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from detectors import comparisons
 from detectors.comparisons import Strand, arrange
-from detectors.departure import Levels
+from detectors.departure import Departures, Levels
 from detectors.drift import SERIES_MAX, Drift
 from detectors.sides import Sides
 from streams.changes import changed
@@ -16,6 +16,14 @@ from streams.changes import changed
 Array = NDArray[np.float64]
 COLOS, PAST = 6, 200
 FLEET = COLOS  # the pool's test stands after the comparisons
+
+
+class Thorough(Levels):
+    """Looks at every test, whatever is asked."""
+
+    def departures(self, kept: Array, among: tuple[NDArray[np.bool_], float] | None = None) -> Departures:
+        del among
+        return super().departures(kept)
 
 
 @dataclass
@@ -29,6 +37,7 @@ class World:
     colos: int = COLOS
     past: int = PAST
     seed: int = 1
+    kind: type[Levels] = Levels
     asked: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -40,7 +49,7 @@ class World:
         past = [self.tick() for _ in range(self.past)]
         sides = Sides(*(np.stack(column, axis=1) for column in zip(*(one.arrays() for one in past), strict=True)))
         ones = np.ones(self.colos)
-        levels = Levels(self.tests, ones > 2 * (not self.is_ratio), ones > 0, ones, sides)
+        levels = self.kind(self.tests, ones > 2 * (not self.is_ratio), ones > 0, ones, sides)
         self.drift = Drift([strand], self.tests, levels, self.ask, np.zeros(1, np.bool_))
 
     def ask(self, series: Array) -> NDArray[np.bool_]:
@@ -201,3 +210,17 @@ def test_the_input_is_not_changed_and_a_replay_says_the_same() -> None:
     kept = [array.copy() for array in tick.arrays()]
     first.drift.update(tick, tolerated, tolerated)
     assert all((a == b).all() for a, b in zip(tick.arrays(), kept, strict=True))
+
+
+@pytest.mark.parametrize("is_ratio", KINDS)
+@pytest.mark.parametrize("colo", [2, slice(3, 12), slice(None)])
+def test_what_is_not_looked_at_would_have_changed_nothing(is_ratio: bool, colo: int | slice) -> None:
+    moved, worse = np.ones(24), np.ones(24)
+    moved[colo], worse[-1] = 0.5, 1.6
+    said = []
+    for kind in (Levels, Thorough):
+        world = World(is_ratio, colos=24, kind=kind, correlation=0.9)
+        held = world.run(20) + world.run(40, control=moved) + world.run(10, worse, moved) + world.run(50)
+        said.append((held, world.drift.moved.tolist(), world.drift.set_aside.tolist(), world.asked))
+    assert said[0] == said[1]
+    assert any(said[0][0])

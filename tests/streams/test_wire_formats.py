@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.recording import Samples
-from streams.wire.decoding import decode
+from streams.wire.decoding import decode, reader_of
 from streams.wire.encoding import FORMS, Form, encode
 from streams.wire.frame import BadFrame
 from tests.wire_frames import any_samples, rows, samples
@@ -40,6 +40,13 @@ def test_what_is_encoded_is_decoded_in_the_same_order(given_samples: Samples, fo
 @pytest.mark.parametrize("form", FORMS)
 def test_the_content_type_that_is_written_is_read(form: Form) -> None:
     assert in_any_order(decode(*encode(SAMPLES, form))) == in_any_order(SAMPLES)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_reader_names_the_format_of_its_frames(form: Form) -> None:
+    payload, content_type = encode(SAMPLES, form)
+    assert reader_of(payload, content_type).format == form.removesuffix("-grouped")
+    assert reader_of(payload, None).format == form.removesuffix("-grouped")
 
 
 @pytest.mark.parametrize("form", FORMS)
