@@ -2,7 +2,7 @@
 # All that is needed to begin is make and a Python of 3.11 or newer. With uv on the PATH it goes faster.
 
 BIN := .venv/bin
-FOLDERS := holdfast streams detectors rollouts sinks tests benchmarks
+FOLDERS := holdfast streams detectors rollouts sinks tests benchmarks dashboards
 CODE := $(foreach folder,$(FOLDERS),$(if $(wildcard $(folder)/*.py),$(folder)))
 # Named after the folder: a copied or moved tree installs itself again instead of running the code it came from.
 STAMP := .venv/.installed-$(shell pwd | cksum | cut -d' ' -f1)
@@ -16,7 +16,8 @@ export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-with-pip demo broker clickhouse test test-all check style imports types format bench quality lock
+.PHONY: help venv venv-with-pip demo broker clickhouse test test-all check style imports types format bench quality \
+    dashboards lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -62,6 +63,9 @@ quality: $(STAMP) ## measure the figures of docs/quality.md anew (about ten minu
 	$(BIN)/python -m benchmarks.quality --harmless 1000 --bad 100 --seed 31 \
 	    --page docs/quality.md --picture docs/images/quality.svg
 	$(BIN)/python -m benchmarks.quality --fleet 8 --seed 31 --page docs/quality.md
+
+dashboards: $(STAMP) ## make Grafana's dashboards out of their descriptions and SQL
+	$(BIN)/python -m dashboards.build
 
 # Not behind venv: a pyproject.toml that has run ahead of its lock is what this repairs.
 lock: ## pin the dependencies again after a change in pyproject.toml

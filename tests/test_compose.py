@@ -1,6 +1,5 @@
 """docker-compose.yml and what it mounts: it fits together, and asks for commands, settings and files that exist."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -12,20 +11,17 @@ import pytest
 import typer.main
 import yaml
 
+from dashboards.build import SOURCE, names
 from holdfast.cli import app
 from holdfast.documents import load_policy, load_rollout
 from holdfast.live.settings import load_settings
-from sinks.engine import Engine
-from sinks.schema import quoted
-from tests.test_verdict_messages import BEAT, MESSAGE
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = sorted(name for name, service in SERVICES.items() if service["image"] == "holdfast")
 COMMANDS = [name for name in OURS if "entrypoint" not in SERVICES[name]]
-SQL = (ROOT / "dashboards" / "clickhouse" / "verdicts.sql").read_text(encoding="utf-8")
-DASHBOARD: dict[str, Any] = json.loads((ROOT / "dashboards" / "verdicts.json").read_text(encoding="utf-8"))
+PROVISIONED = ROOT / "dashboards" / "provisioning"
 
 
 def test_docker_compose_takes_it() -> None:
@@ -107,50 +103,36 @@ def test_the_fleet_is_the_one_that_is_announced_and_produced(tmp_path: Path) -> 
     )
 
 
-def test_the_dashboard_reads_the_verdict_topic() -> None:
-    settings = load_settings(None, SERVICES["judge"]["environment"])
-    assert f"kafka_topic_list = '{settings.topics.verdicts}'" in SQL
-
-
-def test_the_dashboard_shows_verdicts_and_no_heartbeats(tmp_path: Path) -> None:
-    """ClickHouse in process stands for the server, and a plain table for the topic."""
-    engine = Engine(tmp_path)
-    try:
-        for statement in re.sub(r"ENGINE = Kafka\nSETTINGS[^;]*", "ENGINE = Memory", SQL).split(";"):
-            if re.sub("--.*", "", statement).strip():
-                engine.run(statement)
-        for message in (MESSAGE, BEAT):
-            engine.run(f"INSERT INTO live.messages SELECT {quoted(message.value.decode())}")
-        (target,) = DASHBOARD["panels"][0]["targets"]
-        engine.run(f"CREATE DATABASE {engine.place.database}")
-        shown = engine.read(target["rawSql"], "JSONEachRow")
-    finally:
-        engine.close()
-    assert [json.loads(line) for line in shown.splitlines()] == [
-        {
-            "rollout": "bots",
-            "stage": "canary",
-            "time": "2026-03-12 11:20:10.000",
-            "sequence": 2,
-            "action": "halt",
-            "binding": True,
-            "colos": ["ams01"],
-            "reasons": [],
-        }
-    ]
-
-
-def test_the_dashboard_asks_the_source_that_is_provisioned() -> None:
-    provisioned = yaml.safe_load(
-        (ROOT / "dashboards" / "provisioning" / "datasources" / "clickhouse.yaml").read_text(encoding="utf-8")
-    )
+def test_the_source_that_is_provisioned_is_the_server_and_the_one_that_panels_ask() -> None:
+    provisioned = yaml.safe_load((PROVISIONED / "datasources" / "clickhouse.yaml").read_text(encoding="utf-8"))
     (source,) = provisioned["datasources"]
     server = SERVICES["clickhouse"]["environment"]
-    (panel,) = DASHBOARD["panels"]
-    assert panel["datasource"] == {"type": source["type"], "uid": source["uid"]}
+    assert {"type": source["type"], "uid": source["uid"]} == SOURCE
     assert (source["jsonData"]["username"], source["secureJsonData"]["password"]) == (
         server["CLICKHOUSE_USER"],
         server["CLICKHOUSE_PASSWORD"],
     )
     assert source["jsonData"]["host"] in SERVICES
     assert source["type"] == SERVICES["grafana"]["environment"]["GF_PLUGINS_PREINSTALL_SYNC"]
+
+
+def test_grafana_finds_every_dashboard_where_it_is_mounted() -> None:
+    (provider,) = yaml.safe_load((PROVISIONED / "dashboards" / "holdfast.yaml").read_text(encoding="utf-8"))[
+        "providers"
+    ]
+    mounts = dict(mount.split(":")[:2] for mount in SERVICES["grafana"]["volumes"])
+    folder = provider["options"]["path"]
+    assert {target: source for source, target in mounts.items()}[folder] == "./dashboards"
+    home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home.removeprefix(f"{folder}/") in {f"{name}.json" for name in names()}
+
+
+def test_the_sink_writes_to_the_server_that_is_read() -> None:
+    settings = load_settings(None, SERVICES["sink"]["environment"])
+    assert settings.clickhouse is not None
+    server = SERVICES["clickhouse"]["environment"]
+    assert settings.clickhouse.host == "clickhouse"
+    assert (settings.clickhouse.user, settings.clickhouse.password) == (
+        server["CLICKHOUSE_USER"],
+        server["CLICKHOUSE_PASSWORD"],
+    )

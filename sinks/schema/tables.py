@@ -120,6 +120,7 @@ ROLLOUT_EVENTS: Final = """
     ORDER BY (rollout, source, number)
     """
 
+# By time first: who asks for ticks asks for those of all rollouts within some hours.
 TICKS: Final = """
     CREATE TABLE IF NOT EXISTS holdfast.ticks
     (
@@ -135,7 +136,7 @@ TICKS: Final = """
     )
     ENGINE = ReplacingMergeTree(version)
     PARTITION BY toYYYYMM(time)
-    ORDER BY (rollout, source, time)
+    ORDER BY (time, rollout, source)
     """
 
 DEAD_LETTERS: Final = """
