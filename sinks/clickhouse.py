@@ -5,6 +5,7 @@ Written for today's server. What an older one lacks is asked for once a connecti
 
 import importlib
 import logging
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -144,11 +145,8 @@ class Server:
         names = ", ".join(f"`{name}`" for name in rows.column_names)
         query = f"INSERT INTO `{self.place.database}`.`{table}` ({names}) VALUES"
 
-        def put() -> object:
-            columns = as_lists(rows) if is_nested else as_arrays(rows)
-            return client.execute(query, columns, columnar=True, settings=settings)
-
-        self._asked(put, is_insert=True)
+        columns = as_lists(rows) if is_nested else as_arrays(rows)
+        self._asked(lambda: client.execute(query, columns, columnar=True, settings=settings), is_insert=True)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -200,12 +198,13 @@ class Server:
             if not is_insert:
                 raise StoreError(text) from error
             raise (StoreRefused if error.code in _REFUSED else StoreAway)(text) from error
-        except (TypeMismatchError, OverflowError, UnicodeError, ValueError, TypeError, AttributeError) as error:
+        except (TypeMismatchError, UnicodeError) as error:
             # The driver could not write the columns down; what it had written of them is on the connection.
             self._after(error)
             text = f"{self._connection.name}: rows that cannot be written down: {_first_line(error)}"
             raise (StoreRefused if is_insert else StoreError)(text) from error
-        except (Error, OSError, EOFError) as error:
+        except (Error, OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, struct.error) as error:
+            # Whatever the driver stumbles over when a connection ends in the middle: rows are not to blame for it.
             self._after(error)
             text = f"{self._connection.name} cannot be reached: {_first_line(error)}"
             raise StoreAway(text) from error

@@ -125,3 +125,14 @@ def test_grafana_finds_every_dashboard_where_it_is_mounted() -> None:
     assert {target: source for source, target in mounts.items()}[folder] == "./dashboards"
     home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert home.removeprefix(f"{folder}/") in {f"{name}.json" for name in names()}
+
+
+def test_the_sink_writes_to_the_server_that_is_read() -> None:
+    settings = load_settings(None, SERVICES["sink"]["environment"])
+    assert settings.clickhouse is not None
+    server = SERVICES["clickhouse"]["environment"]
+    assert settings.clickhouse.host == "clickhouse"
+    assert (settings.clickhouse.user, settings.clickhouse.password) == (
+        server["CLICKHOUSE_USER"],
+        server["CLICKHOUSE_PASSWORD"],
+    )

@@ -3,7 +3,6 @@
 import socket
 import ssl
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -28,6 +27,8 @@ class Proxy:
         self._lock = threading.Lock()
         self.left: int | None = None
         """After how many further bytes from a client all connections are cut, once; None for never."""
+        self.said: int | None = None
+        """The same of what the server says."""
         self.cuts = 0
         """How often that was so."""
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -49,13 +50,13 @@ class Proxy:
                 continue
             with self._lock:
                 self._open += [client, server]
-            for source, target, let_through in ((client, server, self._counted), (server, client, len)):
-                threading.Thread(target=self._pass, args=(source, target, let_through), daemon=True).start()
+            for source, target, name in ((client, server, "left"), (server, client, "said")):
+                threading.Thread(target=self._pass, args=(source, target, name), daemon=True).start()
 
-    def _pass(self, source: socket.socket, target: socket.socket, let_through: Callable[[bytes], int]) -> None:
+    def _pass(self, source: socket.socket, target: socket.socket, name: str) -> None:
         try:
             while data := source.recv(65_536):
-                count = let_through(data)
+                count = self._counted(name, len(data))
                 target.sendall(data[:count])
                 if count < len(data):
                     self.cut()
@@ -65,16 +66,16 @@ class Proxy:
             for each in (source, target):
                 each.close()
 
-    def _counted(self, data: bytes) -> int:
+    def _counted(self, name: str, length: int) -> int:
+        """Say how much of what came is passed on."""
         with self._lock:
-            if self.left is None:
-                return len(data)
-            count = min(self.left, len(data))
-            self.left -= count
-            if count < len(data):
-                self.left = None
-                self.cuts += 1
-            return count
+            left: int | None = getattr(self, name)
+            if left is None or left >= length:
+                setattr(self, name, None if left is None else left - length)
+                return length
+            setattr(self, name, None)
+            self.cuts += 1
+            return left
 
     def cut(self) -> None:
         """End all connections in the middle of whatever they say."""

@@ -1,7 +1,9 @@
 """The client on a real server: what goes in comes out, and what goes wrong is said."""
 
 import gc
+import socket
 import ssl
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -212,6 +214,35 @@ def test_a_connection_that_is_cut_in_the_middle_of_a_block_is_made_anew(server: 
         through.insert("evidence", rows, "token")
         through.close()
     assert read_back(server, "evidence") == wanted(rows)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 5, 20, 60])
+def test_a_server_that_ends_in_the_middle_of_what_it_says_is_away(connection: Connection, cut: int) -> None:
+    with Proxy(connection.port) as proxy:
+        proxy.said = cut
+        through = Client(replace(connection, port=proxy.port))
+        with pytest.raises(StoreAway, match="cannot be reached"):
+            through.insert("evidence", rows_of("evidence", 1))
+        through.close()
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.0 400 Bad Request\r\n\r\n", b"\x00" * 200, b"\x01" * 200, b"\x02" * 200])
+def test_a_server_that_talks_nonsense_is_away(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def talk() -> None:
+            client, _ = listener.accept()
+            with client:
+                client.recv(1_000)
+                client.sendall(answer)
+
+        thread = threading.Thread(target=talk)
+        thread.start()
+        strange = Client(Connection("127.0.0.1", listener.getsockname()[1]), send_seconds=1.0)
+        with pytest.raises(StoreAway, match="cannot be reached"):
+            strange.insert("evidence", rows_of("evidence", 1))
+        strange.close()
+        thread.join()
 
 
 class Authority:

@@ -211,7 +211,9 @@ class Stored:
 
     def stands(self) -> str:
         """Say how far it has come."""
-        return f"{self.seen}; committed {self.committed()}, ends {self.ends()}\n{self.log()[-4_000:]}"
+        reasons = {each.reason for each in self.letters()}
+        offsets = f"committed {self.committed()}, ends {self.ends()}"
+        return f"{self.seen}; dead letters {reasons}; {offsets}\n{self.log()[-4_000:]}"
 
     def wanted(self) -> list[Row]:
         """Return all rows that were sent, in order."""
@@ -269,6 +271,7 @@ class Stored:
         self.wait_for_rows(self._sent * PLACES - refused)
         wanted = [row for row in self.wanted() if not refused or row[9] != SPECIAL]
         assert self.found() == wanted
+        assert len(self.letters()) == refused
         self.wait_until(lambda: self.committed() == self.ends(), "all committed")
 
     def __enter__(self) -> Self:
