@@ -10,7 +10,7 @@ from sinks.connection import Connection
 _LEFT_OUT = re.compile(r" CODEC\((?:[^()]|\([^()]*\))*\)| COMMENT '[^']*'")
 _LOW = re.compile(r"Array\(LowCardinality\((\w+)\)\)")
 _NO_PARENTHESES = re.compile(r"ENGINE = (\w+MergeTree)(?!\()")
-_MADE_READY = ("VIEW", "AggregateFunction", "_minutes", "current_verdicts", "MODIFY")
+_MADE_READY = ("VIEW", "AggregateFunction", "_minutes", "current_verdicts", "MODIFY", " ALIAS ", "State(")
 
 
 class OldClient(Client):
