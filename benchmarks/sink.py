@@ -8,19 +8,21 @@ or are those of HOLDFAST_TEST_CLICKHOUSE and HOLDFAST_TEST_KAFKA.
 
 import argparse
 import os
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
-from urllib.error import URLError
 
+import clickhouse_connect
 import numpy as np
 import pyarrow as pa
+from clickhouse_connect import common
 from clickhouse_driver import Client as Driver
 
 from benchmarks.measure import ROOT, against, machine, table
@@ -43,6 +45,8 @@ STORED_ROWS: Final = 2_000_000
 COLOS: Final = 100
 METRICS: Final = 10
 START_MS: Final = 1_773_314_400_000
+OURS: Final = "holdfast: columns, texts told apart by Arrow"
+TUPLES: Final = "the driver, tuples that were made before"
 
 
 def evidence(first_tick: int, ticks: int) -> pa.Table:
@@ -84,110 +88,103 @@ def processor_seconds(run: Callable[[], object]) -> float:
 
 
 @contextmanager
-def server() -> Generator[tuple[Connection, int | None]]:
-    """Give a server, and its port of HTTP."""
+def server() -> Generator[Connection]:
+    """Give a server."""
     if given := os.environ.get("HOLDFAST_TEST_CLICKHOUSE"):
         host, _, port = given.partition(":")
-        yield Connection(host, int(port or 9000)), None
+        yield Connection(host, int(port or 9000))
         return
     with Server() as started:
-        yield Connection("127.0.0.1", started.port), started.http_port
+        yield Connection("127.0.0.1", started.port)
+
+
+@contextmanager
+def swallowing() -> Generator[Any]:
+    """Give a client of clickhouse-connect, and what it needs of a server; see `benchmarks.swallowing`."""
+    port = free_ports(1)[0]
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.swallowing", str(port)], cwd=ROOT)
+    try:
+        while process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1.0).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        common.set_setting("use_protocol_version", False)  # which changes a form that the engine alone does not write
+        yield clickhouse_connect.get_client(host="127.0.0.1", port=port, compress="lz4")
+    finally:
+        process.kill()
+        process.wait()
 
 
 # ------------------------------------------------------------ rows a second
 
 
-class Inserts:
-    """The ways to put the same rows into the same table."""
+class Ways:
+    """The ways to put the same rows into the same table: names, and whatever is to be timed."""
 
-    def __init__(self, connection: Connection, http: int | None, rows: pa.Table) -> None:
-        self._table = f"{connection.place.database}.evidence"
-        self._rows = rows.cast(seconds(rows.schema), safe=False) if is_old(connection) else rows
-        self._names = ", ".join(rows.column_names)
-        self._client = client(connection)
+    def __init__(self, connection: Connection, other: Any, rows: pa.Table) -> None:
+        self._name = f"{connection.place.database}.evidence"
+        self._ours = client(connection)
         self._driver = Driver(connection.host, port=connection.port, compression="lz4")
-        self._made = self._tuples()
-        self._connection, self._http = connection, http
+        self._other, self._new = other, rows
+        self._rows = rows.cast(seconds(rows.schema), safe=False) if is_old(connection) else rows
+        self._made, self._frame = self._tuples(), rows.to_pandas()
 
-    def close(self) -> None:
-        """Let go of the connections."""
-        self._client.close()
-        self._driver.disconnect()
-
-    def by_client(self) -> None:
-        """Holdfast's way."""
-        Client.insert(self._client, "evidence", self._rows)
+    def known(self) -> dict[str, Callable[[], object]]:
+        """Return all of them, ours first."""
+        return {
+            OURS: lambda: Client.insert(self._ours, "evidence", self._rows),
+            TUPLES: lambda: self._put(self._made),
+            "the driver, tuples made of the columns": lambda: self._put(self._tuples()),
+            "clickhouse-connect, a data frame": lambda: self._other.insert_df(self._name, self._frame),
+            "clickhouse-connect, Arrow, which the server decodes": lambda: self._other.insert_arrow(
+                self._name, self._new
+            ),
+        }
 
     def _tuples(self) -> list[tuple[object, ...]]:
         return list(zip(*(column.to_pylist() for column in self._rows.columns), strict=True))
 
-    def by_tuples(self, rows: list[tuple[object, ...]] | None = None) -> None:
-        """Put rows in as tuples that were made before."""
-        self._driver.execute(f"INSERT INTO {self._table} ({self._names}) VALUES", rows or self._made)
+    def _put(self, rows: list[tuple[object, ...]]) -> None:
+        self._driver.execute(f"INSERT INTO {self._name} ({', '.join(self._rows.column_names)}) VALUES", rows)
 
-    def by_new_tuples(self) -> None:
-        """Make tuples of the rows, and put them in."""
-        self.by_tuples(self._tuples())
-
-    def connect(self) -> Any:
-        """Make a client of clickhouse-connect, or say why it does not work."""
-        import clickhouse_connect  # a benchmark's dependency
-
-        if self._http is None:
-            message = "no port of HTTP is known"
-            raise ConnectionError(message)
-        return clickhouse_connect.get_client(host=self._connection.host, port=self._http, compress="lz4")
-
-
-def ways(inserts: Inserts) -> Iterator[tuple[str, Callable[[], None] | str]]:
-    """Yield names and what puts the rows in, or why that does not work."""
-    yield "holdfast: columns, texts told apart by Arrow", inserts.by_client
-    yield "the driver, tuples that are there already", inserts.by_tuples
-    yield "the driver, tuples made of the rows", inserts.by_new_tuples
-    name = "clickhouse-connect, Arrow"
-    try:
-        other = inserts.connect()
-        inserts_arrow = lambda: other.insert_arrow(inserts._table, inserts._rows)  # noqa: E731, SLF001
-        inserts_arrow()
-    except (Exception, URLError) as error:  # noqa: BLE001, whatever it is, it is told
-        yield name, (str(error).strip().splitlines() or [type(error).__name__])[0][:90]
-    else:
-        yield name, inserts_arrow
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._ours.close()
+        self._driver.disconnect()
 
 
 def throughput(quick: bool) -> None:
     """Rows a second of this process's core, batch by batch; the ways take turns."""
     rows = evidence(0, BATCH_ROWS // (METRICS * (COLOS + 1)) + 1).slice(0, BATCH_ROWS)
-    with server() as (connection, http):
+    repeats = 3 if quick else REPEATS
+    with server() as connection, swallowing() as other:
         first = client(connection)
         migrate(first)
         version = first.select("SELECT version()")[0][0]
-        inserts = Inserts(connection, http, rows)
-        known = list(ways(inserts))
-        found: dict[str, list[float]] = {name: [] for name, way in known if not isinstance(way, str)}
-        for _ in range(3 if quick else REPEATS):
-            for name, way in known:
-                if not isinstance(way, str):
-                    found[name].append(processor_seconds(way))
+        ways = Ways(connection, other, rows)
+        found: dict[str, list[float]] = {name: [] for name in ways.known()}
+        for _ in range(repeats):
+            for name, way in ways.known().items():
+                found[name].append(processor_seconds(way))
         first.run(f"DROP DATABASE {connection.place.database}")
         first.close()
-        inserts.close()
+        ways.close()
     best = {name: min(taken) for name, taken in found.items()}
-    ours = best[known[0][0]]
-    lines = []
-    for name, way in known:
-        if isinstance(way, str):
-            lines.append([name, "does not work", "", way])
-            continue
-        rate = BATCH_ROWS / best[name] / 1e6
-        goal = against(rate, GOAL_MILLIONS, is_most=False) if name == known[0][0] else ""
-        if name == known[1][0]:
-            goal = f"ratio {against(best[name] / ours, GOAL_RATIO, is_most=False)}"
-        lines.append([name, f"{rate:.2f}", f"{best[name] / ours:.1f}", goal])
+    ratio = best[TUPLES] / best[OURS]
+    said = {
+        OURS: against(BATCH_ROWS / best[OURS] / 1e6, GOAL_MILLIONS, is_most=False),
+        TUPLES: f"ratio {against(ratio, GOAL_RATIO, is_most=False)}",
+    }
     print(
-        f"{BATCH_ROWS:,} rows of evidence an insert, all {len(rows.column_names)} columns, lz4, server {version}; "
-        f"millions of rows a second of the client's core, best of {3 if quick else REPEATS}"
+        f"{BATCH_ROWS:,} rows of evidence an insert, all {len(rows.column_names)} columns, lz4; server {version}; "
+        f"millions of rows a second of the client's core, best of {repeats}"
     )
+    lines = [
+        [name, f"{BATCH_ROWS / taken / 1e6:.2f}", f"{taken / best[OURS]:.1f}", said.get(name, "")]
+        for name, taken in best.items()
+    ]
     print(table(["", "M rows/s", "times as long", ""], lines))
 
 
@@ -240,7 +237,7 @@ def latencies(quick: bool) -> None:
     found: dict[str, list[float]] = {"no sink": [], "server there": [], "server away": []}
     with ExitStack() as opened:
         bootstrap = os.environ.get("HOLDFAST_TEST_KAFKA") or opened.enter_context(Broker()).bootstrap
-        connection, _ = opened.enter_context(server())
+        connection = opened.enter_context(server())
         version = "old" if is_old(connection) else "new"
         for _ in range(1 if quick else 3):
             for kind, times in found.items():
