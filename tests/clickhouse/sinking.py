@@ -5,11 +5,12 @@ everything already, so that kills hit the sink at its work and not while it star
 """
 
 import os
-import random
 import signal
 import sys
 import time
 from unittest.mock import patch
+
+import numpy as np
 
 import sinks.clickhouse
 from holdfast.live import sink
@@ -32,7 +33,7 @@ def live(version: str) -> int:
 def main() -> None:
     """Live as often as is asked for, and then until told to stop."""
     version, kills, seed = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-    draw = random.Random(seed)
+    draw = np.random.default_rng(seed)
     for number in range(kills):
         process = live(version)
         time.sleep(draw.uniform(*LIFE_SECONDS))

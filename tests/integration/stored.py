@@ -1,7 +1,6 @@
 """A sink between a real broker and a real ClickHouse: a load that does not cease, and what came of it."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -146,7 +145,7 @@ class Stored:
             self._feeder = None
         assert self._producer.flush(30) == 0
 
-    def work(self, seconds: tuple[float, float], draw: random.Random) -> None:
+    def work(self, seconds: tuple[float, float], draw: np.random.Generator) -> None:
         """Let it go on for a while."""
         time.sleep(draw.uniform(*seconds))
 

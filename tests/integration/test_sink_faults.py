@@ -1,7 +1,6 @@
 """What happens to a sink's server, and to itself, under load: afterwards the server holds what the topic holds."""
 
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -9,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.clickhouse.proxy import Proxy
@@ -66,7 +66,7 @@ def test_a_server_that_is_stopped_for_a_minute_gets_everything(stored: Stored) -
 
 
 def test_a_server_that_is_killed_during_inserts_has_everything_once(stored: Stored) -> None:
-    draw = random.Random(11)
+    draw = np.random.default_rng(11)
     for _ in range(5):
         stored.work((0.2, 0.8), draw)
         stored.server.restart(signal.SIGKILL)
@@ -158,13 +158,13 @@ def wait_for_cut(stored: Stored, proxy: Proxy, number: int) -> None:
 def test_a_connection_that_is_cut_in_the_middle_of_blocks_loses_and_doubles_nothing(
     kafka: Kafka, server: Server, tmp_path: Path
 ) -> None:
-    draw = random.Random(12)
+    draw = np.random.default_rng(12)
     with Proxy(server.port) as proxy, Stored(kafka.bootstrap, server, tmp_path, proxy.port) as stored:
         stored.start()
         stored.load()
         stored.wait_for_rows(PLACES)
         for cut in range(1, 6):
-            proxy.left = draw.randrange(10_000)
+            proxy.left = int(draw.integers(10_000))
             wait_for_cut(stored, proxy, cut)
         stored.all_is_there()
 
