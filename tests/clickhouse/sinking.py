@@ -32,7 +32,7 @@ def live(version: str) -> int:
 
 def main() -> None:
     """Live as often as is asked for, and then until told to stop."""
-    version, kills, seed = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    version, kills, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     draw = np.random.default_rng(seed)
     for number in range(kills):
         process = live(version)
