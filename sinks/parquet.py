@@ -13,7 +13,7 @@ from msgspec import Meta
 from sinks.backend import Backend, Reads
 from sinks.errors import StoreError
 from sinks.migrations import named
-from sinks.retention import TABLES, TIMED, delete, moment
+from sinks.retention import LASTING, TABLES, TIMED, delete, moment
 from sinks.schema import DERIVED, ROWS, checksums, quoted
 from sinks.schema.views import MATERIALISED
 from sinks.staging import BATCH_ROWS
@@ -269,7 +269,7 @@ def _replays(folder: Path, manifest: Manifest) -> set[tuple[str, str]]:
 
 
 def _make_room(store: Backend, rollout: str, source: str, manifest: Manifest) -> None:
-    """Delete what is to be replaced of a replay; what stays of it is what the verdict in force is made of anew."""
+    """Delete what is to be replaced of a replay; what stays of it is what the latest is made of anew."""
     whose = [f"rollout = {quoted(rollout)}", f"source = {quoted(source)}"]
     for name in TABLES:
         is_theirs = name in DERIVED or (name in manifest.rows and "rollout" in ROWS[name].names)
@@ -279,10 +279,9 @@ def _make_room(store: Backend, rollout: str, source: str, manifest: Manifest) ->
         condition = " AND ".join(conditions)
         if store.select(f"SELECT count() FROM {store.place.table(name)} WHERE {condition}")[0][0]:
             delete(store, name, condition)
-    kept = store.place.statement(MATERIALISED["current_verdicts"])
-    assert kept is not None
     condition = " AND ".join(whose)
-    store.run(
-        f"INSERT INTO {store.place.table('current_verdicts')} "
-        + kept.replace("GROUP BY", f"WHERE {condition} GROUP BY")
-    )
+    for name in LASTING:
+        kept = store.place.statement(MATERIALISED[name])
+        assert kept is not None
+        also = "AND" if "WHERE" in kept else "WHERE"
+        store.run(f"INSERT INTO {store.place.table(name)} " + kept.replace("GROUP BY", f"{also} {condition} GROUP BY"))

@@ -26,9 +26,13 @@ TABLES: Final = (*ROWS, *DERIVED)
 
 DERIVED_FROM: Final = {
     "evidence": ("health_minutes", "colo_minutes"),
+    "cohort_ticks": ("reached_units",),
     "verdicts": ("current_verdicts",),
 }
 """Which tables fill from which."""
+
+LASTING: Final = {"current_verdicts": "verdicts", "reached_units": "cohort_ticks"}
+"""Tables with the latest of each rollout, right while its row is there and gone with it: of which table that row is."""
 
 _TTL: Final = re.compile(r"\bTTL (.*?)(?= SETTINGS |$)", re.DOTALL)
 
@@ -158,9 +162,8 @@ def _condition(place: Place, name: str, chosen: Chosen) -> str:
     parts = [] if chosen.source is None else [f"source = {quoted(chosen.source)}"]
     if chosen.before_ms is not None:
         before = f"toDateTime64({quoted(moment(chosen.before_ms))}, 3, 'UTC')"
-        if name == "current_verdicts":
-            # The verdict in force stays right while its row is there, and goes with it.
-            kept = f"SELECT rollout, source FROM {place.table('verdicts')} WHERE time >= {before}"
+        if name in LASTING:
+            kept = f"SELECT rollout, source FROM {place.table(LASTING[name])} WHERE time >= {before}"
             parts.append(f"(rollout, source) NOT IN ({kept})")
         elif name in TIMED:
             parts.append(f"{TIMED[name]} < {before}")
