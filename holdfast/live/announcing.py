@@ -200,7 +200,7 @@ def change(
     """Change what is announced of a rollout, and wait until the brokers have it.
 
     Two who change the same rollout at once do not lose each other's change: each writes in a transaction of the id
-    `holdfast-rollout-<name>`, whose beginning ends or completes that of the other, and reads the topic only after
+    `<topic>-<name>`, whose beginning ends or completes that of the other, and reads the topic only after
     that. Whoever was fenced reads again and tries again.
 
     Parameters
@@ -247,7 +247,7 @@ def _attempt(
     reader = Announcements(client, topic)
     try:
         reader.partitions(timeout_s)  # a missing topic is told before a producer waits for it
-        producer = writer(client, rollout)
+        producer = writer(client, topic, rollout)
         producer.init_transactions(timeout_s)
         reader.load(timeout_s)
         before = reader.current.get(rollout)
@@ -272,10 +272,10 @@ def _wait_until_read(reader: Announcements, made: Announcement, timeout_s: float
         reader.poll(_READ_S)
 
 
-def writer(client: Mapping[str, object], rollout: str) -> Producer:
+def writer(client: Mapping[str, object], topic: str, rollout: str) -> Producer:
     """Make the producer that alone may change a rollout until the next one is made."""
     ours = {
-        "transactional.id": f"holdfast-rollout-{rollout}",
+        "transactional.id": f"{topic}-{rollout}",  # rollouts of one name in two installations are two rollouts
         "transaction.timeout.ms": 15_000,
         "partitioner": MURMUR2,  # that of Java clients, so that all records of a rollout are in one partition
         "message.max.bytes": 8_000_000,

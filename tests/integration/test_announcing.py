@@ -146,7 +146,7 @@ def test_a_writer_who_is_always_overtaken_gives_up_and_says_so(client, rollouts)
     change(client, rollouts, "bots", lambda _: FIRST)
 
     def overtaken(before: Announcement | None) -> Announcement:
-        writer(client, "bots").init_transactions(WAIT_S)
+        writer(client, rollouts, "bots").init_transactions(WAIT_S)
         return started(before, "canary", 1)
 
     with pytest.raises(Unreachable, match=f"somebody else changed it {ATTEMPTS_MAX} times meanwhile"):
@@ -196,7 +196,7 @@ def test_a_tombstone_removes_the_rollout(kafka, client, rollouts, reader) -> Non
 
 
 def test_what_an_open_transaction_wrote_is_not_read(client, rollouts, reader) -> None:
-    producer = writer(client, "bots")
+    producer = writer(client, rollouts, "bots")
     producer.init_transactions(WAIT_S)
     producer.begin_transaction()
     producer.produce(rollouts, key=b"bots", value=encode(FIRST))
