@@ -1,5 +1,6 @@
 """Topics for one test alone, and records on them."""
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,10 @@ def topic(bootstrap: str, name: str, partitions: int = 1, cleanup: str = "delete
     admin = AdminClient({"bootstrap.servers": bootstrap})
     made = NewTopic(name, num_partitions=partitions, replication_factor=1, config={"cleanup.policy": cleanup})
     admin.create_topics([made])[name].result(WAIT_S)
+    end = time.monotonic() + WAIT_S
+    # What the controller has made, the broker may take a moment to hear of.
+    while admin.list_topics(name, timeout=WAIT_S).topics[name].error is not None and time.monotonic() < end:
+        time.sleep(0.05)
     try:
         yield name
     finally:
