@@ -160,12 +160,12 @@ class SinkLoop:
             self._messages.setdefault(key, {})[place.offset] = message
         self._batches.add(place, rows, len(message.value() or b""), time.monotonic())
 
-    def _put(self, now: float, *, is_last: bool = False) -> bool:
-        """Put in what is due and commit; tell whether that is done. After a failure nothing is read for a while."""
+    def _put(self, now: float, *, is_last: bool = False) -> None:
+        """Put in what is due and commit. After a failure nothing is read for a while."""
         due = self._batches.due(now, is_last=is_last)
         # Asked although nothing is due: a store that was away is found to be back before rows wait for it.
         if not due and self._breaker.state(now) == "closed":
-            return True
+            return
         done: list[Batch] = []
         try:
             if not self._is_prepared:
@@ -184,7 +184,6 @@ class SinkLoop:
             self._breaker.succeeded()
             self._resume()
         self._commit([TopicPartition(batch.topic, batch.partition, batch.last + 1) for batch in done])
-        return len(done) == len(due)
 
     def _put_batch(self, batch: Batch) -> None:
         """Put a batch in, and what of it cannot be stored among the dead letters."""
