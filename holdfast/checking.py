@@ -9,7 +9,7 @@ import numpy as np
 from detectors.comparisons import COLO, FLEET
 from detectors.errors import BadInput
 from holdfast.advice import findings
-from holdfast.replaying import load_documents, require_folder, setting_of
+from holdfast.replaying import load_documents, require_folder, samples_of, setting_of
 from holdfast.report import Check, Expected, MetricCheck, Past, Seen, Trial
 from streams.checking import Ahead, look_ahead
 from streams.prospect import as_fraction
@@ -45,7 +45,7 @@ def check_recording(policy_path: Path, path: Path, stage: str | None = None) -> 
         raise BadInput(msg)
     index = names.index(stage) if stage is not None else 0
     setting = setting_of(place, rollouts, policy_path, policy)
-    ahead = look_ahead(path / "metrics.parquet", setting, index)
+    ahead = look_ahead(samples_of(path), setting, index)
     running, prospect, tick_ms = ahead.running, ahead.prospect, setting.tick_ms
     metrics = [_metric(ahead, number) for number in range(len(running.plan.metrics))]
     trial, is_erratic = prospect.placebo, bool(running.erratic.any())

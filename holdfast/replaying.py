@@ -19,7 +19,7 @@ from sinks.cloudevents import epoch_ms, verdict_event
 from sinks.live_rows import truth_row
 from sinks.staging import Replay, ReplaySink
 from streams.membership import Announced, Stage
-from streams.recording import ROWS_PER_READ
+from streams.recording import ROWS_PER_READ, MetricsFile, Source
 from streams.records import Both, Sink
 from streams.replay import Observer, Result, Setting, moment, replay
 
@@ -103,7 +103,7 @@ def replay_recording(
     judged = rollouts[place]
     setting = setting_of(place, rollouts, policy_path or path / "policy.yaml", policy)
     if store is None:
-        result = replay(path / "metrics.parquet", setting, sink=beside, observer=observer, rows=rows)
+        result = replay(samples_of(path), setting, sink=beside, observer=observer, rows=rows)
     else:
         known = _known(path, truth) if place.parent == path else None
         kept = store.sink(
@@ -117,7 +117,7 @@ def replay_recording(
         )
         with kept as sink:
             both = sink if beside is None else Both(sink, beside)
-            result = replay(path / "metrics.parquet", setting, sink=both, observer=observer, rows=rows)
+            result = replay(samples_of(path), setting, sink=both, observer=observer, rows=rows)
             sink.commit()
     return _outcome(path, judged, policy, result, truth)
 
@@ -168,6 +168,11 @@ def require_folder(path: Path) -> None:
     if not path.is_dir():
         msg = f"{path}: no such folder; a recording is a folder with metrics.parquet, rollout.yaml and policy.yaml"
         raise BadInput(msg)
+
+
+def samples_of(path: Path) -> Source:
+    """Open the metrics of a recording folder."""
+    return MetricsFile(path / "metrics.parquet")
 
 
 def load_documents(

@@ -1,12 +1,11 @@
 """Checking: what a recording's past says of a stage, before anything of it is judged."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from detectors.errors import BadInput
 from streams.history import History
 from streams.prospect import Prospect
-from streams.recording import MetricsFile
+from streams.recording import Source
 from streams.replay import Setting, blocks, moment, prepare
 from streams.running import Running
 from streams.scan import scan
@@ -33,13 +32,13 @@ class Ahead:
     start: int | None
 
 
-def look_ahead(metrics: Path, setting: Setting, index: int) -> Ahead:
+def look_ahead(metrics: Source, setting: Setting, index: int) -> Ahead:
     """Read the past of a stage as a replay would, and begin the stage on it.
 
     Parameters
     ----------
     metrics
-        The Parquet file. It may end before the stage starts; what comes after the start is not looked at.
+        The samples. They may end before the stage starts; what comes after the start is not looked at.
     setting
         The rollout and its policy.
     index
@@ -50,8 +49,7 @@ def look_ahead(metrics: Path, setting: Setting, index: int) -> Ahead:
     BadInput
         If there is no tick before the start, or the recording does not fit the documents.
     """
-    file = MetricsFile(metrics)
-    found = scan(file, setting.policy.lateness_ticks * setting.tick_ms)
+    found = scan(metrics, setting.policy.lateness_ticks * setting.tick_ms)
     start = setting.stages[index].started
     first, last = (-(-time // setting.tick_ms) for time in (found.first_ms, found.last_ms))
     stop = last + 1 if start is None else min(start, last + 1)
@@ -62,19 +60,20 @@ def look_ahead(metrics: Path, setting: Setting, index: int) -> Ahead:
             "start alone"
         )
         raise BadInput(msg)
-    aggregate, plan = prepare(setting, found, str(metrics))
+    aggregate, plan = prepare(setting, found, metrics.name)
     if not plan.membership.controls(index).any():
         msg = f"{setting.place}: stages[{index}]: every unit is a canary by then; none is left as a control"
         raise BadInput(msg)
     history = History(setting.policy.pre_period.ticks_max)
     keys = None
-    for block in blocks(file, found, aggregate):
+    for block in blocks(metrics, found, aggregate):
         if block.first >= stop:
             break
         history.add(block.between(block.first, min(stop, block.first + block.ticks)))
         keys = block.keys
     if keys is None:
-        msg = f"{metrics}: no tick before the start of stage {setting.stages[index].name} has a sample that is judged"
+        stage = setting.stages[index].name
+        msg = f"{metrics.name}: no tick before the start of stage {stage} has a sample that is judged"
         raise BadInput(msg)
     past = history.values(keys)
     running = Running(plan, index, keys, past)

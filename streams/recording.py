@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +35,28 @@ class Samples:
     labels: dict[str, LabelColumn]
 
 
+class Source(Protocol):
+    """Samples of a stretch of time that can be read more than once, in the same order each time.
+
+    Attributes
+    ----------
+    name
+        Stands for it in error messages.
+    labels
+        Names of the labels, sorted; `metric` and `colo` are among them.
+    rows
+        How many samples there are.
+    """
+
+    name: str
+    labels: list[str]
+    rows: int
+
+    def read(self, rows: int = ..., columns: Sequence[str] | None = None) -> Iterator[Samples]:
+        """Yield the samples, at most `rows` at a time; of `columns` alone, if given."""
+        ...
+
+
 class MetricsFile:
     """A recording's `metrics.parquet`, checked on opening.
 
@@ -52,6 +74,7 @@ class MetricsFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.name = str(path)
         if not path.is_file():
             msg = f"{path}: no such file; a recording is a folder with metrics.parquet, rollout.yaml and policy.yaml"
             raise BadInput(msg)

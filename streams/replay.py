@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from pathlib import Path
 
 from detectors.errors import BadInput
 from detectors.policy import Policy
@@ -17,7 +16,7 @@ from streams.judge import Judge
 from streams.layout import build
 from streams.membership import Announced, Stage, find_units, moving_labels, resolve
 from streams.plan import Plan
-from streams.recording import ROWS_PER_READ, MetricsFile
+from streams.recording import ROWS_PER_READ, Source
 from streams.records import Sink
 from streams.scan import Scan, in_steps, scan
 
@@ -84,19 +83,19 @@ class Result:
 
 
 def replay(
-    metrics: Path,
+    metrics: Source,
     setting: Setting,
     *,
     sink: Sink | None = None,
     observer: Observer | None = None,
     rows: int = ROWS_PER_READ,
 ) -> Result:
-    """Replay a metrics file.
+    """Replay samples.
 
     Parameters
     ----------
     metrics
-        The Parquet file.
+        The samples.
     sink
         Takes the rows that judged ticks leave behind, and the verdicts.
     observer
@@ -109,10 +108,9 @@ def replay(
     BadInput
         If the recording cannot be judged.
     """
-    file = MetricsFile(metrics)
-    found = scan(file, setting.policy.lateness_ticks * setting.tick_ms)
+    found = scan(metrics, setting.policy.lateness_ticks * setting.tick_ms)
     _check_times(setting, found)
-    aggregate, plan = prepare(setting, found, str(metrics))
+    aggregate, plan = prepare(setting, found, metrics.name)
     journal = Journal(sink, plan) if sink else None
     # A recording's rows are known before its first tick, so that no stage is begun anew.
     judge = Judge(plan, journal, live_ticks_max=0)
@@ -120,7 +118,7 @@ def replay(
     came = _Came(aggregate)
     first_live = next(stage.started for stage in setting.stages if stage.started is not None)
     total = -(-found.last_ms // setting.tick_ms) - first_live + 1
-    for judged in chain.from_iterable(judge.push(block) for block in blocks(file, found, aggregate, rows)):
+    for judged in chain.from_iterable(judge.push(block) for block in blocks(metrics, found, aggregate, rows)):
         result.ticks += 1
         time_ms = judged.tick * setting.tick_ms
         if judged.verdict is not None:
@@ -131,7 +129,7 @@ def replay(
         if observer:
             newest = result.verdicts[-1][1] if result.verdicts else None
             read = aggregate.samples
-            observer(Progress(setting.rollout, time_ms, result.ticks, total, read, file.rows, judged.log_e, newest))
+            observer(Progress(setting.rollout, time_ms, result.ticks, total, read, metrics.rows, judged.log_e, newest))
     if journal and sink:
         journal.flush()
         sink.ticks(tick_rows(setting.rollout, came.ticks))
@@ -154,9 +152,9 @@ class _Came:
         self.ticks.append(Ticked(time_ms, True, self._aggregate.taken(tick), dropped))
 
 
-def blocks(file: MetricsFile, found: Scan, aggregate: Aggregate, rows: int = ROWS_PER_READ) -> Iterator[CohortTicks]:
-    """Read a file for the second time, and yield its cohort ticks as they close."""
-    for samples in in_steps(file, found.catalogue, rows, found.kept):
+def blocks(metrics: Source, found: Scan, aggregate: Aggregate, rows: int = ROWS_PER_READ) -> Iterator[CohortTicks]:
+    """Read samples for the second time, and yield its cohort ticks as they close."""
+    for samples in in_steps(metrics, found.catalogue, rows, found.kept):
         yield from aggregate.push(*samples)
     yield from aggregate.finish()
 

@@ -11,7 +11,7 @@ from detectors.errors import BadInput
 from streams.catalogue import Catalogue
 from streams.clock import STEP_ROWS
 from streams.membership import Sightings
-from streams.recording import NO_TIME, ROWS_PER_READ, MetricsFile, Samples
+from streams.recording import NO_TIME, ROWS_PER_READ, Samples, Source
 
 SERIES_KEPT_MAX: Final = 1 << 24
 """Samples whose series are kept (64 MB) for the second reading; of more samples they are looked up again."""
@@ -44,7 +44,7 @@ def encode(catalogue: Catalogue, samples: Samples) -> NDArray[np.int32]:
     return series
 
 
-def scan(metrics: MetricsFile, lateness_ms: int) -> Scan:
+def scan(metrics: Source, lateness_ms: int) -> Scan:
     """Read a recording's labels and times once.
 
     Selectors hold for the past of the units that they match, also under labels that the change itself
@@ -82,11 +82,11 @@ def scan(metrics: MetricsFile, lateness_ms: int) -> Scan:
             late += int(np.count_nonzero(time < np.repeat(floor, STEP_ROWS)[: len(time)]))
             rows += len(time)
     if not rows:
-        msg = f"{metrics.path}: no sample in it has a time, a metric and a colo"
+        msg = f"{metrics.name}: no sample in it has a time, a metric and a colo"
         raise BadInput(msg)
     if late > _DISORDER_MAX * rows:
         msg = (
-            f"{metrics.path}: {late / rows:.0%} of the samples come more than {lateness_ms / 1000:g} s after newer "
+            f"{metrics.name}: {late / rows:.0%} of the samples come more than {lateness_ms / 1000:g} s after newer "
             "ones; a recording is in order of time: sort its rows by `time`"
         )
         raise BadInput(msg)
@@ -105,7 +105,7 @@ def _extended(array: NDArray[np.int64], size: int, fill: int) -> NDArray[np.int6
 
 
 def in_steps(
-    metrics: MetricsFile, catalogue: Catalogue, rows: int = ROWS_PER_READ, kept: NDArray[np.int32] | None = None
+    metrics: Source, catalogue: Catalogue, rows: int = ROWS_PER_READ, kept: NDArray[np.int32] | None = None
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64]]]:
     """Yield series, time and value [row] in pieces that start on multiples of `STEP_ROWS` of the whole file.
 

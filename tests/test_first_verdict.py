@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from detectors.verdict import Verdict
-from holdfast.replaying import Outcome, load_documents, replay_recording, setting_of
+from holdfast.replaying import Outcome, load_documents, replay_recording, samples_of, setting_of
 from streams.replay import replay
 from tests.test_check import Written, checked, make_written, noisy, of
 from tests.test_cli import ROLLOUT, Small
@@ -80,7 +80,7 @@ def test_the_evidence_has_what_could_be_seen_at_every_tick(written: Written) -> 
     path = written(Small())
     rollouts, policy, _ = load_documents(path, None, check=False)
     kept = Kept()
-    replay(path / "metrics.parquet", setting_of(path / "rollout.yaml", rollouts, path, policy), sink=kept)
+    replay(samples_of(path), setting_of(path / "rollout.yaml", rollouts, path, policy), sink=kept)
     rows = pa.concat_tables(kept.tables).to_pylist()
     visible = {
         metric: [row["mde"] for row in rows if (row["metric"], row["level"]) == (metric, "fleet")]

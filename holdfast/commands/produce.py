@@ -17,13 +17,13 @@ from holdfast.errors import BadInput
 from holdfast.live.settings import Settings, load_settings
 from holdfast.produce import Frame, first_ms, frames_of, shift_of, shifted
 from holdfast.progress import Bars
-from holdfast.replaying import load_documents, require_folder
+from holdfast.replaying import load_documents, require_folder, samples_of
 from holdfast.wall import now_ms
 from rollouts.announced import Announcement, announce, same
 from rollouts.document import Rollout
 from sinks.cloudevents import epoch_ms
 from streams.fleet import Fleet, write
-from streams.recording import MetricsFile, Samples
+from streams.recording import Samples, Source
 from streams.replay import moment
 from streams.simulation import Scenario
 from streams.wire.encoding import FORMS, Form
@@ -39,7 +39,7 @@ _FLEET: Final = "With --fleet: "
 class Moved:
     """A recording, moved in time by whole ticks; playing begins at `origin_ms`, if not with its first sample."""
 
-    metrics: MetricsFile
+    metrics: Source
     by_ms: int
     origin_ms: int | None
     rollouts: list[Rollout]
@@ -138,7 +138,7 @@ def move(path: Path, *, from_now: bool, starts_in: str | None, submit: bool, now
         message = "--from-now and --starts-in: found both; allowed: one of them"
         raise BadInput(message)
     require_folder(path)
-    metrics = MetricsFile(path / "metrics.parquet")
+    metrics = samples_of(path)
     if not (from_now or submit or starts_in is not None):
         return Moved(metrics, 0, None, [], None)
     documents, policy, _ = load_documents(path, None, check=False)
@@ -211,7 +211,7 @@ def _play(settings: Settings, topic: str, frames: Iterator[Frame], speed: float 
 
     require_topic(admin(settings), topic)
     with Bars(1) as bars:
-        show = bars.part(moved.metrics.path.parent.name)
+        show = bars.part(Path(moved.metrics.name).parent.name)
         player = Player(
             producer(settings),
             topic,

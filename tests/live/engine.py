@@ -23,7 +23,7 @@ from holdfast.live.telemetry import Telemetry
 from holdfast.live.terms import terms_of
 from holdfast.live.workers import catalogued, checkpoints_of
 from holdfast.produce import Frame, frames_of
-from holdfast.replaying import ENGINE, load_setting
+from holdfast.replaying import ENGINE, load_setting, samples_of
 from rollouts.announced import Announcement, announce
 from sinks.cloudevents import VerdictEvent, decode, verdict_event
 from streams.fleet import Fleet, write
@@ -216,7 +216,7 @@ def with_policy(announcement: Announcement, policy: Policy) -> Announcement:
 def replayed(recording: Path) -> list[VerdictEvent]:
     """Replay a recording."""
     setting = load_setting(recording)
-    result = replay(recording / "metrics.parquet", setting)
+    result = replay(samples_of(recording), setting)
     return [verdict_event(setting.rollout, time_ms, verdict) for time_ms, verdict in result.verdicts]
 
 

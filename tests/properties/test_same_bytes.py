@@ -113,7 +113,9 @@ def encoded(verdicts: list[tuple[int, Verdict]], log_e: list[dict[str, float]]) 
 
 def verdicts_on(metrics: Path, rows: int = 1 << 19) -> list[bytes]:
     log_e: list[dict[str, float]] = []
-    result = replay(metrics, SETTING, rows=rows, observer=lambda progress: log_e.append({**progress.log_e}))
+    result = replay(
+        MetricsFile(metrics), SETTING, rows=rows, observer=lambda progress: log_e.append({**progress.log_e})
+    )
     return encoded(result.verdicts, log_e)
 
 

@@ -14,6 +14,7 @@ from streams.cohorts import CohortTicks
 from streams.judge import Judge
 from streams.membership import Stage
 from streams.plan import Plan
+from streams.recording import MetricsFile
 from streams.replay import Result, Setting, replay
 from tests.samples import TICK_MS, Row, find, gauge, in_order, policy, reduce, sample, series, stage, write
 
@@ -52,7 +53,7 @@ def fleet(metric: str = "cpu", ticks: int = TICKS, first: int = 1, *, cohort_of_
 
 def replayed(folder: Path, rows: list[Row], *metrics: Metric, stages: tuple[Stage, ...] = (COHORTS,)) -> Result:
     setting = Setting("r", stages, policy(*metrics), "sha256:0", "engine", True, TICK_MS, "rollout.yaml", "policy.yaml")
-    return replay(write(folder, rows), setting)
+    return replay(MetricsFile(write(folder, rows)), setting)
 
 
 def last(result: Result) -> Verdict:
