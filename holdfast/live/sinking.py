@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 BYTES_MAX: Final = 64 << 20
 """Most bytes that are held back before they are put into the store."""
 
+_POLL_SECONDS: Final = 0.1
+"""Longest wait for a message, and so the time between two looks at the clock."""
+
 Messages = dict[tuple[str, int], dict[int, Message]]
 
 
@@ -98,7 +101,7 @@ class SinkLoop:
         self._batches = Batches(rows_max, BYTES_MAX, seconds_max)
         self._messages: Messages = {}  # a row that is refused takes its message to the dead letters
         self._reasons: dict[tuple[str, int, int], str] = {}
-        self._is_prepared = self._is_paused = self._stopping = False
+        self._is_prepared = self._stopping = False
         self.is_ready = False
         """Whether partitions were assigned."""
 
@@ -125,18 +128,29 @@ class SinkLoop:
             self._consumer.close()
 
     def once(self) -> None:
-        """Take what is there, and put in what is due."""
-        message = self._consumer.poll(0.1)
+        """Take what is there, and put in what is due.
+
+        After a failure nothing is taken for a while. Partitions are not paused for that: a pause that meets a rebalance
+        may never end (librdkafka issues 2190 and 5591). Who does not poll for longer than `max.poll.interval.ms` loses
+        its partitions and reads them again from what was committed, which changes nothing in the store.
+        """
+        state = self._breaker.state(time.monotonic())
+        self._telemetry.breaker(state)
+        if state == "open":
+            time.sleep(_POLL_SECONDS)
+        else:
+            if state == "closed" or not self._is_full():  # else each try would take one message more
+                self._fill()
+            self._put(time.monotonic())
+        self._telemetry.alive()
+        self._backlog.look(len(self._producer))
+
+    def _fill(self) -> None:
+        """Take what is there, as long as there is room; one message at least, as a batch may wait for its last ones."""
+        message = self._consumer.poll(_POLL_SECONDS)
         while message is not None:
             self._take(message)
             message = None if self._is_full() else self._consumer.poll(0)
-        self._telemetry.alive()
-        self._backlog.look(len(self._producer))
-        now = time.monotonic()
-        state = self._breaker.state(now)
-        self._telemetry.breaker(state)
-        if state != "open":
-            self._put(now)
 
     def _is_full(self) -> bool:
         return self._batches.count >= self._rows_max or self._batches.size >= BYTES_MAX
@@ -179,10 +193,8 @@ class SinkLoop:
             self._telemetry.store_failure()
             seconds = self._breaker.failed(time.monotonic())
             log.error("the store refused; trying again in %.1f s: %s", seconds, error)  # noqa: TRY400, the text says it all
-            self._pause()
         else:
             self._breaker.succeeded()
-            self._resume()
         self._commit([TopicPartition(batch.topic, batch.partition, batch.last + 1) for batch in done])
 
     def _put_batch(self, batch: Batch) -> None:
@@ -247,20 +259,9 @@ class SinkLoop:
             # As when partitions went to somebody else meanwhile: rows that come again change nothing.
             log.warning("offsets were not committed, and will be read again: %s", exception.args[0].str())
 
-    def _pause(self) -> None:
-        self._is_paused = True
-        self._consumer.pause(self._consumer.assignment())
-
-    def _resume(self) -> None:
-        if self._is_paused:
-            self._is_paused = False
-            self._consumer.resume(self._consumer.assignment())
-
     def _assigned(self, source: Consumer, partitions: list[TopicPartition]) -> None:
         self._telemetry.rebalance("assigned", len(partitions))
         source.incremental_assign(partitions)
-        if self._is_paused:
-            source.pause(partitions)
         self.is_ready = True
 
     def _revoked(self, source: Consumer, partitions: list[TopicPartition]) -> None:

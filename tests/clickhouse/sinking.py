@@ -4,6 +4,7 @@
 everything already, so that kills hit the sink at its work and not while it starts.
 """
 
+import faulthandler
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ def live(version: str) -> int:
     process = os.fork()
     if process:
         return process
+    faulthandler.register(signal.SIGUSR1)  # whoever waits in vain may ask what it is doing
     with patch.object(sink, "ClickHouse", OldClient if version == "old" else sinks.clickhouse.Server):
         sink.run(load_settings())
     os._exit(0)
@@ -44,7 +46,8 @@ def main() -> None:
     if kills:
         print("all lives are over", flush=True)
     last = live(version)
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(last, signal.SIGTERM))
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda number, _: os.kill(last, number))
     _, status = os.waitpid(last, 0)
     sys.exit(os.waitstatus_to_exitcode(status))
 

@@ -209,7 +209,10 @@ class Stored:
         return int(self.seen)
 
     def stands(self) -> str:
-        """Say how far it has come."""
+        """Say how far it has come, and what the sink is at."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGUSR1)
+            time.sleep(0.5)
         reasons = {each.reason for each in self.letters()}
         offsets = f"committed {self.committed()}, ends {self.ends()}"
         return f"{self.seen}; dead letters {reasons}; {offsets}\n{self.log()[-4_000:]}"
