@@ -1,4 +1,4 @@
-"""How soon each incident of the library is caught, and what becomes of the harmless ones: `python -m benchmarks.incidents`.
+"""How soon incidents of the library are caught, and what becomes of harmless ones: `python -m benchmarks.incidents`.
 
 Every recording is made and judged for several seeds, by the library's own policy. With `--page` the figures are written
 between the markers of a Markdown page.
@@ -30,7 +30,7 @@ STOPS: Final = ("halt", "revert")
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What became of one recording: the final action, its delay in ticks if it is a stop, and what speaks against it."""
+    """What became of one recording: the first and last action, the delay of a stop in ticks, what speaks against it."""
 
     name: str
     seed: int

@@ -122,8 +122,8 @@ FEBRUARY: Final = Real(
     "2026-02-20",
     ("Cloudflare outage on February 20, 2026", "https://blog.cloudflare.com/cloudflare-outage-february-20-2026/"),
     50,
-    307,
-    "first prefixes withdrawn at 17:56 UTC, the task found and stopped at 18:46, all prefixes back at 23:03",
+    367,
+    "first prefixes withdrawn at 17:56 UTC, the task found and stopped at 18:46; 6 hours and 7 minutes in all",
 )
 JUNE: Final = Real(
     "a third party's storage fails, and with it what depends on it",
@@ -151,9 +151,9 @@ JULY: Final = Real(
         "Details of the Cloudflare outage on July 2, 2019",
         "https://blog.cloudflare.com/details-of-the-cloudflare-outage-on-july-2-2019/",
     ),
-    3,
-    27,
-    "deployed at 13:42 UTC, the first page at 13:45, traffic well again at 14:09",
+    None,
+    None,
+    "only its kind is mimicked; it was sudden, and seen within 3 minutes",
 )
 TAIL: Final = Real(
     "no single incident: the slowest hundredth of the requests, which averages hide",
