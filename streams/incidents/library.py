@@ -63,8 +63,6 @@ class Incident:
         Part of the colos in which it hurts.
     region
         Number of the only region that is hurt; None if it is not about a region.
-    pilots
-        Part of the colos that get the change as a whole; 0 if it comes host by host.
     action, metrics, within
         What is right to say of it, which metrics show it, and by how many ticks after the onset it should be said.
     is_overlapping
@@ -92,7 +90,6 @@ class Incident:
     harm: Change | None
     hurt: float = 1.0
     region: int | None = None
-    pilots: float = 0.0
     action: str = ""
     metrics: tuple[str, ...] = ()
     within: int = 0
@@ -196,17 +193,16 @@ INCIDENTS: Final = (
     Incident(
         name="prefixes-withdrawn",
         title="prefixes are withdrawn step by step; traffic vanishes without an error",
-        started=datetime(2026, 2, 20, 17, 56, tzinfo=UTC),
+        started=datetime(2026, 2, 20, 17, 55, tzinfo=UTC),
         unit="addressing/cleanup",
         kind="scheduled-task",
-        colos=16,
-        hosts=6,
+        live_ticks=330,
         onset_ticks=6,
+        bake="45m",
         harm=harms.withdrawn,
-        pilots=0.25,
         action="halt",
         metrics=("requests",),
-        within=90,
+        within=220,
         real=FEBRUARY,
     ),
     Incident(
@@ -226,7 +222,7 @@ INCIDENTS: Final = (
         harm=harms.leak,
         action="halt",
         metrics=("memory",),
-        within=500,
+        within=240,
         real=HONEYCOMB,
     ),
     Incident(
@@ -241,7 +237,7 @@ INCIDENTS: Final = (
         region=0,
         action="revert",
         metrics=("latency_p99",),
-        within=30,
+        within=20,
         real=TAIL,
     ),
     Incident(
@@ -256,7 +252,7 @@ INCIDENTS: Final = (
         harm=harms.costly,
         action="halt",
         metrics=("cpu",),
-        within=60,
+        within=45,
         real=JULY,
     ),
     Incident(

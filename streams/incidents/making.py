@@ -25,14 +25,14 @@ tick: 10s
 alpha: 0.01
 metrics:
   - {name: errors_plain, ratio: {bad: http_5xx, total: http_requests}, select: {kind: plain}, worse: increase,
-     tolerate: {relative: 0.10, absolute: 0.00005}, breach: revert}
+     tolerate: {relative: 0.50, absolute: 0.0002}, breach: revert}
   - {name: errors_rules, ratio: {bad: http_5xx, total: http_requests}, select: {kind: rules}, worse: increase,
-     tolerate: {relative: 0.10, absolute: 0.00005}, breach: revert}
+     tolerate: {relative: 0.50, absolute: 0.0002}, breach: revert}
   - {name: errors_bots, ratio: {bad: http_5xx, total: http_requests}, select: {kind: bots}, worse: increase,
-     tolerate: {relative: 0.10, absolute: 0.00005}, breach: revert}
+     tolerate: {relative: 0.50, absolute: 0.0002}, breach: revert}
   - {name: latency_p99, histogram: http_seconds_bucket, quantile: 0.99, worse: increase,
      tolerate: {relative: 0.10}, breach: revert}
-  - {name: requests, counter: http_requests, worse: either, tolerate: {relative: 0.20}, breach: halt,
+  - {name: requests, counter: http_requests, worse: either, tolerate: {relative: 0.10}, breach: halt,
      required: true}
   - {name: cpu, gauge: cpu_busy, worse: increase, tolerate: {relative: 0.05}, breach: halt}
   - {name: memory, gauge: mem_bytes, worse: increase, tolerate: {relative: 0.05}, breach: halt}
@@ -47,7 +47,8 @@ started: {started}
 stages:
   - name: canary
     canary: {canary}
-    {control}bake: {bake}
+    control: {control}
+    bake: {bake}
     deadline: {deadline}
     {settle}
 policy: edge
@@ -115,8 +116,7 @@ def recorded(incident: Incident, is_bad: bool, seed: int) -> tuple[Scene, Scrape
         size=1.0,
         hurt=round(incident.hurt * incident.colos),
     )
-    pilots = round(incident.pilots * incident.colos)
-    scene = scene_of(shape, scenery, pilots=pilots, region=incident.region, onset=onset)
+    scene = scene_of(shape, scenery, region=incident.region, onset=onset)
     calm = calm_of(scene, noise, is_restarted=incident.settle is not None)
     around = incident.around(scene, calm.conditions) if incident.around else calm.conditions
     # The harmless one of two rollouts is judged while the other one does its harm.
@@ -139,7 +139,7 @@ def _rollout(incident: Incident, name: str) -> str:
         digest=hashlib.sha256(name.encode()).hexdigest(),
         started=_time(incident, incident.pre_ticks),
         canary="{cohort: canary}",
-        control="" if incident.pilots else "control: {cohort: control}\n    ",
+        control="{cohort: control}",
         bake=incident.bake,
         deadline=incident.deadline,
         settle=f"settle: {incident.settle or '0s'}",
@@ -155,7 +155,7 @@ def _second(incident: Incident, name: str) -> str:
         digest=hashlib.sha256(name.encode()).hexdigest(),
         started=_time(incident, incident.pre_ticks - 12),
         canary="{buffer: large}",
-        control="control: {buffer: small}\n    ",
+        control="{buffer: small}",
         bake=incident.bake,
         deadline=incident.deadline,
         settle=f"settle: {incident.settle or '0s'}",

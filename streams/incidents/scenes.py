@@ -154,7 +154,7 @@ def calm_of(scene: Scene, seed: np.random.SeedSequence, *, is_restarted: bool) -
     hosts_n = age.shape[1]
     load = weather.load * rng.lognormal(0.0, 0.15, hosts_n)
     risk = weather.errors * rng.lognormal(0.0, 0.2, hosts_n)
-    kinds = [risk * rng.lognormal(0.0, 0.2, hosts_n) * rng.gamma(4.0, 1 / 4, age.shape) for _ in KINDS]
+    kinds = [risk * rng.lognormal(0.0, 0.1, hosts_n) * rng.gamma(4.0, 1 / 4, age.shape) for _ in KINDS]
     slowness = np.log(0.06) + weather.slowness + rng.normal(0.0, 0.04, hosts_n) + rng.normal(0.0, 0.02, age.shape)
     slowness += 0.08 * np.exp(-age / 2)  # caches are cold after a restart
     tail = TAIL_SHARE * rng.lognormal(0.0, 0.2, hosts_n) * rng.gamma(25.0, 1 / 25, age.shape)
@@ -233,7 +233,7 @@ def _earlier(conditions: Conditions, tick_s: int, uptime: NDArray[np.int64]) -> 
     return np.concatenate([requests, np.floor(requests * np.minimum(risk, 1.0)), buckets, total], axis=1)
 
 
-def scene_of(shape: Shape, seed: np.random.SeedSequence, *, pilots: int, region: int | None, onset: int) -> Scene:
+def scene_of(shape: Shape, seed: np.random.SeedSequence, *, region: int | None, onset: int) -> Scene:
     """Choose who gets the change and where it hurts.
 
     Parameters
@@ -242,8 +242,6 @@ def scene_of(shape: Shape, seed: np.random.SeedSequence, *, pilots: int, region:
         As `streams.simulation` has it; `hurt` counts the colos in which the change hurts.
     seed
         What to draw from.
-    pilots
-        If not 0, the change reaches all hosts of so many colos, and none elsewhere.
     region
         The region that is hurt, if it is one.
     onset
@@ -254,9 +252,6 @@ def scene_of(shape: Shape, seed: np.random.SeedSequence, *, pilots: int, region:
     hosts = hosts_of(shape, rng)
     if region is not None:
         hosts = replace(hosts, is_hurt=hosts.colo % shape.regions == region)
-    if pilots:
-        chosen = np.isin(hosts.colo, rng.permutation(shape.colos)[:pilots])
-        hosts = replace(hosts, is_canary=chosen, is_hurt=chosen)
     # The second rollout takes every other canary of a colo, and every other of its other hosts.
     is_second = np.zeros(len(hosts.colo), np.bool_)
     is_second[np.lexsort((hosts.number, hosts.is_canary, hosts.colo))[::2]] = True
