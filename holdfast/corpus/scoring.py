@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 import numpy as np
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from rollouts.truth import Truth
 from sinks.cloudevents import epoch_ms
@@ -183,7 +183,7 @@ def interval(count: int, total: int, confidence: float = CONFIDENCE) -> tuple[fl
 
 def lower_bound(count: int, total: int, confidence: float = CONFIDENCE) -> float:
     """Return what a share is at least, with this confidence (one-sided, Clopper-Pearson)."""
-    return float(beta.ppf(1 - confidence, count, total - count + 1)) if count else 0.0
+    return float(betaincinv(count, total - count + 1, 1 - confidence)) if count else 0.0
 
 
 def upper_bound(count: int, total: int, confidence: float = CONFIDENCE) -> float:
@@ -196,7 +196,7 @@ def upper_bound(count: int, total: int, confidence: float = CONFIDENCE) -> float
     >>> round(upper_bound(0, 10), 2), round(upper_bound(0, 299), 4)
     (0.26, 0.01)
     """
-    return float(beta.ppf(confidence, count + 1, total - count)) if count < total else 1.0
+    return float(betaincinv(count + 1, total - count, confidence)) if count < total else 1.0
 
 
 def needed(share: float, confidence: float = CONFIDENCE) -> int:
