@@ -12,6 +12,7 @@ from rich.console import Console
 
 from holdfast.commands import config as config_commands
 from holdfast.commands import deadletters as deadletters_commands
+from holdfast.commands import gate as gate_commands
 from holdfast.commands import produce as produce_commands
 from holdfast.commands import query as query_commands
 from holdfast.commands import report as report_commands
@@ -52,6 +53,7 @@ app.command()(produce_commands.produce)
 app.command()(report_commands.report)
 app.command()(query_commands.query)
 app.add_typer(store_commands.app, name="store")
+app.add_typer(gate_commands.app, name="gate")
 
 Folder = Annotated[Path, typer.Option("--data", help="Folder of the embedded store.")]
 
