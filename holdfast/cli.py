@@ -136,7 +136,9 @@ def demo(
 
 
 @app.command()
-def schema(name: Annotated[str, typer.Argument(help="policy, rollout, truth, verdict or heartbeat.")]) -> None:
+def schema(
+    name: Annotated[str, typer.Argument(help="policy, rollout, truth, certificate, verdict or heartbeat.")],
+) -> None:
     """Print the JSON Schema of a document."""
     from holdfast.schemas import NAMES
     from holdfast.schemas import schema as schema_of
