@@ -10,6 +10,7 @@ import msgspec
 import typer
 from rich.console import Console
 
+from holdfast.commands import compare as compare_commands
 from holdfast.commands import config as config_commands
 from holdfast.commands import deadletters as deadletters_commands
 from holdfast.commands import gate as gate_commands
@@ -54,6 +55,7 @@ app.command()(report_commands.report)
 app.command()(query_commands.query)
 app.add_typer(store_commands.app, name="store")
 app.add_typer(gate_commands.app, name="gate")
+app.command()(compare_commands.compare)
 
 Folder = Annotated[Path, typer.Option("--data", help="Folder of the embedded store.")]
 

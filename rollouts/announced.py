@@ -37,8 +37,8 @@ class StageEvent(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Announcement(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A rollout as it stands: its plan, its policy and its events, in the order in which they were told.
 
-    `version` is 1 when it is submitted, and grows by one with each change. `certificate` shows that the policy passed its
-    gate; what has none is written without the key, so that it reads as it always did.
+    `version` is 1 when it is submitted, and grows by one with each change. `certificate` shows that the policy passed
+    its gate; what has none is written without the key, so that it reads as it always did.
     """
 
     version: Version

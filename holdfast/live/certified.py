@@ -23,8 +23,8 @@ _TOLD_MAX = 10_000
 def reader(settings: Settings) -> Callable[[bytes], Terms]:
     """Return what reads announcements for a judge by these settings.
 
-    Without the demand it is `terms_of`. With it, an announcement without a certificate that counts is read all the same:
-    its rollout is judged, and stopped if need be, but never advances. Each is logged once.
+    Without the demand it is `terms_of`. With it, an announcement without a certificate that counts is read all the
+    same: its rollout is judged, and stopped if need be, but never advances. Each is logged once.
 
     Raises
     ------
