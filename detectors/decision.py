@@ -61,6 +61,8 @@ class Tick:
         Whether the canary misses the metric's objective, and whether the control does.
     drops
         Whether a whole colo has lost what it used to get of the metric.
+    is_certified
+        Whether the policy may let a stage advance; it may stop one all the same.
     """
 
     age: int
@@ -73,6 +75,7 @@ class Tick:
     misses: NDArray[np.bool_]
     misses_too: NDArray[np.bool_]
     drops: NDArray[np.bool_]
+    is_certified: bool = True
 
 
 @dataclass(slots=True)
@@ -137,6 +140,8 @@ class Decision(Stateful):
     def _open_questions(self, tick: Tick) -> Cause | None:
         """Return why the stage may not advance yet, or None if it may."""
         rules = self.rules
+        if not tick.is_certified:
+            return "uncertified"
         if not tick.has_data.all():
             return "data"
         if tick.is_sick.any():

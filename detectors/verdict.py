@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 Action = Literal["advance", "wait", "halt", "revert"]
-Cause = Literal["evidence", "objective", "traffic", "baking", "insufficient", "data", "deadline", "not-comparable"]
+Cause = Literal[
+    "evidence", "objective", "traffic", "baking", "insufficient", "data", "deadline", "not-comparable", "uncertified"
+]
 
 
 class Scope(Struct, frozen=True, kw_only=True):

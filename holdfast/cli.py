@@ -10,8 +10,10 @@ import msgspec
 import typer
 from rich.console import Console
 
+from holdfast.commands import compare as compare_commands
 from holdfast.commands import config as config_commands
 from holdfast.commands import deadletters as deadletters_commands
+from holdfast.commands import gate as gate_commands
 from holdfast.commands import incidents as incidents_commands
 from holdfast.commands import produce as produce_commands
 from holdfast.commands import query as query_commands
@@ -54,6 +56,8 @@ app.add_typer(incidents_commands.app, name="incidents")
 app.command()(report_commands.report)
 app.command()(query_commands.query)
 app.add_typer(store_commands.app, name="store")
+app.add_typer(gate_commands.app, name="gate")
+app.command()(compare_commands.compare)
 
 Folder = Annotated[Path, typer.Option("--data", help="Folder of the embedded store.")]
 
@@ -136,7 +140,9 @@ def demo(
 
 
 @app.command()
-def schema(name: Annotated[str, typer.Argument(help="policy, rollout, truth, verdict or heartbeat.")]) -> None:
+def schema(
+    name: Annotated[str, typer.Argument(help="policy, rollout, truth, certificate, verdict or heartbeat.")],
+) -> None:
     """Print the JSON Schema of a document."""
     from holdfast.schemas import NAMES
     from holdfast.schemas import schema as schema_of

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from detectors.errors import BadInput
 from detectors.policy import Name, Policy
+from rollouts.certificate import SignedCertificate
 from rollouts.document import Rollout, Timestamp
 
 EventName = Literal["started", "finished"]
@@ -36,25 +37,33 @@ class StageEvent(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Announcement(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A rollout as it stands: its plan, its policy and its events, in the order in which they were told.
 
-    `version` is 1 when it is submitted, and grows by one with each change.
+    `version` is 1 when it is submitted, and grows by one with each change. `certificate` shows that the policy passed
+    its gate; what has none is written without the key, so that it reads as it always did.
     """
 
     version: Version
     rollout: Rollout
     policy: Policy
     events: Annotated[list[StageEvent], Meta(max_length=EVENTS_MAX)] = []
+    certificate: SignedCertificate | UnsetType = UNSET
 
 
 _DECODER: Final = msgspec.json.Decoder(Announcement)
 
 
-def announce(rollout: Rollout, policy: Policy) -> Announcement:
-    """Make the first announcement of a rollout."""
-    return Announcement(version=1, rollout=rollout, policy=policy)
+def announce(rollout: Rollout, policy: Policy, certificate: SignedCertificate | None = None) -> Announcement:
+    """Make the first announcement of a rollout, perhaps with the certificate of its policy."""
+    return Announcement(version=1, rollout=rollout, policy=policy, certificate=certificate or UNSET)
 
 
-def replaced(announcement: Announcement, rollout: Rollout, policy: Policy, now: datetime) -> Announcement:
-    """Put another plan or policy in the place of one that has not started.
+def replaced(
+    announcement: Announcement,
+    rollout: Rollout,
+    policy: Policy,
+    now: datetime,
+    certificate: SignedCertificate | None = None,
+) -> Announcement:
+    """Put another plan or policy in the place of one that has not started, or add a certificate to any.
 
     Parameters
     ----------
@@ -64,6 +73,8 @@ def replaced(announcement: Announcement, rollout: Rollout, policy: Policy, now: 
         What is to stand there; if it is the same, the announcement comes back as it is.
     now
         The time at which this is asked for.
+    certificate
+        That of the policy. Without one the same plan and policy keep theirs; another policy has none.
 
     Raises
     ------
@@ -71,7 +82,9 @@ def replaced(announcement: Announcement, rollout: Rollout, policy: Policy, now: 
         If an event was told already, or the first stage has started: what is judged may not change under the judge.
     """
     if same(announcement, rollout, policy):
-        return announcement
+        if certificate is None or certificate == announcement.certificate:
+            return announcement
+        return msgspec.structs.replace(announcement, version=announcement.version + 1, certificate=certificate)
     name = announcement.rollout.rollout
     if announcement.events:
         told = announcement.events[-1]
@@ -84,7 +97,8 @@ def replaced(announcement: Announcement, rollout: Rollout, policy: Policy, now: 
     if start is not None and start <= now:
         message = f"{name}: started at {_written(start)}; allowed: to replace what has not started"
         raise BadInput(message)
-    return Announcement(version=announcement.version + 1, rollout=rollout, policy=policy)
+    version = announcement.version + 1
+    return Announcement(version=version, rollout=rollout, policy=policy, certificate=certificate or UNSET)
 
 
 def same(announcement: Announcement, rollout: Rollout, policy: Policy) -> bool:

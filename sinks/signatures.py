@@ -12,7 +12,6 @@ the header `signature` in base64 (RFC 4648, with padding), the name of the key i
 """
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,8 +64,14 @@ class Signer:
 
     def headers(self, key: bytes, decided_at: bytes, value: bytes) -> list[tuple[str, bytes]]:
         """Sign a message, and return the two headers that say so."""
-        signature = self._key.sign(_signed(key, decided_at, value))
-        return [(SIGNATURE, base64.b64encode(signature)), (KEY_ID, self.key_id.encode())]
+        return [
+            (SIGNATURE, self.signature(_signed(key, decided_at, value)).encode()),
+            (KEY_ID, self.key_id.encode()),
+        ]
+
+    def signature(self, content: bytes) -> str:
+        """Sign bytes that begin with what they are for, and return the signature in base64."""
+        return base64.b64encode(self._key.sign(content)).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +106,36 @@ class Keys:
         if signature is None or key_id is None:
             text = f"not signed; allowed: a signature by one of the keys {', '.join(self._keys)}"
             raise BadInput(text)
-        name = key_id.decode(errors="replace")
+        signed = _signed(message.key, message.header(DECIDED_AT) or b"", message.value)
+        self.check(signed, key_id.decode(errors="replace"), signature, "message")
+
+    def check(self, content: bytes, name: str, signature: str | bytes, what: str) -> None:
+        """Check that a trusted key signed these bytes.
+
+        Parameters
+        ----------
+        content
+            The bytes, which begin with what they are for.
+        name
+            The name of the key.
+        signature
+            In base64.
+        what
+            Says in errors what is signed.
+
+        Raises
+        ------
+        BadInput
+            If the key is not known, or the signature is of other bytes.
+        """
         key = self._keys.get(name)
         if key is None:
             text = f"signed by the key {name[:200]!r}, which is not trusted; allowed: {', '.join(self._keys)}"
             raise BadInput(text)
         try:
-            signed = _signed(message.key, message.header(DECIDED_AT) or b"", message.value)
-            key.verify(base64.b64decode(signature, validate=True), signed)
-        except (InvalidSignature, binascii.Error) as error:
-            text = f"the signature by the key {name!r} is not that of this message"
+            key.verify(base64.b64decode(signature, validate=True), content)
+        except (InvalidSignature, ValueError) as error:  # binascii.Error is one too, and so is text beyond ASCII
+            text = f"the signature by the key {name!r} is not that of this {what}"
             raise BadInput(text) from error
 
 

@@ -95,8 +95,13 @@ def _not_comparable(view: View, metric: int) -> str | None:
 
 
 def came_late(running: Begun, metric: int) -> list[str]:
-    """Say that the stage begins later than announced, and what came up too late for it to be judged anew."""
-    said = []
+    """Say that the stage begins later than announced, and what came up too late for it to be judged anew.
+
+    And, where the policy may let nothing advance, why not.
+    """
+    said: list[str] = []
+    if running.plan.objection is not None and running.decision.cause in ("uncertified", "deadline"):
+        said.append(f"the policy may let no stage advance: {running.plan.objection}")
     if running.late:
         late = f"{running.late} ticks ({running.late * running.plan.tick_ms / 1000:g} s)"
         said.append(f"began {late} later than announced, as those ticks were closed: they count as its past")

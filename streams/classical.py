@@ -60,7 +60,15 @@ class ClassicalRunning(Begun):
             self._looking.look = self.panel.look(kept[0, :metrics], kept[1, :metrics], age)
         nothing = np.full(len(self.strands), -np.inf)
         is_sick = np.zeros(len(self.strands), np.bool_)
-        known = seen.coverage, seen.has_data, is_sick, seen.misses, seen.misses_too, seen.drops
+        known = (
+            seen.coverage,
+            seen.has_data,
+            is_sick,
+            seen.misses,
+            seen.misses_too,
+            seen.drops,
+            self.plan.objection is None,
+        )
         tick = Tick(age, nothing, nothing, nothing, *known)
         self.decision.step(tick)
         if self.decision.blamed != self._placed and self.decision.cause != "traffic":

@@ -292,7 +292,7 @@ class Judge:
             tuple(decision.blamed),
             tuple(sorted(running.fallen if decision.cause == "traffic" else running.hurt)),
             tuple(sorted(confounders)),
-            running.trouble if decision.action == "wait" else None,
+            (running.trouble or self.plan.objection) if decision.action == "wait" else None,
             () if is_stopped else tuple(every),
         )
         if said == self._said:

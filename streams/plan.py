@@ -16,6 +16,7 @@ class Plan:
 
     `others` [other] are the other rollouts that were announced, in the order of `membership.others`. `announced` tells
     of a stage, by position, for which tick its start was announced if it takes effect later, as that tick was closed.
+    `objection` says why the policy may let no stage advance, None if it may.
     """
 
     rollout: str
@@ -28,6 +29,7 @@ class Plan:
     tick_ms: int
     others: Sequence[Announced] = ()
     announced: Mapping[int, int] = field(default_factory=dict[int, int])
+    objection: str | None = None
 
     def extends(self, other: "Plan", begun: int) -> bool:
         """Tell whether this is `other` with more known of it: of the `begun` stages nothing may be another."""

@@ -81,6 +81,7 @@ class Running(Begun):
             seen.misses,
             seen.misses_too,
             seen.drops,
+            self.plan.objection is None,
         )
         self.decision.step(tick)
         if self.decision.blamed and self.decision.cause != "traffic":

@@ -20,7 +20,8 @@ VERSION: Final = 1
 class Said(msgspec.Struct, frozen=True):
     """What a verdict said. There is another one as soon as this changes.
 
-    `blamed` are positions of metrics, `where` those of colos, or of watched places where traffic was lost. `unjudged`
+    `blamed` are positions of metrics, `where` those of colos, or of watched places where traffic was lost. `trouble` is
+    what keeps a stage waiting for no want of evidence: data that cannot be trusted, or a policy. `unjudged`
     are positions of metrics in which something came up too late to be judged.
     """
 

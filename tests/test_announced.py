@@ -22,6 +22,7 @@ from rollouts.announced import (
     with_event,
 )
 from rollouts.document import Rollout, Stage
+from tests.test_certificate import made
 
 POLICY = Policy(policy="edge", metrics=[Metric(name="busy", gauge="cpu", worse="increase", breach="halt")])
 BEGIN = datetime(2026, 3, 12, 11, 20, tzinfo=UTC)
@@ -240,3 +241,35 @@ def test_the_rules_name_every_error_of_both_documents() -> None:
         'here: policy: tick: found "0s"; a tick must be longer than 0',
         'here: rollout: stages[1].name: found "canary", the name of stages[0] too; allowed: each name once',
     ]
+
+
+# ---------------------------------------------------------------- certificates
+
+
+def test_a_certificate_travels_with_the_announcement() -> None:
+    announced = announce(PLAN, POLICY, made())
+    assert decode(encode(announced)) == announced
+    assert started(announced, "canary", 1).certificate == made()
+
+
+def test_what_has_no_certificate_is_written_as_it_always_was() -> None:
+    assert b"certificate" not in encode(FIRST)
+    assert decode(encode(FIRST)).certificate is msgspec.UNSET
+
+
+def test_a_certificate_may_be_added_to_what_has_started() -> None:
+    running = started(FIRST, "canary", 1)
+    certified = replaced(running, PLAN, POLICY, at(5), made())
+    assert (certified.version, certified.events, certified.certificate) == (3, running.events, made())
+    assert follows(certified, running) is None
+
+
+def test_the_same_certificate_again_changes_nothing_and_none_takes_none_away() -> None:
+    certified = announce(PLAN, POLICY, made())
+    assert replaced(certified, PLAN, POLICY, at(-5), made()) is certified
+    assert replaced(certified, PLAN, POLICY, at(-5)) is certified
+
+
+def test_another_policy_does_not_keep_the_certificate_of_the_one_before() -> None:
+    other = msgspec.structs.replace(POLICY, alpha=0.02)
+    assert replaced(announce(PLAN, POLICY, made()), PLAN, other, at(-5)).certificate is msgspec.UNSET

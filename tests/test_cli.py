@@ -40,7 +40,7 @@ KEYS: Final = (
     *("recording", "rollout", "action", "time", "final_action"),
     *("ticks", "samples", "dropped", "reasons", "verdicts"),
 )
-DOCUMENTS: Final = ("policy", "rollout", "verdict", "truth")
+DOCUMENTS: Final = ("policy", "rollout", "verdict", "truth", "certificate")
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -15,6 +15,7 @@ from detectors.policy import Classical, ClassicalMetric, Metric, Objective, Poli
 from detectors.verdict import Abstained, Cause, Reason, Verdict
 from holdfast.cli import app
 from holdfast.documents import load_policy, load_rollout, load_truth
+from holdfast.live.gate_settings import Gate
 from holdfast.live.settings import OURS, MetricsTopic, Signing, load, load_settings
 from holdfast.replaying import Outcome, replay_recording
 from rollouts.document import Rollout, Stage
@@ -163,7 +164,7 @@ def test_every_setting_is_explained() -> None:
         *msgspec.to_builtins(settings.settings.topics),
         *msgspec.to_builtins(settings.settings.http),
     }
-    assert missing("docs/configuration.md", names | fields(MetricsTopic, Signing) | set(OURS)) == set()
+    assert missing("docs/configuration.md", names | fields(MetricsTopic, Signing, Gate) | set(OURS)) == set()
 
 
 def test_the_defaults_of_the_settings_are_the_ones_that_the_docs_give() -> None:

@@ -45,6 +45,9 @@ signing:
   id: k1
 trusted_keys:
   k1: keys/k1.pem
+gate:
+  required: true
+  engine: any
 data: kept
 clickhouse:
   host: clickhouse-1
@@ -223,6 +226,12 @@ def test_the_name_of_the_machine_is_held_against_what_kafka_takes(monkeypatch: p
     monkeypatch.setattr("socket.gethostname", lambda: "my host")
     with pytest.raises(BadInput, match='the name of this machine: worker: found "my host"'):
         load(None, {})
+
+
+def test_certificates_that_nobody_could_have_signed_are_not_demanded(tmp_path: Path) -> None:
+    (error,) = errors(tmp_path, "gate: {required: true}\n")
+    assert error.startswith("holdfast.yaml:1: gate.required: found true without trusted_keys; allowed: ")
+    assert not loaded(tmp_path, "gate: {required: false}\n").settings.gate.required
 
 
 def test_values_for_librdkafka_are_taken_as_they_are_written(tmp_path: Path) -> None:

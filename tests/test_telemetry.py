@@ -38,6 +38,7 @@ def test_what_loops_tell_stands_on_the_page(worker: Telemetry) -> None:
     worker.checkpoint("bot-0312", 2_000)
     worker.checkpoint("bot-0312", 3_000)
     worker.checkpoint_unfit()
+    worker.uncertified(2)
     worker.stored("evidence", 7)
     worker.store_failure()
     worker.queues({"metrics": 12}, 5)
@@ -58,6 +59,7 @@ def test_what_loops_tell_stands_on_the_page(worker: Telemetry) -> None:
         "holdfast_checkpoint_bytes{rollout=bot-0312}": 3_000,
         "holdfast_checkpoint_written_bytes_total": 5_000,
         "holdfast_checkpoints_unfit_total": 1,
+        "holdfast_rollouts_uncertified": 2,
         "holdfast_rows_stored_total{table=evidence}": 7,
         "holdfast_store_failures_total": 1,
         "holdfast_backlog_messages{topic=metrics}": 12,

@@ -1,10 +1,7 @@
 """`holdfast report`: one HTML page about a rollout, of a recording or out of the store."""
 
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +9,7 @@ import typer
 
 from holdfast.commands.workers import Config
 from holdfast.errors import BadInput
+from holdfast.files import require_place, write_whole
 from holdfast.progress import Bars
 from streams.replay import Observer
 
@@ -37,7 +35,7 @@ def report(
     from holdfast.live.stores import where
     from holdfast.reporting.stored import asking, gather_stored
 
-    _require_place(out)
+    require_place(out)
     folder = Path(about)
     if folder.is_dir():
         if source is not None:
@@ -61,7 +59,7 @@ def require_one(recordings: Sequence[Path], out: Path) -> None:
     if len(recordings) != 1:
         message = f"{out}: --report: found {len(recordings)} recordings; allowed: one recording for a page"
         raise BadInput(message)
-    _require_place(out)
+    require_place(out)
 
 
 def reporting(out: Path) -> "Callable[..., Outcome]":
@@ -86,33 +84,9 @@ def reporting(out: Path) -> "Callable[..., Outcome]":
     return judge
 
 
-def _require_place(out: Path) -> None:
-    """Complain about a place before there is any work, not after it."""
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        what = "a folder" if out.is_dir() else "no such folder"
-        message = f"{out}: {what}; allowed: a file in a folder that is there"
-        raise BadInput(message)
-
-
 def _write(gathered: "Gathered", out: Path) -> None:
     """Write a page in one piece: whoever looks meanwhile sees the one before, or none."""
     from holdfast.reporting.build import report_data
     from holdfast.reporting.page import render
 
-    page = render(report_data(gathered)).encode()
-    try:
-        descriptor, name = tempfile.mkstemp(dir=out.absolute().parent, prefix=f".{out.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(page)
-            mask = os.umask(0)
-            os.umask(mask)
-            Path(name).chmod(0o666 & ~mask)
-            Path(name).replace(out)
-        except BaseException:
-            with suppress(OSError):
-                Path(name).unlink()
-            raise
-    except OSError as error:
-        message = f"{out}: cannot be written: {error.strerror or error}"
-        raise BadInput(message) from error
+    write_whole(out, render(report_data(gathered)).encode())

@@ -8,8 +8,9 @@ from typing import Annotated
 import msgspec
 import typer
 
+from detectors.policy import Policy
 from holdfast.commands.workers import Config
-from holdfast.documents import load_policy, load_rollout
+from holdfast.documents import digest, load_policy, load_rollout
 from holdfast.errors import BadInput
 from holdfast.live.settings import Settings, load_settings
 from holdfast.validation import as_time
@@ -25,6 +26,8 @@ from rollouts.announced import (
     start_of,
     with_event,
 )
+from rollouts.certificate import SignedCertificate
+from sinks.signatures import Keys
 
 app = typer.Typer(help="Announce rollouts, and tell how far they are.", no_args_is_help=True)
 
@@ -56,6 +59,7 @@ def submit(
     rollout: Annotated[Path, typer.Argument(help="The rollout.yaml.")],
     policy: Annotated[Path, typer.Option(help="The policy.yaml that judges it.")],
     replace: Annotated[bool, typer.Option("--replace", help="Replace what was submitted and has not started.")] = False,
+    certificate: Annotated[Path | None, typer.Option(help="The gate certificate of the policy.")] = None,
     config: Config = None,
 ) -> None:
     """Announce a rollout. The same one again changes nothing; another one under its name is refused."""
@@ -66,17 +70,18 @@ def submit(
         message = f"{rollout}: policy: found {plan.policy!r}, but {policy} is {judged_by.policy!r}; allowed: that one"
         raise BadInput(message)
     settings, now = load_settings(config), _now()
+    signed = _certificate(certificate, judged_by, policy, settings)
 
     def make(before: Announcement | None) -> Announcement:
         if before is None:
-            return announce(plan, judged_by)
+            return announce(plan, judged_by, signed)
         if not replace and not same(before, plan, judged_by):
             message = (
                 f"{rollout}: {plan.rollout} is announced already, in version {before.version}, with another plan or "
                 "policy; allowed: the same, another name, or --replace if it has not started"
             )
             raise BadInput(message)
-        return replaced(before, plan, judged_by, now)
+        return replaced(before, plan, judged_by, now, signed)
 
     made = change(_client(settings), settings.topics.rollouts, plan.rollout, make)
     sys.stdout.write(f"{plan.rollout}: announced, version {made.version}\n")
@@ -172,9 +177,33 @@ def in_words(found: Announcement) -> str:
         since = "no start yet" if start is None else f"from {_written(start)}"
         deadline = "" if stage.deadline is None else f", deadline {stage.deadline}"
         lines.append(f"    {stage.name}: {since}, bake {stage.bake}{deadline}")
+    if found.certificate is not msgspec.UNSET:
+        lines.append(
+            f"    gate certificate by the key {found.certificate.key_id}, {found.certificate.certificate.engine}"
+        )
     if finished is not None:
         lines.append(f"    finished at {_written(finished)}")
     return "\n".join(lines)
+
+
+def _certificate(file: Path | None, policy: Policy, place: Path, settings: Settings) -> SignedCertificate | None:
+    """Read the certificate, and refuse one that workers would not take, or none where they demand one.
+
+    Who signed it can only be told where `trusted_keys` are: without them it is left to the workers.
+    """
+    from holdfast.corpus.certificates import load_certificate, objection
+
+    if file is None and not settings.gate.required:
+        return None
+    signed = None if file is None else load_certificate(file)
+    keys = Keys.load(settings.trusted_keys) if settings.trusted_keys else None
+    why = objection(signed, digest(policy), keys, settings.gate.engine)
+    if why is not None:
+        message = (
+            f"{place}: the policy may let no stage advance: {why}; allowed: a policy that has passed `holdfast gate`"
+        )
+        raise BadInput(message)
+    return signed
 
 
 def _client(settings: Settings) -> dict[str, object]:

@@ -25,7 +25,7 @@ from sinks.verdict_messages import heartbeat_message, verdict_message
 from streams.journal import Ticked, tick_rows
 from streams.live.checkpoint import encode
 from streams.live.frames import FrameError, header_of
-from streams.live.judging import Decided, LiveJudge
+from streams.live.judging import Decided, LiveJudge, Reader
 from streams.live.resuming import Resumption, snapshot
 from streams.live.turnstile import Part
 
@@ -97,6 +97,11 @@ class Judged:
     decided: list[tuple[Decided, int]] = field(default_factory=list)  # with the time of the frame that released it
 
 
+def _is_uncertified(live: LiveJudge | None) -> bool:
+    """Tell whether a rollout is under way whose policy may let nothing advance."""
+    return live is not None and not live.is_finished and live.terms is not None and live.terms.objection is not None
+
+
 class JudgeStep:
     """Judges the rollouts of the partitions that it is given.
 
@@ -110,15 +115,23 @@ class JudgeStep:
         Signs verdicts; None leaves them unsigned.
     telemetry
         Counts.
+    read
+        Reads announcements; see `holdfast.live.certified.reader`.
     """
 
     def __init__(
-        self, settings: Settings, checkpoints: Checkpoints, signer: Signer | None, telemetry: Telemetry
+        self,
+        settings: Settings,
+        checkpoints: Checkpoints,
+        signer: Signer | None,
+        telemetry: Telemetry,
+        read: Reader = terms_of,
     ) -> None:
         self._settings = settings
         self._checkpoints = checkpoints
         self._signer = signer
         self._telemetry = telemetry
+        self._read = read
         self._judged: dict[str, Judged] = {}
         self._committed: dict[int, int] = {}  # what was committed when a partition was assigned
         self._position: dict[int, int] = {}
@@ -213,7 +226,7 @@ class JudgeStep:
         name = part.header.rollout
         if name not in self._judged:
             judged = self._judged[name] = Judged(name, number, Rows(), None, None, part.offset)
-            judged.live = LiveJudge(name, terms_of, ENGINE, self._sink_of(judged))
+            judged.live = LiveJudge(name, self._read, ENGINE, self._sink_of(judged))
         return self._judged[name]
 
     def _sink_of(self, judged: Judged) -> Rows | None:
@@ -222,12 +235,12 @@ class JudgeStep:
     def _resume(self, judged: Judged) -> None:
         assert judged.resumption is not None
         try:
-            judged.live = judged.resumption.resume(terms_of, ENGINE, self._sink_of(judged))
+            judged.live = judged.resumption.resume(self._read, ENGINE, self._sink_of(judged))
         except StateMismatch as error:
             # As after an upgrade: the journal still tells all that is needed, it only takes longer.
             log.warning("%s: judged again from the journal, as its checkpoint does not fit: %s", judged.rollout, error)
             self._telemetry.checkpoint_unfit()
-            judged.live = judged.resumption.judge_again(terms_of, ENGINE, self._sink_of(judged))
+            judged.live = judged.resumption.judge_again(self._read, ENGINE, self._sink_of(judged))
         judged.position = judged.resumption.offset
         judged.checkpointed = judged.live.turnstile.released
         judged.resumption = None
@@ -243,6 +256,7 @@ class JudgeStep:
         self._dead = []
         for judged in self._judged.values():
             self._verdicts(judged, result)
+        self._telemetry.uncertified(sum(_is_uncertified(judged.live) for judged in self._judged.values()))
         self._heartbeats(now, result)
         # What nobody waits for is done while nobody waits, one rollout at a time: a large one takes a second.
         is_busy, self._is_busy = self._is_busy, False

@@ -15,6 +15,7 @@ from detectors.policy import Name, duration_ms
 from holdfast.errors import BadInput
 from holdfast.live.clickhouse_settings import ClickHouse
 from holdfast.live.durations import between
+from holdfast.live.gate_settings import Gate, gate_rule
 from holdfast.live.logs import Form, Level
 from holdfast.live.variables import CONFIG, origins, with_variables
 from holdfast.located import Place, Problems, join, quoted, read
@@ -158,6 +159,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     log: Log = Log()
     signing: Signing | None = None
     trusted_keys: dict[Name, PathText] = {}
+    gate: Gate = Gate()
     data: PathText = "holdfast-data"
     clickhouse: ClickHouse | None = None
 
@@ -191,6 +193,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Most messages taken at a time.
     trusted_keys
         Public keys (PEM files) by id.
+    gate
+        Whether policies must have passed their gate.
     data
         Folder of the embedded store.
     clickhouse
@@ -218,6 +222,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     log: Log
     signing: Signing | None
     trusted_keys: dict[str, str]
+    gate: Gate
     data: Path
     clickhouse: ClickHouse | None
     origins: dict[str, str] = {}
@@ -274,6 +279,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     validate(document, model(_File), problems)
     _topic_rules(document, problems)
     _worker_rule(document, problems)
+    gate_rule(document, problems)
     _collected(problems.refuse, errors)
     if errors:
         raise BadInput("\n".join(errors))
@@ -361,6 +367,7 @@ def _loaded(file: _File, sources: dict[str, str]) -> Loaded:
         log=file.log,
         signing=file.signing,
         trusted_keys=file.trusted_keys,
+        gate=file.gate,
         data=Path(file.data),
         clickhouse=file.clickhouse,
         origins=sources,

@@ -81,6 +81,9 @@ class Telemetry:
         self._verdicts = self._counter("verdicts", "New verdicts by action.", "action")
         self._state = self._gauge("checkpoint_bytes", "Size of the last checkpoint.", "rollout")
         self._written = self._counter("checkpoint_written_bytes", "Bytes of checkpoints.")
+        self._uncertified = self._gauge(
+            "rollouts_uncertified", "Rollouts that never advance, for want of a gate certificate; alert on any."
+        )
         self._unfit = self._counter("checkpoints_unfit", "Checkpoints not fit to go on from; alert on any.")
 
     def _count_sink(self) -> None:
@@ -176,6 +179,10 @@ class Telemetry:
     def checkpoint_unfit(self) -> None:
         """Note a checkpoint that did not fit, so that its rollout was judged again from the journal."""
         self._unfit.labels(self.role, self.worker).inc()
+
+    def uncertified(self, rollouts: int) -> None:
+        """Note how many rollouts are under way whose policy may let nothing advance."""
+        self._uncertified.labels(self.role, self.worker).set(rollouts)
 
     # ------------------------------------------------------------ sink
 

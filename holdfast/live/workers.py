@@ -19,6 +19,7 @@ from detectors.state import State
 from holdfast.live.aggregating import AggregateStep
 from holdfast.live.announcing import Announcements
 from holdfast.live.catalogue import Catalogued, KeptMarks, catalogue_partition, marks_key
+from holdfast.live.certified import reader as reader_of
 from holdfast.live.clients import admin, base, consumer, transactional_producer
 from holdfast.live.http import Server
 from holdfast.live.judging import JudgeStep
@@ -91,7 +92,9 @@ class Worker:
             changed(np.zeros((0, 2)))  # what it imports takes seconds, which no verdict should wait for
             checkpoints = partial(_checkpoints, self._admin, reader, settings.topics.checkpoints)
             signer = None if settings.signing is None else Signer.load(settings.signing.key, settings.signing.id)
-            return [settings.topics.cohort_ticks], JudgeStep(settings, checkpoints, signer, self.telemetry)
+            return [settings.topics.cohort_ticks], JudgeStep(
+                settings, checkpoints, signer, self.telemetry, reader_of(settings)
+            )
         topics = settings.sources
         announcements = Announcements(base(settings), settings.topics.rollouts)
         announcements.load()

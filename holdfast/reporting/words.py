@@ -25,6 +25,7 @@ _CAUSES: Final[dict[tuple[Cause, Action | None], str]] = {
     ("data", None): "there is too little data that could be compared",
     ("deadline", None): "the deadline passed before health was shown",
     ("not-comparable", None): "the control says nothing about the change",
+    ("uncertified", None): "the policy has not shown that it passed its gate",
 }
 
 SPACE: Final = "\N{NO-BREAK SPACE}"

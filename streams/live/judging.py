@@ -32,6 +32,8 @@ class Terms:
         In ticks; `started` is the tick that a start was announced for, None if it was not yet.
     finished
         The last tick that is judged; None while the rollout is under way.
+    objection
+        Why the policy may let no stage advance, None if it may.
     """
 
     rollout: str
@@ -42,6 +44,7 @@ class Terms:
     binding: bool
     tick_ms: int
     finished: int | None
+    objection: str | None = None
 
 
 Reader = Callable[[bytes], Terms]
@@ -237,6 +240,7 @@ class LiveJudge:
             terms.tick_ms,
             others,
             announced=dict(self.late_starts),
+            objection=terms.objection,
         )
 
     def _trouble(self, release: Release) -> str:

@@ -252,3 +252,17 @@ def test_evidence_goes_before_lost_traffic_and_may_follow_it() -> None:
     lost = np.array([True, False, False])
     assert said(decided(tick(log_e=only(1, SURE * 9), drops=lost)))[1] == "evidence"
     assert said(decided(tick(drops=lost), tick(log_e=only(1, SURE * 9)))) == ("revert", "evidence")
+
+
+def test_a_policy_that_may_let_nothing_advance_waits_and_is_halted_at_the_deadline():
+    assert said(decided(tick(9, is_certified=False))) == ("wait", "uncertified")
+    assert said(decided(tick(30, is_certified=False))) == ("wait", "uncertified")
+    assert said(decided(tick(30, is_certified=False), tick(31, is_certified=False))) == ("halt", "deadline")
+
+
+def test_a_policy_that_may_let_nothing_advance_stops_all_the_same():
+    assert said(decided(tick(2, is_certified=False, log_e=only(1, SURE)))) == ("revert", "evidence")
+
+
+def test_once_it_may_the_stage_advances():
+    assert said(decided(tick(10, is_certified=False), tick(11))) == ("advance", "evidence")

@@ -16,6 +16,7 @@ from detectors.verdict import Verdict
 from holdfast.documents import load_policy, load_rollout
 from holdfast.live.aggregating import AggregateStep
 from holdfast.live.catalogue import catalogue_partition
+from holdfast.live.certified import reader
 from holdfast.live.judging import JudgeStep
 from holdfast.live.records import Record
 from holdfast.live.settings import Settings
@@ -181,7 +182,7 @@ def make_engine(settings: Settings, announcements: Sequence[Announcement]) -> En
             broker,
             "judge",
             [topics.cohort_ticks],
-            lambda: JudgeStep(settings, checkpoints, None, Telemetry("judge", "test")),
+            lambda: JudgeStep(settings, checkpoints, None, Telemetry("judge", "test"), reader(settings)),
         ),
     )
 
@@ -191,11 +192,11 @@ def _frames(recording: Path) -> list[Frame]:
     return list(frames_of(MetricsFile(recording / "metrics.parquet").read(), "arrow"))
 
 
-def feed(engine: Engine, recording: Path) -> int:
-    """Put a recording's samples on the metrics topic, frame by frame, keyed by colo; return how many."""
+def feed(engine: Engine, recording: Path, which: slice = slice(None)) -> int:
+    """Put a recording's samples, or some of its frames, on the metrics topic, keyed by colo; return how many."""
     count = 0
     topic = engine.settings.metrics[0].topic
-    for frame in _frames(recording):
+    for frame in _frames(recording)[which]:
         partition = int(hashlib.sha256(frame.key).hexdigest(), 16) % PARTITIONS
         headers = [("content-type", frame.content_type.encode())]
         engine.broker.produce(Record(topic, frame.key, frame.payload, headers, partition))
