@@ -257,7 +257,7 @@ def labels_of_hosts(
 
 def _write_metrics(fleet: Fleet, scrapes: Scrapes, path: Path) -> None:
     """Write the samples in order of time."""
-    series = {"metric": [metric for metric, _ in SERIES], "le": [le for _, le in SERIES]}
-    labels = spread(labels_of_hosts(scrapes, fleet.colo_names()), series)
+    metric, limit = zip(*SERIES, strict=True)
+    labels = spread(labels_of_hosts(scrapes, fleet.colo_names()), {"metric": metric, "le": limit})
     ends_ms = np.array([fleet.tick_end_s(tick) for tick in range(len(scrapes.values))], np.int64) * 1_000
     write_samples(path, {label: labels[label] for label in LABELS}, scrapes.values, ends_ms, scrapes.hosts.phase_ms)
