@@ -75,18 +75,34 @@ def replay(
     config: Annotated[
         Path | None, typer.Option("--config", help="Settings that name a server: keep there what is judged.")
     ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option("--cache", help="Folder for what samples add up to, so that they are read once; cache in --data."),
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Read the samples, and keep no sums of them.")] = False,
 ) -> None:
     """Judge recordings as if they were happening now."""
     from holdfast.replaying import in_words, replay_recording
+    from streams.cache import Cache
 
+    place = _cache_folder(cache, None if no_cache or no_store else store / "cache", no_cache=no_cache)
     if report is not None:
         report_commands.require_one(recordings, report)
     contradicted = False
     with nullcontext() if no_store else _kept(store, config) as kept, Bars(len(recordings)) as bars:
+        sums = None if place is None else Cache(place)
         for recording in recordings:
             observer = bars.begin(recording.name)
             judge = replay_recording if report is None else report_commands.reporting(report)
-            outcome = judge(recording, policy_path=policy, rollout=rollout, store=kept, observer=observer, check=check)
+            outcome = judge(
+                recording,
+                policy_path=policy,
+                rollout=rollout,
+                store=kept,
+                observer=observer,
+                check=check,
+                cache=sums,
+            )
             sys.stdout.write((outcome.as_json().decode() if as_json else in_words(outcome)) + "\n")
             sys.stdout.flush()
             contradicted |= bool(outcome.contradictions)
@@ -94,6 +110,14 @@ def replay(
                 sys.stderr.write(f"{recording}: contradicts truth.yaml: {contradiction}\n")
     if contradicted:
         raise typer.Exit(CONTRADICTED)
+
+
+def _cache_folder(given: Path | None, usual: Path | None, *, no_cache: bool) -> Path | None:
+    """Return where sums are kept; what keeps nothing else keeps none of them either, unless told where."""
+    if given is not None and no_cache:
+        msg = f"--cache {given}: there is --no-cache too; allowed is one of them"
+        raise BadInput(msg)
+    return given or usual
 
 
 @contextmanager

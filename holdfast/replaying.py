@@ -18,6 +18,7 @@ from rollouts.truth import Truth
 from sinks.cloudevents import epoch_ms, verdict_event
 from sinks.live_rows import truth_row
 from sinks.staging import Replay, ReplaySink
+from streams.cache import Cache
 from streams.membership import Announced, Stage
 from streams.recording import ROWS_PER_READ, MetricsFile, Source
 from streams.records import Both, Sink
@@ -71,6 +72,7 @@ def replay_recording(
     check: bool = False,
     rows: int = ROWS_PER_READ,
     beside: Sink | None = None,
+    cache: Cache | None = None,
 ) -> Outcome:
     """Replay one recording folder.
 
@@ -94,6 +96,8 @@ def replay_recording(
         Samples decoded at a time.
     beside
         Takes what was seen and decided too, while it is seen.
+    cache
+        Keeps what the samples add up to, so that the next replay of the recording need not read them.
 
     Raises
     ------
@@ -106,7 +110,7 @@ def replay_recording(
     judged = rollouts[place]
     setting = setting_of(place, rollouts, policy_path or path / "policy.yaml", policy)
     if store is None:
-        result = replay(samples_of(path), setting, sink=beside, observer=observer, rows=rows)
+        result = replay(samples_of(path), setting, sink=beside, observer=observer, rows=rows, cache=cache)
     else:
         known = _known(path, truth) if place.parent == path else None
         kept = store.sink(
@@ -120,7 +124,7 @@ def replay_recording(
         )
         with kept as sink:
             both = sink if beside is None else Both(sink, beside)
-            result = replay(samples_of(path), setting, sink=both, observer=observer, rows=rows)
+            result = replay(samples_of(path), setting, sink=both, observer=observer, rows=rows, cache=cache)
             sink.commit()
     return _outcome(path, judged, policy, result, truth)
 

@@ -1,7 +1,8 @@
 """Judge: cohort ticks in, verdicts out. One judge owns a rollout, so its sequence has one writer."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Final, Self
 
 from detectors.errors import StateMismatch
@@ -41,7 +42,7 @@ class _Current:
     began: int
     past_first: int
     rows: Alignment
-    basis: str
+    basis: Callable[[], str]  # worked out when it is asked for, as a replay never does
     is_held: bool = True
 
     @property
@@ -217,9 +218,8 @@ class Judge:
         begun = method.begun
         if self._next_tick not in (None, began):
             begun.late = 0  # a verdict has said so
-        current = _Current(method, index, began, past_first, Alignment(keys), "")
-        current.basis = basis_of(self.plan, index, keys, current.method.begun.first)
-        self._current = current
+        basis = cache(partial(basis_of, self.plan, index, keys, begun.first))
+        self._current = _Current(method, index, began, past_first, Alignment(keys), basis)
         if self._journal:
             self._journal.begin(begun.stage.name, begun.pairing)
 
@@ -229,7 +229,7 @@ class Judge:
         if current is None or current.is_stopped:
             return
         basis = basis_of(self.plan, current.index, self._keys, current.method.begun.first)
-        if basis == current.basis:
+        if basis == current.basis():
             return
         if not current.is_held:
             self._name(current)
@@ -251,7 +251,7 @@ class Judge:
                 named.setdefault(key.metric, set()).add(key.colo)
         begun.unjudged = {metric: sorted(colos) for metric, colos in named.items()}
         known_by_now = basis_of(self.plan, current.index, current.rows.keys, current.method.begun.first)
-        begun.is_outdated = known_by_now != current.basis
+        begun.is_outdated = known_by_now != current.basis()
 
     def _live(self, current: _Current, piece: CohortTicks, *, is_silent: bool = False) -> Iterator[Judged]:
         """Judge live ticks; in silence nothing is handed on, though all is decided, and worded, as ever."""
@@ -311,7 +311,7 @@ class Judge:
         stage = None
         if current is not None:
             stage = StageStanding(
-                *(current.index, current.began, current.past_first, current.is_held, current.basis),
+                *(current.index, current.began, current.past_first, current.is_held, current.basis()),
                 [place[key] for key in current.rows.keys],
                 current.method.begun.unjudged,
                 current.method.begun.is_outdated,
@@ -387,7 +387,7 @@ class Judge:
         self._begin(stage.index, stage.began, stage.past_first, keys, state)
         current = self._current
         assert current is not None
-        if current.basis != stage.basis:
+        if current.basis() != stage.basis:
             msg = f"stage {current.method.begun.stage.name} was begun with other rows, or on another past"
             raise StateMismatch(msg)
         current.is_held = stage.is_held

@@ -54,10 +54,16 @@ class Pairing:
         """Pair cohort ticks [3, row, tick] up into sides [comparison, tick]."""
         sums = [side @ values[plane] for side in (self.canary, self.control) for plane in (0, 1, 2)]
         # A scrape that fails for everybody says nothing about who reports.
-        heard = ~self.is_reporting[:, None] | (sums[0] + sums[3] > 0)
-        sums = [array * heard for array in sums]
-        ratio = self.is_ratio[:, None]
-        return Sides(sums[1], np.where(ratio, sums[2], sums[0]), sums[4], np.where(ratio, sums[5], sums[3]))
+        reporting = np.flatnonzero(self.is_reporting)
+        heard = sums[0][reporting] + sums[3][reporting] > 0
+        if not heard.all():
+            for array in sums:
+                array[reporting] *= heard
+        # Only rows that are another thing are written to: most of a large fleet is levels, and copying all takes long.
+        ratio = np.flatnonzero(self.is_ratio)
+        for total, units in ((2, 0), (5, 3)):
+            sums[units][ratio] = sums[total][ratio]
+        return Sides(sums[1], sums[0], sums[4], sums[3])
 
     def by_colo(self) -> csr_array:
         """Return the matrix [strand and colo, comparison] that adds the strata of a colo up."""

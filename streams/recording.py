@@ -1,9 +1,11 @@
 """Reading a recording's metrics: Parquet, in bounded memory, as numpy columns."""
 
+import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -57,6 +59,15 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Identified(Protocol):
+    """A `Source` whose content can be told from any other, so that what it adds up to may be kept."""
+
+    def identity(self) -> bytes | None:
+        """Return what stands for the names and values of all samples, in their order; None if nothing can now."""
+        ...
+
+
 class MetricsFile:
     """A recording's `metrics.parquet`, checked on opening.
 
@@ -79,6 +90,7 @@ class MetricsFile:
             msg = f"{path}: no such file; a recording is a folder with metrics.parquet, rollout.yaml and policy.yaml"
             raise BadInput(msg)
         try:
+            self._opened = _version(path.stat())
             schema = pq.read_schema(path)
         except (pa.ArrowException, OSError) as error:
             msg = f"{path}: not a readable Parquet file: {_first_line(error)}"
@@ -90,6 +102,17 @@ class MetricsFile:
         if self.rows == 0:
             msg = f"{path}: no samples in it"
             raise BadInput(msg)
+
+    def identity(self) -> bytes | None:
+        """Return a digest of the whole file; None if it is not the file any more that was opened."""
+        try:
+            with self.path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").digest()
+                is_same = _version(os.fstat(file.fileno())) == self._opened
+        except OSError as error:
+            msg = f"{self.path}: cannot be read to its end: {_first_line(error)}"
+            raise BadInput(msg) from error
+        return digest if is_same else None
 
     def read(self, rows: int = ROWS_PER_READ, columns: Sequence[str] | None = None) -> Iterator[Samples]:
         """Yield the samples in file order, at most `rows` at a time; of `columns` alone, if given."""
@@ -162,6 +185,11 @@ def _type_problem(field: pa.Field) -> str | None:
         kind = kind.value_type
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     return None if is_text else "every column but `time` and `value` is a label, and labels are strings"
+
+
+def _version(stat: os.stat_result) -> tuple[int, ...]:
+    """Return what changes when a file is replaced or written to."""
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _first_line(error: Exception) -> str:

@@ -16,6 +16,7 @@ from streams.replay import Observer
 if TYPE_CHECKING:
     from holdfast.replaying import Keeps, Outcome
     from holdfast.reporting.gathered import Gathered
+    from streams.cache import Cache
 
 
 def report(
@@ -74,9 +75,10 @@ def reporting(out: Path) -> "Callable[..., Outcome]":
         store: "Keeps | None" = None,
         observer: Observer | None = None,
         check: bool = False,
+        cache: "Cache | None" = None,
     ) -> "Outcome":
         outcome, gathered = gather_recording(
-            path, policy_path=policy_path, rollout=rollout, store=store, observer=observer, check=check
+            path, policy_path=policy_path, rollout=rollout, store=store, observer=observer, check=check, cache=cache
         )
         _write(gathered, out)
         return outcome

@@ -27,6 +27,7 @@ from holdfast.reporting.gathered import (
     begun,
 )
 from sinks.cloudevents import VerdictEvent, verdict_event
+from streams.cache import Cache
 from streams.plan import REPORTING
 from streams.records import EVIDENCE
 from streams.replay import Observer, Progress
@@ -129,12 +130,13 @@ def gather_recording(
     store: Keeps | None = None,
     observer: Observer | None = None,
     check: bool = False,
+    cache: Cache | None = None,
 ) -> tuple[Outcome, Gathered]:
     """Replay a recording, and gather what a report of it shows.
 
     Parameters
     ----------
-    path, policy_path, rollout, store, observer, check
+    path, policy_path, rollout, store, observer, check, cache
         As for `holdfast.replaying.replay_recording`.
 
     Raises
@@ -161,6 +163,7 @@ def gather_recording(
         observer=observe,
         check=check,
         beside=gatherer,
+        cache=cache,
     )
     tables = gatherer.tables(duration_ms(policy.tick))
     gathered = Gathered(
