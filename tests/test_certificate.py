@@ -38,7 +38,7 @@ RESULTS = GateResults(
 
 
 def made(**changes: Any) -> SignedCertificate:
-    given = {
+    given: dict[str, Any] = {
         "policy": POLICY,
         "policy_name": "edge",
         "against": "sha256:" + "2" * 64,

@@ -33,8 +33,9 @@ DEADLINE = replace(ALARM, action="halt", final="halt", cause="deadline", why="ha
 def later(ticks: int, score: Score = CAUGHT) -> Score:
     assert score.delay_ticks is not None
     assert score.delay_s is not None
-    moved = {"delay_ticks": score.delay_ticks + ticks, "delay_s": score.delay_s + 10 * ticks}
-    return replace(score, time_ms=score.time_ms + 10_000 * ticks, **moved)
+    ticks_later, seconds_later = score.delay_ticks + ticks, score.delay_s + 10 * ticks
+    time_ms = score.time_ms + 10_000 * ticks
+    return replace(score, time_ms=time_ms, delay_ticks=ticks_later, delay_s=seconds_later)
 
 
 def gated(new: list[Score], old: list[Score] | None = None, rules: Rules = RULES, truth: Truth = BAD) -> Gate:

@@ -1,6 +1,6 @@
 """The detectors of whole stages, each with data for the checks."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -118,7 +118,9 @@ class OfDecisions(DetectorCase):
     def step(self, detector: Any, tick: Arrays, age: int) -> tuple[Array, Array]:
         no_drop = np.zeros(len(self.given[0]), np.bool_)
         shown: Arrays = (*tick, no_drop)
-        detector.step(Tick(age, *shown))
+        names = [field.name for field in fields(Tick)[1 : 1 + len(shown)]]
+        given: dict[str, Any] = dict(zip(names, shown, strict=True))
+        detector.step(Tick(age, **given))
         blamed = np.isin(np.arange(len(self.given[0])), detector.blamed)
         stopped = np.append(at(blamed), at(detector.action == "revert"))
         return stopped, at(np.array([detector.action == "advance"]))
