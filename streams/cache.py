@@ -1,6 +1,7 @@
 """The replay cache: a folder with what recordings add up to, so that each is read and summed once."""
 
 import fcntl
+import functools
 import hashlib
 import logging
 import os
@@ -219,7 +220,7 @@ def key_of(identity: bytes, policy: Policy, rollouts: Sequence[Announced], tick_
     depends_on = {
         "format": FORMAT,
         # Sums are the same to the last bit if the same code has added them.
-        "code": (engine, np.__version__, scipy.__version__),
+        "code": (engine, np.__version__, scipy.__version__, _code()),
         "samples": identity,
         "metrics": [
             (each.gauge, each.counter, each.histogram, each.ratio, each.select, each.temporality)
@@ -231,3 +232,10 @@ def key_of(identity: bytes, policy: Policy, rollouts: Sequence[Announced], tick_
         "rows": rows,
     }
     return hashlib.sha256(msgspec.json.encode(depends_on, order="deterministic")).hexdigest()
+
+
+@functools.cache
+def _code() -> str:
+    """Return the digest of the modules beside this one: who changes how sums are made may forget the version."""
+    folder = Path(__file__).parent
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.rglob("*.py")))).hexdigest()
