@@ -10,6 +10,7 @@ import msgspec
 import typer
 from rich.console import Console
 
+from holdfast.commands import calibrate as calibrate_commands
 from holdfast.commands import config as config_commands
 from holdfast.commands import deadletters as deadletters_commands
 from holdfast.commands import produce as produce_commands
@@ -38,6 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+app.command()(calibrate_commands.calibrate)
 app.command()(config_commands.config)
 app.add_typer(topics_commands.app, name="topics")
 app.add_typer(rollout_commands.app, name="rollout")
