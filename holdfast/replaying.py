@@ -64,6 +64,7 @@ def replay_recording(
     path: Path,
     *,
     policy_path: Path | None = None,
+    policy: Policy | None = None,
     rollout: str | None = None,
     store: Keeps | None = None,
     observer: Observer | None = None,
@@ -79,6 +80,8 @@ def replay_recording(
         The folder: metrics.parquet, rollout.yaml, policy.yaml and perhaps truth.yaml and rollouts/*.yaml.
     policy_path
         Another policy to judge by.
+    policy
+        That policy, if it was read already; `policy_path` then only names it in errors.
     rollout
         Name of the rollout to judge, of all that were under way; that of rollout.yaml by default.
     store
@@ -98,7 +101,7 @@ def replay_recording(
         If the recording or a document cannot be judged.
     """
     require_folder(path)
-    rollouts, policy, truth = load_documents(path, policy_path, check)
+    rollouts, policy, truth = load_documents(path, policy_path, check, policy)
     place = chosen(path, rollouts, rollout, check)
     judged = rollouts[place]
     setting = setting_of(place, rollouts, policy_path or path / "policy.yaml", policy)
@@ -176,9 +179,9 @@ def samples_of(path: Path) -> Source:
 
 
 def load_documents(
-    path: Path, policy_path: Path | None, check: bool
+    path: Path, policy_path: Path | None, check: bool, policy: Policy | None = None
 ) -> tuple[dict[Path, Rollout], Policy, Truth | None]:
-    """Load the documents, and report the errors of all of them at once."""
+    """Load the documents, but for a policy that is given, and report the errors of all of them at once."""
     problems: list[str] = []
 
     def load(loader: Callable[[Path], Any], file: Path) -> Any:
@@ -189,7 +192,7 @@ def load_documents(
 
     files = [path / "rollout.yaml", *sorted((path / "rollouts").glob("*.yaml"))]
     rollouts = {file: load(load_rollout, file) for file in files}
-    policy = load(load_policy, policy_path or path / "policy.yaml")
+    judged_by: Policy = policy or load(load_policy, policy_path or path / "policy.yaml")
     truth = load(load_truth, path / "truth.yaml") if check else None
     named: dict[str, Path] = {}
     for file, rollout in rollouts.items():
@@ -200,7 +203,7 @@ def load_documents(
             )
     if problems:
         raise BadInput("\n".join(problems))
-    return rollouts, policy, truth
+    return rollouts, judged_by, truth
 
 
 def chosen(path: Path, rollouts: dict[Path, Rollout], name: str | None, check: bool) -> Path:

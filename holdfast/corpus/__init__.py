@@ -1,0 +1,1 @@
+"""A corpus: recordings whose truth is known, judged by policies and scored against that truth."""
