@@ -13,6 +13,7 @@ from rich.console import Console
 from holdfast.commands import calibrate as calibrate_commands
 from holdfast.commands import config as config_commands
 from holdfast.commands import deadletters as deadletters_commands
+from holdfast.commands import incidents as incidents_commands
 from holdfast.commands import produce as produce_commands
 from holdfast.commands import query as query_commands
 from holdfast.commands import report as report_commands
@@ -51,6 +52,7 @@ app.command()(worker_commands.run)
 app.command()(sink_commands.sink)
 app.add_typer(deadletters_commands.app, name="deadletters")
 app.command()(produce_commands.produce)
+app.add_typer(incidents_commands.app, name="incidents")
 app.command()(report_commands.report)
 app.command()(query_commands.query)
 app.add_typer(store_commands.app, name="store")

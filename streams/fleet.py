@@ -5,37 +5,26 @@ The numbers come from `streams.simulation`; here they become a folder that `hold
 
 import hashlib
 import json
-import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Final, get_args
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from detectors.errors import BadInput
 from streams.simulation import SERIES, Scenario, Scrapes, Shape, simulate
+from streams.writing import put_in_place, schema_of, spread, write_samples
 
 __all__ = ["Fleet", "Scenario", "write"]
 
 STARTED_S: Final = 1_773_314_400
 """When simulated rollouts start, in epoch seconds: 2026-03-12 11:20:00 UTC."""
 
-ROWS_PER_GROUP: Final = 1 << 18
-FILES: Final = ("metrics.parquet", "rollout.yaml", "policy.yaml", "truth.yaml")
-
 LABELS: Final = ("metric", "colo", "host", "region", "cohort", "le")
-LABEL_TYPE: Final = pa.dictionary(pa.int32(), pa.string())
-SCHEMA: Final = pa.schema(
-    [
-        ("time", pa.timestamp("ms", tz="UTC")),
-        ("value", pa.float64()),
-        *((label, LABEL_TYPE) for label in LABELS),
-    ]
-)
+SCHEMA: Final = schema_of(LABELS)
 
 PLACES: Final = {
     "eu": ("ams", "fra", "lhr", "cdg", "mad", "waw", "arn", "mxp", "vie", "zrh"),
@@ -172,13 +161,7 @@ class Fleet:
 
     def colo_names(self) -> list[tuple[str, str]]:
         """Return region and name of each colo."""
-        regions = list(PLACES)[: self.regions]
-        names = []
-        for colo in range(self.colos):
-            number, region = divmod(colo, self.regions)
-            again, place = divmod(number, len(PLACES[regions[region]]))
-            names.append((regions[region], f"{PLACES[regions[region]][place]}{again + 1:02d}"))
-        return names
+        return colo_names(self.colos, self.regions)
 
     def tick_end_s(self, tick: int) -> int:
         """Return when a tick of the recording ends, in epoch seconds."""
@@ -191,6 +174,17 @@ class Fleet:
         return stamp.isoformat().replace("+00:00", "Z")
 
 
+def colo_names(colos: int, regions: int) -> list[tuple[str, str]]:
+    """Return region and name of each of so many colos, which take turns in the regions."""
+    names = []
+    for colo in range(colos):
+        number, region = divmod(colo, regions)
+        name = list(PLACES)[region]
+        again, place = divmod(number, len(PLACES[name]))
+        names.append((name, f"{PLACES[name][place]}{again + 1:02d}"))
+    return names
+
+
 def write(fleet: Fleet, folder: Path) -> None:
     """Simulate a fleet and write it as a recording, whose rollout bears the folder's name.
 
@@ -201,22 +195,7 @@ def write(fleet: Fleet, folder: Path) -> None:
     BadInput
         If something else than a recording is in the folder's place, or the folder cannot be written.
     """
-    folder = folder.absolute()
-    if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= set(FILES)):
-        msg = f"{folder}: there already, and no recording; choose another folder"
-        raise BadInput(msg)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as aside:
-            made = Path(aside) / "made"
-            made.mkdir()
-            _fill(fleet, made, folder.name)
-            if folder.exists():
-                folder.rename(Path(aside) / "replaced")
-            made.rename(folder)
-    except OSError as error:
-        msg = f"{folder}: cannot be written: {error.strerror or error}"
-        raise BadInput(msg) from error
+    put_in_place(folder, lambda made: _fill(fleet, made, folder.absolute().name))
 
 
 def _fill(fleet: Fleet, folder: Path, rollout: str) -> None:
@@ -237,13 +216,14 @@ def _rollout(fleet: Fleet, rollout: str) -> str:
         rollout=json.dumps(rollout, ensure_ascii=False),
         digest=hashlib.sha256(rollout.encode()).hexdigest(),
         started=fleet.first_scrape(fleet.pre_ticks),
-        bake=_duration(bake * fleet.tick_s),
-        deadline=_duration(max(bake, fleet.live_ticks * 5 // 6) * fleet.tick_s),
-        settle=_duration(min(6, bake - 1) * fleet.tick_s),
+        bake=duration(bake * fleet.tick_s),
+        deadline=duration(max(bake, fleet.live_ticks * 5 // 6) * fleet.tick_s),
+        settle=duration(min(6, bake - 1) * fleet.tick_s),
     )
 
 
-def _duration(seconds: int) -> str:
+def duration(seconds: int) -> str:
+    """Write a duration as documents have it: in minutes, if it is a whole number of them."""
     return f"{seconds // 60}m" if seconds and seconds % 60 == 0 else f"{seconds}s"
 
 
@@ -259,47 +239,25 @@ def _truth(fleet: Fleet, scrapes: Scrapes) -> str:
     )
 
 
-def _labels(fleet: Fleet, scrapes: Scrapes) -> dict[str, tuple[NDArray[np.int32], list[str]]]:
-    """Return for each label its codes [host * series] and the values that they stand for; -1 is absent."""
-    hosts, names = scrapes.hosts, fleet.colo_names()
-    regions = list(PLACES)[: fleet.regions]
+def labels_of_hosts(
+    scrapes: Scrapes, names: Sequence[tuple[str, str]]
+) -> dict[str, tuple[NDArray[np.intp], list[str]]]:
+    """Return the labels that all series of a host share: codes [host], and the values that they stand for."""
+    hosts = scrapes.hosts
     host_names = [f"{names[c][1]}-h{n:02d}" for c, n in zip(hosts.colo, hosts.number, strict=True)]
-    by_host: dict[str, tuple[NDArray[np.intp], list[str]]] = {
+    regions = list(dict.fromkeys(region for region, _ in names))
+    of_colo = np.array([regions.index(region) for region, _ in names])
+    return {
         "colo": (hosts.colo, [name for _, name in names]),
         "host": (np.arange(len(host_names)), host_names),
-        "region": (hosts.colo % fleet.regions, regions),
+        "region": (of_colo[hosts.colo], regions),
         "cohort": (hosts.is_canary.astype(np.intp), ["control", "canary"]),
     }
-    labels = {
-        name: (np.repeat(codes, len(SERIES)).astype(np.int32), values) for name, (codes, values) in by_host.items()
-    }
-    for name, values in (("metric", [m for m, _ in SERIES]), ("le", [le for _, le in SERIES])):
-        known = [value for value in dict.fromkeys(values) if value is not None]
-        codes = np.array([-1 if value is None else known.index(value) for value in values], np.int32)
-        labels[name] = (np.tile(codes, len(host_names)), known)
-    return labels
 
 
 def _write_metrics(fleet: Fleet, scrapes: Scrapes, path: Path) -> None:
-    """Write the samples in order of time, which is that of the arrays, a row group at a time."""
-    labels = _labels(fleet, scrapes)
-    value = scrapes.values.reshape(-1)
-    there = np.flatnonzero(~np.isnan(value))
-    ticks, hosts, series = scrapes.values.shape
-    ends = np.array([fleet.tick_end_s(tick) for tick in range(ticks)], np.int64) * 1_000
-    time = (ends[:, None] - scrapes.hosts.phase_ms).reshape(-1)
-    encoded: Any = ["time", *LABELS]  # pyarrow takes a list too, though its signature says bool
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=encoded) as writer:
-        for first in range(0, len(there), ROWS_PER_GROUP):
-            rows = there[first : first + ROWS_PER_GROUP]
-            which = rows % (hosts * series)
-            columns = [
-                pa.array(time[rows // series]).cast(SCHEMA.field("time").type),
-                pa.array(value[rows]),
-                *(_dictionary(labels[label][0][which], labels[label][1]) for label in LABELS),
-            ]
-            writer.write_table(pa.table(columns, schema=SCHEMA), row_group_size=ROWS_PER_GROUP)
-
-
-def _dictionary(codes: NDArray[np.int32], values: list[str]) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(values, pa.string()))
+    """Write the samples in order of time."""
+    series = {"metric": [metric for metric, _ in SERIES], "le": [le for _, le in SERIES]}
+    labels = spread(labels_of_hosts(scrapes, fleet.colo_names()), series)
+    ends_ms = np.array([fleet.tick_end_s(tick) for tick in range(len(scrapes.values))], np.int64) * 1_000
+    write_samples(path, {label: labels[label] for label in LABELS}, scrapes.values, ends_ms, scrapes.hosts.phase_ms)

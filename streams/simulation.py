@@ -74,7 +74,7 @@ class Scrapes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Weather:
+class Weather:
     """What the hosts of a colo have in common [tick, host]: load, share of errors, slowness."""
 
     load: Array
@@ -93,19 +93,19 @@ def simulate(shape: Shape, seed: int) -> Scrapes:
     (50, 6, 16)
     """
     rng = np.random.default_rng(seed)
-    hosts = _hosts(shape, rng)
+    hosts = hosts_of(shape, rng)
     touched = (np.arange(shape.ticks)[:, None] >= shape.onset) & hosts.is_hurt & hosts.is_canary
-    restarts = _restarts(shape, hosts, rng)
+    restarts = restarts_of(shape, hosts, rng)
     uptime = rng.integers(1_000, 100_000, len(hosts.colo))
-    age = _since(restarts, uptime)
-    weather = _weather(shape, hosts, rng)
+    age = since(restarts, uptime)
+    weather = weather_of(shape, hosts, rng)
     load, counters = _counters(shape, weather, touched, age, uptime, rng)
-    since_restart = _reset(np.cumsum(counters, axis=0), restarts)
+    since_restart = begun_anew(np.cumsum(counters, axis=0), restarts)
     values = np.empty((*age.shape, len(SERIES)))
     values[:, :, 0] = since_restart[:, :, -1]  # the bucket +Inf holds every request
     values[:, :, 1] = np.where(since_restart[:, :, 0] > 0, since_restart[:, :, 0], np.nan)
     values[:, :, 2] = _cpu(shape, load, touched, age, rng)
-    values[:, :, 3] = _memory(age, rng)
+    values[:, :, 3] = memory_of(age, rng)
     values[:, :, 4:] = since_restart[:, :, 1:]
     missing = rng.random(age.shape) < MISSING_SHARE
     if shape.scenario == "silent":
@@ -114,7 +114,7 @@ def simulate(shape: Shape, seed: int) -> Scrapes:
     return Scrapes(hosts, values)
 
 
-def _hosts(shape: Shape, rng: np.random.Generator) -> Hosts:
+def hosts_of(shape: Shape, rng: np.random.Generator) -> Hosts:
     """Choose canaries and hurt colos, and spread the scrapes over the tick."""
     canary = np.argsort(rng.random((shape.colos, shape.hosts)), axis=1) < shape.canary_hosts
     hurt = np.zeros(shape.colos, np.bool_)
@@ -124,7 +124,7 @@ def _hosts(shape: Shape, rng: np.random.Generator) -> Hosts:
     return Hosts(colo, number, canary[colo, number], hurt[colo], phase_ms)
 
 
-def _restarts(shape: Shape, hosts: Hosts, rng: np.random.Generator) -> Mask:
+def restarts_of(shape: Shape, hosts: Hosts, rng: np.random.Generator) -> Mask:
     """Restart a host of each colo at some time, and every canary when the change reaches it [tick, host]."""
     restarts = np.zeros((shape.ticks, len(hosts.colo)), np.bool_)
     restarts[shape.start, hosts.is_canary] = True
@@ -141,14 +141,14 @@ def _last_restart(restarts: Mask) -> NDArray[np.intp]:
     return np.asarray(np.maximum.accumulate(np.where(restarts, tick, 0), axis=0), np.intp)
 
 
-def _since(restarts: Mask, uptime: NDArray[np.int64]) -> Array:
+def since(restarts: Mask, uptime: NDArray[np.int64]) -> Array:
     """Return the ticks since each host started [tick, host]; `uptime` [host] is that of the first tick."""
     last = _last_restart(restarts)
     tick = np.arange(len(restarts))[:, None]
     return np.where(last > 0, tick - last, tick + uptime).astype(np.float64)
 
 
-def _reset(total: Array, restarts: Mask) -> Array:
+def begun_anew(total: Array, restarts: Mask) -> Array:
     """Let counters [tick, host, series] begin anew at each restart, in which tick they already count."""
     last = _last_restart(restarts)
     before = np.take_along_axis(total, np.maximum(last - 1, 0)[:, :, None], axis=0)
@@ -163,14 +163,14 @@ def _decaying(shocks: Array, decay: float) -> Array:
     return np.asarray(np.fft.irfft(spectrum, 2 * ticks, axis=0)[:ticks], np.float64)
 
 
-def _wandering(rng: np.random.Generator, size: tuple[int, int], spread: float, decay: float) -> Array:
+def wandering(rng: np.random.Generator, size: tuple[int, int], spread: float, decay: float) -> Array:
     """Draw series [tick, ...] that wander around 0 with a standard deviation of `spread` from their start."""
     shocks = rng.normal(0.0, spread * np.sqrt(1 - decay * decay), size)
     shocks[0] = rng.normal(0.0, spread, size[1:])
     return _decaying(shocks, decay)
 
 
-def _weather(shape: Shape, hosts: Hosts, rng: np.random.Generator) -> _Weather:
+def weather_of(shape: Shape, hosts: Hosts, rng: np.random.Generator) -> Weather:
     """Draw what the hosts of a colo share: the time of day, surges, bursts of errors, slow spells."""
     size = (shape.ticks, shape.colos)
     tick = np.arange(shape.ticks)[:, None]
@@ -178,17 +178,17 @@ def _weather(shape: Shape, hosts: Hosts, rng: np.random.Generator) -> _Weather:
     day = 1 + 0.45 * np.sin(2 * np.pi * (tick * shape.tick_s / 86_400 + longitude))
     when = rng.integers(0, 2 * shape.ticks, shape.colos)
     surge = np.where(tick >= when, rng.uniform(1.0, 1.3, shape.colos), 1.0)
-    wander = _wandering(rng, size, 0.10, 0.95)
+    wander = wandering(rng, size, 0.10, 0.95)
     usual = np.exp(rng.uniform(np.log(4e-4), np.log(3e-3), shape.colos))
     bursts = np.where(rng.random(size) < 0.005, rng.uniform(1.0, 5.0, size), 0.0)
     errors = usual * (1 + np.maximum(_decaying(bursts, 0.6), 0.0))
-    slowness = 0.1 * wander + _wandering(rng, size, 0.03, 0.9)
-    return _Weather((day * surge * np.exp(wander))[:, hosts.colo], errors[:, hosts.colo], slowness[:, hosts.colo])
+    slowness = 0.1 * wander + wandering(rng, size, 0.03, 0.9)
+    return Weather((day * surge * np.exp(wander))[:, hosts.colo], errors[:, hosts.colo], slowness[:, hosts.colo])
 
 
 def _counters(
     shape: Shape,
-    weather: _Weather,
+    weather: Weather,
     touched: Mask,
     age: Array,
     uptime: NDArray[np.int64],
@@ -227,8 +227,8 @@ def _cpu(shape: Shape, load: Array, touched: Mask, age: Array, rng: np.random.Ge
     return np.clip(busy, 0.001, 1.0)
 
 
-def _memory(age: Array, rng: np.random.Generator) -> Array:
+def memory_of(age: Array, rng: np.random.Generator) -> Array:
     """Return the bytes in use [tick, host], which fill up again after a restart."""
     usual = 8e9 * rng.lognormal(0.0, 0.1, age.shape[1])
     filled = 1 - 0.06 * np.exp(-age / 60)
-    return np.round(usual * filled * (1 + _wandering(rng, (age.shape[0], age.shape[1]), 0.004, 0.95)))
+    return np.round(usual * filled * (1 + wandering(rng, (age.shape[0], age.shape[1]), 0.004, 0.95)))

@@ -12,9 +12,10 @@ import pytest
 
 from detectors.errors import BadInput
 from holdfast.documents import load_policy, load_rollout, load_truth
-from streams.fleet import FILES, Fleet, Scenario, write
+from streams.fleet import Fleet, Scenario, write
 from streams.recording import MetricsFile
 from streams.simulation import SERIES, Scrapes, simulate
+from streams.writing import FILES
 
 SMALL = Fleet(seed=5, colos=4, hosts=5, pre_ticks=60, live_ticks=60, hurt=2, scenario="errors")
 COUNTERS = [i for i, (metric, _) in enumerate(SERIES) if metric in ("http_requests", "http_5xx")]

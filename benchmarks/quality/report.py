@@ -177,7 +177,7 @@ def folded(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[tuple[l
     return [([header[0], *(header[c] for c in p)], [[r[0], *(r[c] for c in p)] for r in rows]) for p in parts]
 
 
-def around(page: Path, section: Section) -> tuple[str, str]:
+def around(page: Path, section: str) -> tuple[str, str]:
     """Return what stands before and after the figures of a section on a Markdown page, markers included.
 
     Raises
@@ -199,7 +199,7 @@ def around(page: Path, section: Section) -> tuple[str, str]:
     return before + begin, end + after
 
 
-def put_into(page: Path, section: Section, text: str) -> None:
+def put_into(page: Path, section: str, text: str) -> None:
     """Replace what stands between the markers of a section."""
     before, after = around(page, section)
     page.write_text(f"{before}\n\n{text}\n\n{after}", encoding="utf-8")
