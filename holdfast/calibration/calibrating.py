@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
-import msgspec
-
 from detectors.errors import BadInput
 from detectors.policy import Policy
 from holdfast.calibration.binomial import clopper_pearson, independent, of_dependent, quiet_trials_needed
@@ -32,6 +30,7 @@ from holdfast.calibration.suggesting import (
 )
 from holdfast.calibration.working import Answer, Task, work
 from holdfast.documents import load_policy
+from holdfast.tuning.space import with_changes
 from streams.replay import moment
 
 EFFECTS: Final = 8
@@ -297,24 +296,15 @@ class _Run:
         suggestions = [*as_suggestions(self.policy, found), *of_pasts(self.policy, pasts)]
         if not suggestions:
             return [], None
-        again = self.judge(self.placebos, changed(self.policy, suggestions))
+        again = self.judge(
+            self.placebos, with_changes(self.policy, {tuple(one.path): one.after for one in suggestions})
+        )
         verified = Verified(
             on_evidence=self.rate(accused(one) for one in again),
             stopped=self.rate(one.is_stopped for one in again),
             advanced=advanced_of(again),
         )
         return suggestions, verified
-
-
-def changed(policy: Policy, suggestions: Sequence[Suggestion]) -> Policy:
-    """Return a policy with what is suggested."""
-    plain = cast("dict[str, Any]", msgspec.to_builtins(policy))
-    for one in suggestions:
-        at: Any = plain
-        for key in one.path[:-1]:
-            at = at[key]
-        at[one.path[-1]] = one.after
-    return msgspec.convert(plain, Policy)
 
 
 def _counted(names: Any) -> dict[str, int]:

@@ -56,7 +56,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
 
     `foreseen` is what the past leads to expect (median of the placebos), `caught_half` and `caught_most` what half and
     nine tenths of the placebos were stopped for once it was put into them; null if even the largest was not caught in
-    so many. `tried` is the number of placebos, `tolerated` the tolerance in words, `direction` which way it was changed.
+    so many. `tried` is the number of placebos, `tolerated` the tolerance in words, `direction` which way it changed.
     """
 
     metric: str

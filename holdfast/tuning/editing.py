@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import msgspec
 import yaml
@@ -12,9 +12,7 @@ from detectors.errors import BadInput
 from detectors.policy import Policy
 from holdfast.documents import load_policy
 from holdfast.located import BYTES_MAX, join
-
-Path_ = tuple[str | int, ...]
-"""Where a value stands in a document, as in `("metrics", 2, "tolerate", "relative")`."""
+from holdfast.tuning.space import Path_, with_changes
 
 _WIDTH: Final = 100
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_ ]*", re.ASCII)
@@ -38,7 +36,7 @@ def edited(file: Path, changes: Mapping[Path_, float | str], comment: Sequence[s
         If a value cannot be changed in place, as it comes from an alias, or the result is not what was asked for.
     """
     text = file.read_text(encoding="utf-8")
-    wished = _with(load_policy(file), changes)
+    wished = with_changes(load_policy(file), changes)
     for path, value in changes.items():
         text = _changed(file, text, path, value)
     head = "".join(f"# {line}".rstrip() + "\n" for paragraph in comment for line in _wrapped(paragraph))
@@ -66,17 +64,6 @@ def _wrapped(paragraph: str) -> list[str]:
             lines.append(indent)
         lines[-1] += f"{' ' if lines[-1].strip() else ''}{word}"
     return lines
-
-
-def _with(policy: Policy, changes: Mapping[Path_, float | str]) -> Policy:
-    """Return a policy with other values."""
-    plain = cast("dict[str, Any]", msgspec.to_builtins(policy))
-    for path, value in changes.items():
-        at: Any = plain
-        for key in path[:-1]:
-            at = at[key]
-        at[path[-1]] = value
-    return msgspec.convert(plain, Policy)
 
 
 def _read(file: Path, text: str) -> Policy | None:
