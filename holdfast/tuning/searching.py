@@ -97,7 +97,7 @@ class Search:
         return found
 
     def run(self) -> None:
-        """Search until all trials are used, nothing is left to refine, or time is up; the policy as it is comes first."""
+        """Search until all trials are used or time is up; the policy as it is comes first."""
         self._try([self.space.middle], is_dropping=False)
         spread = self.space.spread(trials_to_spread(self.limits.trials) - 1, self.limits.seed)
         for start in range(0, len(spread), GROUP):

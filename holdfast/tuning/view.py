@@ -38,7 +38,8 @@ def _head(found: Tuning) -> Text:
         text.append(f"; held out: {out.bad} and {out.harmless}")
     text.append(f". At most {percent(found.alarms_max)} of the harmless ones may be stopped.")
     if found.dropped:
-        text.append(f" {found.dropped} policies were dropped early, for too many false alarms.")
+        were = "1 policy was" if found.dropped == 1 else f"{found.dropped} policies were"
+        text.append(f" {were} dropped early, for too many false alarms.")
     if not found.is_complete:
         text.append(" Time was up before all were tried.")
     return text.append("\n")
@@ -48,16 +49,17 @@ def _front(found: Tuning) -> RenderableType:
     """Show the policies that none beats, and the one that is."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("policy", no_wrap=True)
-    for head in ("stopped", "missed", "mean delay", "caught in", "held out:", "missed", "mean delay"):
+    for head in ("stopped", "missed", "mean delay", "caught in"):
         table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("held out: the same", no_wrap=True)
     rows = list(found.front)
     if all(one.number != found.current.number for one in rows):
         rows.append(found.current)
     for one in rows:
         is_chosen = found.chosen is not None and one.number == found.chosen.number
         name = "as it is" if one.number == found.current.number else f"no. {one.number}"
-        label = f"{name}, chosen" if is_chosen else name if one.within else f"{name} (beyond the limit)"
-        table.add_row(Text(label, style="bold" if is_chosen else ""), *_figures(one.train), *_held(one.held_out))
+        label = f"{name}, chosen" if is_chosen else name if one.within else f"{name}, beyond"
+        table.add_row(Text(label, style="bold" if is_chosen else ""), *_figures(one.train), _held(one.held_out))
     title = Text("What none of the others beats in false alarms, in what is missed, and in delay:\n")
     whole = Table.grid()
     whole.add_row(title)
@@ -67,14 +69,11 @@ def _front(found: Tuning) -> RenderableType:
 
 def _figures(found: Figures) -> list[str]:
     caught = "" if found.delay_median_s is None else span(found.delay_median_s)
-    alarms, missed = f"{found.alarms} of {found.harmless}", f"{found.missed} of {found.bad}"
-    return [alarms, missed, _mean(found), caught]
+    return [f"{found.alarms}/{found.harmless}", f"{found.missed}/{found.bad}", _mean(found), caught]
 
 
-def _held(found: Figures | None) -> list[str]:
-    if found is None:
-        return ["-", "-", "-"]
-    return [f"{found.alarms} of {found.harmless}", f"{found.missed} of {found.bad}", _mean(found)]
+def _held(found: Figures | None) -> str:
+    return "-" if found is None else f"{found.alarms}/{found.harmless}, {found.missed}/{found.bad}, {_mean(found)}"
 
 
 def _mean(found: Figures) -> str:
@@ -163,11 +162,12 @@ def comment(found: Tuning) -> list[str]:
     chosen = found.chosen
     assert chosen is not None
     before = found.current
+    if chosen.number == before.number:
+        head = f"holdfast tune found nothing better than this policy ({found.policy_digest[:15]}…)"
+    else:
+        head = f"holdfast tune chose these values over those of {found.policy_digest[:15]}…"
     lines = [
-        (
-            f"holdfast tune chose these values: the best of {found.tried} policies on the corpus {found.corpus} "
-            f"({found.corpus_digest[:15]}…), with seed {found.seed}. It was {found.policy_digest[:15]}…"
-        ),
+        f"{head}: {found.tried} policies tried on {found.corpus} ({found.corpus_digest[:15]}…), seed {found.seed}.",
         *(f" - {_changed(change)}" for change in chosen.changes),
         f"Learned from: {_in_words(before.train, chosen.train)}.",
     ]
