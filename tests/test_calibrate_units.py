@@ -1,11 +1,14 @@
 """The parts of a calibration: exact intervals, independent placebos, effects that are put in, and thresholds."""
 
 import math
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from detectors.policy import Policy
@@ -102,18 +105,14 @@ def test_a_placebo_comes_to_what_a_replay_of_the_same_samples_comes_to(tmp_path:
         placebo = Placebo(0, history.stop - back)
         started = f"2026-03-12T{11 + (20 * 60 - back * 10) // 3600:02d}:{(20 * 60 - back * 10) % 3600 // 60:02d}"
         rollout = SHORT.replace("2026-03-12T11:20", started).replace(":01Z", f":{-back * 10 % 60 + 1:02d}Z")
-        end = placebo.start + history.live_ticks
-        path = small.write(
-            tmp_path / f"{back}", POLICY, rollout, change=lambda table, end=end: table.filter(_until(table, end))
-        )
+        until = partial(_until, tick=placebo.start + history.live_ticks - 1)
+        path = small.write(tmp_path / f"{back}", POLICY, rollout, change=until)
         replayed, judged = replay_recording(path), judge_placebo(history, placebo)
         assert (judged.action, judged.cause) == (replayed.action, _cause(replayed.verdicts, replayed.action))
 
 
-def _until(table: object, tick: int) -> object:
-    import pyarrow.compute as pc
-
-    return pc.less_equal(table["time"].cast("int64"), tick * 10_000)  # type: ignore[index]
+def _until(table: pa.Table, tick: int) -> pa.Table:
+    return table.filter(pc.less_equal(table["time"].cast("int64"), tick * 10_000))
 
 
 def _cause(verdicts: list[dict[str, object]], action: str) -> object:
