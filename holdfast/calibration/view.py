@@ -176,8 +176,9 @@ def written(path: list[str | int]) -> str:
 def comment(found: Calibration) -> list[str]:
     """Say at the head of a policy why it was changed: one paragraph for each item."""
     names = [used.history for used in found.histories]
+    did = "changed" if found.suggestions else "found nothing to change in"
     head = (
-        f"holdfast calibrate changed this policy by {found.placebos} placebos of {found.rollout} in {listed(names)} "
+        f"holdfast calibrate {did} this policy by {found.placebos} placebos of {found.rollout} in {listed(names)} "
         f"({found.independent} of them independent), with seed {found.seed}. It was {found.policy_digest[:15]}…"
     )
     lines = [head]

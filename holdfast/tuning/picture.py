@@ -10,7 +10,8 @@ from holdfast.tuning.report import Tuned, Tuning
 
 WIDE: Final = 760
 HIGH: Final = 440
-_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 24, 56, 64
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 40, 56, 64
+_TIME_STEPS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400, 43_200, 86_400)
 
 _STYLE: Final = """
 svg { color-scheme: light dark; font: 13px system-ui, sans-serif; }
@@ -33,7 +34,9 @@ class _Plane:
     """Where figures lie on the picture."""
 
     def __init__(self, delays: Sequence[float], shares: Sequence[float]) -> None:
-        self.delay_step, self.delay_max = steps(max(delays, default=0.0))
+        most = max(delays, default=0.0)
+        self.delay_step = next((float(step) for step in _TIME_STEPS if most <= 6 * step), steps(most)[0])
+        self.delay_max = max(1, math.ceil(most / self.delay_step)) * self.delay_step
         self.share_step, self.share_max = steps(max(max(shares, default=0.0), 0.02))
 
     def x(self, delay_s: float) -> float:
