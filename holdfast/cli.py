@@ -10,6 +10,7 @@ import msgspec
 import typer
 from rich.console import Console
 
+from holdfast.commands import calibrate as calibrate_commands
 from holdfast.commands import compare as compare_commands
 from holdfast.commands import config as config_commands
 from holdfast.commands import deadletters as deadletters_commands
@@ -22,6 +23,7 @@ from holdfast.commands import rollout as rollout_commands
 from holdfast.commands import sink as sink_commands
 from holdfast.commands import store as store_commands
 from holdfast.commands import topics as topics_commands
+from holdfast.commands import tune as tune_commands
 from holdfast.commands import verdict as verdict_commands
 from holdfast.commands import workers as worker_commands
 from holdfast.demo import SEED, SPEED, run
@@ -41,6 +43,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+app.command()(calibrate_commands.calibrate)
+app.command()(tune_commands.tune)
 app.command()(config_commands.config)
 app.add_typer(topics_commands.app, name="topics")
 app.add_typer(rollout_commands.app, name="rollout")

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from streams.replay import Observer
 from streams.replay import Progress as Come
@@ -50,6 +50,44 @@ class Bars:
             self._bar.update(self._task, completed=before + done * _STEPS // max(1, total))
 
         return show
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+class Steps:
+    """One bar on standard error for work that goes through steps, each with its own count."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._doing: str | None = None
+        self._task: TaskID | None = None
+        self._done = 0
+
+    def told(self, doing: str, done: int, total: int) -> None:
+        """Show how much of a step is done; another step than before begins a bar of its own."""
+        if doing != self._doing or self._task is None or done <= self._done:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(doing, total=total)
+            self._doing = doing
+        self._done = done
+        self._bar.update(self._task, completed=done, total=total)
 
     def __enter__(self) -> Self:
         self._bar.start()

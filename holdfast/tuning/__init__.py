@@ -1,0 +1,1 @@
+"""Tuning: the free parameters of a policy, chosen by what they make of recorded incidents."""
