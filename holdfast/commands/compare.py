@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from holdfast.commands.gate import AsJson, Jobs, judged_corpus
+from holdfast.commands.gate import AsJson, CacheFolder, Jobs, judged_corpus
 
 if TYPE_CHECKING:
     from holdfast.corpus.comparing import Change, Comparison
@@ -28,13 +28,14 @@ def compare(
         Path | None, typer.Option(help="Folder of recordings that both policies judge; without it A and B are runs.")
     ] = None,
     jobs: Jobs = None,
+    cache: CacheFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare two policies on a corpus, or two saved runs. Exit status: 0 the same, 5 different, 2 bad input."""
     from holdfast.corpus.comparing import compare as compared
     from holdfast.corpus.runs import load_run
 
-    first, second = (load_run(a), load_run(b)) if corpus is None else _judged(corpus, a, b, jobs)
+    first, second = (load_run(a), load_run(b)) if corpus is None else _judged(corpus, a, b, jobs, cache)
     found = compared(first, second)
     if as_json:
         sys.stdout.write(msgspec.json.encode({"same": found.is_equal, "comparison": asdict(found)}).decode() + "\n")
@@ -44,11 +45,11 @@ def compare(
         raise typer.Exit(DIFFERENT)
 
 
-def _judged(corpus: Path, a: Path, b: Path, jobs: int | None) -> list[dict[str, dict[str, Any]]]:
+def _judged(corpus: Path, a: Path, b: Path, jobs: int | None, cache: Path | None) -> list[dict[str, dict[str, Any]]]:
     """Judge a corpus by both policies: outcomes by the name of the recording."""
     from holdfast.corpus.contenders import Contender
 
-    _, judged = judged_corpus(corpus, [Contender.load(a), Contender.load(b)], jobs)
+    _, judged = judged_corpus(corpus, [Contender.load(a), Contender.load(b)], jobs, cache)
     return [{each.score.recording: msgspec.json.decode(each.outcome.as_json()) for each in run} for run in judged]
 
 

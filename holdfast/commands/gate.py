@@ -1,6 +1,7 @@
 """`holdfast gate`: whether a policy may take the place of another one, by the recordings of a corpus."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,9 @@ FAILED = 4
 """Exit status where a gate is not passed."""
 
 Jobs = Annotated[int | None, typer.Option(min=1, max=256, help="Processes; by default one for each core.")]
+CacheFolder = Annotated[
+    Path | None, typer.Option("--cache", help="Folder for what samples add up to, so that each recording is read once.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -59,6 +63,7 @@ def run(
     key: Annotated[Path | None, typer.Option(help="Private key (Ed25519, PEM) that signs it.")] = None,
     key_id: Annotated[str | None, typer.Option(help="Name by which that key is known.")] = None,
     jobs: Jobs = None,
+    cache: CacheFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge a corpus by a policy. Exit status: 0 passed, 4 not passed, 2 bad input."""
@@ -72,7 +77,9 @@ def run(
         if file is not None:
             require_place(file)
     contender = Contender.load(policy)
-    gated = _gated(folder, contender, None if against is None else Contender.load(against), margin, strict, jobs)
+    old = None if against is None else Contender.load(against)
+    judged = judged_corpus(folder, [contender] if old is None else [contender, old], jobs, cache)
+    gated = _gated(*judged, contender, old, margin, strict)
     if junit is not None:
         write_whole(junit, in_junit(gated))
     if markdown is not None:
@@ -126,7 +133,7 @@ def verify(
 
 
 def judged_corpus(
-    folder: Path, contenders: "Sequence[Contender]", jobs: int | None
+    folder: Path, contenders: "Sequence[Contender]", jobs: int | None, cache: Path | None
 ) -> "tuple[Corpus, list[list[Judged]]]":
     """Load a corpus and judge it by policies, with a bar on a terminal.
 
@@ -137,27 +144,37 @@ def judged_corpus(
     """
     from holdfast.corpus.judging import judge_corpus
     from holdfast.corpus.loading import load_corpus
+    from holdfast.replaying import replay_recording
+    from streams.cache import Cache
 
+    replayer = replay_recording if cache is None else partial(replay_recording, cache=Cache(cache))
     with Bars(1) as bars:
         show = bars.part("checking recordings")
         corpus = load_corpus(folder, contenders, lambda _, done, total: show(done, total))
     with Bars(1) as bars:
         show = bars.part("judging recordings")
         judged = judge_corpus(
-            corpus, contenders, jobs=jobs, observer=lambda _, done, total: show(int(done), int(total))
+            corpus,
+            contenders,
+            jobs=jobs,
+            observer=lambda _, done, total: show(int(done), int(total)),
+            replayer=replayer,
         )
     return corpus, judged
 
 
 def _gated(
-    folder: Path, contender: "Contender", against: "Contender | None", margin: int, strict: bool, jobs: int | None
+    corpus: "Corpus",
+    judged: "list[list[Judged]]",
+    contender: "Contender",
+    against: "Contender | None",
+    margin: int,
+    strict: bool,
 ) -> "Gated":
     from detectors.policy import duration_ms
     from holdfast.corpus.gate_text import Gated
     from holdfast.corpus.gating import Rules, gate
 
-    contenders = [contender] if against is None else [contender, against]
-    corpus, judged = judged_corpus(folder, contenders, jobs)
     # The margin does not grow with the ticks of the new policy.
     rules = Rules(contender.policy.alpha, duration_ms((against or contender).policy.tick), margin, strict)
     new, *old = ([each.score for each in run] for run in judged)
