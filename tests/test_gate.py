@@ -157,6 +157,13 @@ def test_a_policy_that_fails_ends_with_4_and_says_why(corpus: Path, command: Com
     assert "  FAILS incidents/erring: missed: " in ran.out
 
 
+def test_a_cache_is_filled_and_changes_nothing(corpus: Path, command: Command, tmp_path: Path) -> None:
+    line = ("gate", corpus, "--policy", policies(corpus)[0], "--json", "--jobs")
+    filling, filled = (command(*line, jobs, "--cache", tmp_path / "sums") for jobs in (1, 2))
+    assert len(list((tmp_path / "sums").glob("*.arrow"))) == 3
+    assert filling.out == filled.out == command(*line, 1).out
+
+
 def test_the_other_way_round_it_is_an_improvement(corpus: Path, command: Command) -> None:
     good, lax = policies(corpus)
     ran = command("gate", corpus, "--policy", good, "--against", lax, "--jobs", 1, "--json")
