@@ -14,6 +14,7 @@ from holdfast.commands import config as config_commands
 from holdfast.commands import deadletters as deadletters_commands
 from holdfast.commands import produce as produce_commands
 from holdfast.commands import query as query_commands
+from holdfast.commands import record as record_commands
 from holdfast.commands import report as report_commands
 from holdfast.commands import rollout as rollout_commands
 from holdfast.commands import sink as sink_commands
@@ -49,6 +50,7 @@ app.command()(worker_commands.run)
 app.command()(sink_commands.sink)
 app.add_typer(deadletters_commands.app, name="deadletters")
 app.command()(produce_commands.produce)
+app.command()(record_commands.record)
 app.command()(report_commands.report)
 app.command()(query_commands.query)
 app.add_typer(store_commands.app, name="store")
@@ -134,7 +136,7 @@ def demo(
 
 
 @app.command()
-def schema(name: Annotated[str, typer.Argument(help="policy, rollout, truth, verdict or heartbeat.")]) -> None:
+def schema(name: Annotated[str, typer.Argument(help="policy, rollout, truth, source, verdict or heartbeat.")]) -> None:
     """Print the JSON Schema of a document."""
     from holdfast.schemas import NAMES
     from holdfast.schemas import schema as schema_of
