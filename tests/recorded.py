@@ -1,11 +1,14 @@
 """What the tests of recording share: a small fleet, and what came of recording it from somewhere."""
 
+import sys
 from pathlib import Path
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
+from holdfast.cli import main
 from holdfast.recording.document import Source
 from holdfast.recording.documents import Documents, from_files
 from holdfast.recording.record import Recorded, described, lay, record
@@ -52,3 +55,18 @@ def canonical(metrics: Path) -> pa.Table:
     texts = {name: table[name].cast(pa.string()) for name in names[2:]}
     plain = pa.table({"time": table["time"], "value": table["value"], **texts})
     return plain.sort_by([("time", "ascending"), *((name, "ascending") for name in names[2:])])
+
+
+class Shell:
+    """Runs the command line in this process."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._capsys, self._monkeypatch = capsys, monkeypatch
+
+    def __call__(self, *words: str) -> tuple[int, str, str]:
+        """Run a command; return its exit status, output and errors."""
+        self._monkeypatch.setattr(sys, "argv", ["holdfast", *words])
+        with pytest.raises(SystemExit) as left:
+            main()
+        out, err = self._capsys.readouterr()
+        return int(str(left.value.code)), out, err
