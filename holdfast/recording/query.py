@@ -141,7 +141,7 @@ class Query:
         rows = self._asked(f"DESCRIBE {'TABLE ' if source.table else ''}{origin}").to_pydict()
         kinds = {_text(name): _text(kind) for name, kind in zip(rows["name"], rows["type"], strict=True)}
         chosen, problems = chosen_of(list(kinds), source)
-        for own, theirs in chosen.items():
+        for own, theirs in () if problems else chosen.items():
             problem = self._problem(own, kinds[theirs])
             if problem:
                 problems.append(f"column `{theirs}` is {kinds[theirs]}; {problem}")
