@@ -353,10 +353,12 @@ def test_a_command_that_is_interrupted_leaves_nothing(recording: Path, tmp_path:
         words += ["--rollout", str(recording / "rollout.yaml"), "--policy", str(recording / "policy.yaml")]
         process = subprocess.Popen([Path(sys.executable).parent / "holdfast", *words], stderr=subprocess.PIPE)
         silent.settimeout(60)
-        silent.accept()[0].recv(1)
-        assert len(list(tmp_path.glob(".out.recording-*"))) == 1
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        client, _ = silent.accept()
+        with client:
+            client.recv(1)
+            assert len(list(tmp_path.glob(".out.recording-*"))) == 1
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
     assert (process.returncode != 0, b"Traceback" in errors, list(tmp_path.iterdir())) == (True, False, [])
 
 

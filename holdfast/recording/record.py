@@ -7,9 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from detectors.policy import duration_ms
 from holdfast.errors import BadInput
 from holdfast.recording.aside import METRICS, filled
-from holdfast.recording.document import FILE, Source
+from holdfast.recording.document import FILE, PrometheusSource, Source
 from holdfast.recording.documents import TRUTH, Documents
 from holdfast.recording.gathering import Gathering
 from holdfast.recording.metrics import Gap, Written, write
@@ -127,7 +128,7 @@ def record(
     Unreachable, StoreError
         If it does not answer.
     """
-    gap_ms = documents.policy.gap_ticks_max * documents.tick_ms
+    gap_ms = max(documents.policy.gap_ticks_max * documents.tick_ms, 2 * _step_ms(source))
     with filled(out, replaces=replaces) as (made, around):
         _write_documents(made, documents)
         gathering, name, lost, notes = gathered(source, around, show)
@@ -136,6 +137,9 @@ def record(
         if written is None:
             raise BadInput(nothing(name, source, gathering, left_out, lost))
     findings = [Finding("note", note) for note in [*documents.notes, *notes]]
+    if _step_ms(source) > documents.tick_ms:
+        sentence = f"there is one sample a step, and ticks are shorter, {documents.policy.tick}"
+        findings.append(Finding("long_step", sentence))
     findings += _findings(written, source, documents, gap_ms)
     return Recorded(
         str(out),
@@ -153,6 +157,11 @@ def record(
         lost,
         findings,
     )
+
+
+def _step_ms(source: Source) -> int:
+    """Return how far samples lie apart that are taken by steps; 0 if they are taken as they are."""
+    return duration_ms(source.step) if isinstance(source, PrometheusSource) and source.step is not None else 0
 
 
 def lay(out: Path, source: Source, documents: Documents, *, replaces: bool = False) -> None:
@@ -237,7 +246,7 @@ def _past(written: Written, documents: Documents) -> list[Finding]:
 
 def _gap(gap: Gap) -> str:
     lasts = timedelta(milliseconds=gap.to_ms - gap.from_ms)
-    where = f"in {gap.colo}" if gap.colo else "anywhere"
+    where = f"in {gap.colo}" if gap.colo else "in any colo"
     return f"no samples {where} from {moment(gap.from_ms)} to {moment(gap.to_ms)}, for {lasts}"
 
 
