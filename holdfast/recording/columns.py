@@ -77,7 +77,8 @@ def chosen_of(names: Sequence[str], source: Named) -> tuple[dict[str, str], list
     """
     problems: list[str] = []
     chosen: dict[str, str] = {}
-    for own in dict.fromkeys([*FIXED, *source.columns, *(source.labels or [])]):
+    wanted: list[str] = [*FIXED, *source.columns, *(source.labels or [])]
+    for own in dict.fromkeys(wanted):
         theirs = source.theirs(own)
         if theirs in names:
             chosen[own] = theirs

@@ -117,6 +117,7 @@ def from_files(rollout: Path, policy: Path, truth: Path | None, beside: Sequence
         files[TRUTH] = truth.read_bytes()
     for number, (path, other) in enumerate(others.items(), start=1):
         files[_beside(number, other.rollout)] = path.read_bytes()
+    assert plan is not None
     return Documents(plan, judged_by, files)
 
 

@@ -144,8 +144,8 @@ class Gathering:
         if self._ends:
             if self._held_rows:
                 self._spill()
-            time, series, value = (np.memmap(self._folder / name, kind, "r") for name, kind in _KINDS)
-            spilled = Block(time, series, value)
+            mapped: dict[str, Any] = {name: np.memmap(self._folder / name, kind, "r") for name, kind in _KINDS}
+            spilled = Block(**mapped)
             runs = [spilled.part(start, end) for start, end in pairwise([0, *self._ends])]
         else:
             runs = [self._run()]

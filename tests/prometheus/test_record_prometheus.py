@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -23,7 +24,8 @@ def source(url: str, recording: Path, **changes) -> PrometheusSource:
     found = documents(recording)
     start, end = found.rollout.started - timedelta(hours=1), found.rollout.started + timedelta(hours=1)
     metrics: list[str] = found.metrics
-    return PrometheusSource(**{"url": url, "start": start, "end": end, "select": {"metric": metrics}} | changes)
+    given: dict[str, Any] = {"url": url, "start": start, "end": end, "select": {"metric": metrics}}
+    return PrometheusSource(**given | changes)
 
 
 @pytest.fixture(autouse=True)
