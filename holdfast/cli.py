@@ -18,6 +18,7 @@ from holdfast.commands import gate as gate_commands
 from holdfast.commands import incidents as incidents_commands
 from holdfast.commands import produce as produce_commands
 from holdfast.commands import query as query_commands
+from holdfast.commands import record as record_commands
 from holdfast.commands import report as report_commands
 from holdfast.commands import rollout as rollout_commands
 from holdfast.commands import sink as sink_commands
@@ -57,6 +58,7 @@ app.command()(sink_commands.sink)
 app.add_typer(deadletters_commands.app, name="deadletters")
 app.command()(produce_commands.produce)
 app.add_typer(incidents_commands.app, name="incidents")
+app.command()(record_commands.record)
 app.command()(report_commands.report)
 app.command()(query_commands.query)
 app.add_typer(store_commands.app, name="store")
@@ -169,7 +171,7 @@ def demo(
 
 @app.command()
 def schema(
-    name: Annotated[str, typer.Argument(help="policy, rollout, truth, certificate, verdict or heartbeat.")],
+    name: Annotated[str, typer.Argument(help="policy, rollout, truth, certificate, source, verdict or heartbeat.")],
 ) -> None:
     """Print the JSON Schema of a document."""
     from holdfast.schemas import NAMES

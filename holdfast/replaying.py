@@ -178,8 +178,16 @@ def require_folder(path: Path) -> None:
 
 
 def samples_of(path: Path) -> Source:
-    """Open the metrics of a recording folder."""
-    return MetricsFile(path / "metrics.parquet")
+    """Open the metrics of a recording folder: its own, or those that its `source.yaml` describes."""
+    described = path / "source.yaml"
+    if not described.exists():
+        return MetricsFile(path / "metrics.parquet")
+    if (path / "metrics.parquet").exists():
+        msg = f"{described}: found beside metrics.parquet; allowed: one of them, as both say what the samples are"
+        raise BadInput(msg)
+    from holdfast.recording.direct import Drawn
+
+    return Drawn(path)
 
 
 def load_documents(

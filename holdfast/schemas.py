@@ -6,23 +6,26 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 
 from detectors.policy import Policy
+from holdfast.recording import document as recorded
+from holdfast.recording.document import Source
 from rollouts.certificate import SignedCertificate
 from rollouts.document import Rollout
 from rollouts.truth import Truth
 from sinks.cloudevents import VerdictEvent
 from sinks.verdict_messages import Heartbeat
 
-DocumentName = Literal["policy", "rollout", "verdict", "heartbeat", "truth", "certificate"]
+DocumentName = Literal["policy", "rollout", "verdict", "heartbeat", "truth", "certificate", "source"]
 NAMES: Final[tuple[DocumentName, ...]] = get_args(DocumentName)
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-_MODELS: Final[dict[DocumentName, type]] = {
+_MODELS: Final[dict[DocumentName, Any]] = {
     "policy": Policy,
     "rollout": Rollout,
     "verdict": VerdictEvent,
     "heartbeat": Heartbeat,
     "truth": Truth,
     "certificate": SignedCertificate,
+    "source": Source,
 }
 _TITLES: Final[dict[DocumentName, str]] = {
     "policy": "holdfast policy",
@@ -31,6 +34,7 @@ _TITLES: Final[dict[DocumentName, str]] = {
     "heartbeat": "holdfast heartbeat event",
     "truth": "holdfast truth of a recording",
     "certificate": "holdfast gate certificate",
+    "source": "holdfast source of a recording's samples",
 }
 
 
@@ -40,14 +44,14 @@ def schema(name: DocumentName) -> dict[str, Any]:
     Parameters
     ----------
     name
-        `policy`, `rollout`, `truth`, `certificate`, or `verdict` or `heartbeat`, which are whole CloudEvents.
+        `policy`, `rollout`, `truth`, `certificate`, `source`, or `verdict` or `heartbeat`, which are whole CloudEvents.
     """
     body = _tidied(msgspec.json.schema(_MODELS[name]))
     return {
         "$schema": _DIALECT,
         "$id": f"https://holdfast.dev/schema/{name}.v1.json",
         "title": _TITLES[name],
-        "description": inspect.cleandoc(_MODELS[name].__doc__ or ""),
+        "description": inspect.cleandoc((recorded if name == "source" else _MODELS[name]).__doc__ or ""),
         **body,
     }
 

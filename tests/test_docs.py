@@ -17,6 +17,7 @@ from holdfast.cli import app
 from holdfast.documents import load_policy, load_rollout, load_truth
 from holdfast.live.gate_settings import Gate
 from holdfast.live.settings import OURS, MetricsTopic, Signing, load, load_settings
+from holdfast.recording.document import MODELS, load_source
 from holdfast.replaying import Outcome, replay_recording
 from rollouts.document import Rollout, Stage
 from rollouts.truth import Truth
@@ -35,6 +36,7 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     "bad": load_truth,
     "kafka": lambda path: load_settings(path, {}),
     "clickhouse": lambda path: load_settings(path, {}),
+    "from": load_source,
 }
 
 
@@ -194,6 +196,15 @@ def test_the_defaults_of_a_policy_are_the_ones_that_the_docs_give() -> None:
                 if f"| `{field.encode_name}` | `{value}` |" not in text:
                     wrong.append((model.__name__, field.encode_name, value))
     assert wrong == []
+
+
+def test_every_key_of_a_source_is_explained() -> None:
+    assert missing("docs/record.md", fields(*MODELS.values())) == set()
+
+
+def test_every_option_of_record_is_explained() -> None:
+    text = (ROOT / "docs/record.md").read_text(encoding="utf-8")
+    assert {option for option in commands()["record"] if f"{option}" not in text} == set()
 
 
 def test_every_key_of_a_truth_is_explained() -> None:

@@ -9,6 +9,13 @@ from jsonschema import Draft202012Validator
 
 from detectors.policy import Metric, Policy
 from detectors.verdict import Abstained, Reason, Samples, Scope, Verdict
+from holdfast.recording.document import (
+    ClickHouseSource,
+    CsvSource,
+    KafkaSource,
+    ParquetSource,
+    PrometheusSource,
+)
 from holdfast.schemas import NAMES, DocumentName, schema
 from rollouts.truth import Truth
 from sinks.cloudevents import encode, verdict_event
@@ -63,7 +70,7 @@ def test_schema_says_what_it_is(name: DocumentName) -> None:
 
 
 def test_there_is_a_schema_for_every_document() -> None:
-    known = {"policy", "rollout", "verdict", "heartbeat", "truth", "certificate"}
+    known = {"policy", "rollout", "verdict", "heartbeat", "truth", "certificate", "source"}
     assert set(NAMES) == known == set(get_args(DocumentName))
 
 
@@ -113,6 +120,18 @@ def test_rollout_with_an_empty_canary_is_invalid() -> None:
 
 def test_truth_model_is_valid() -> None:
     assert errors("truth", msgspec.to_builtins(Truth(bad=True, expect=["halt"]))) == []
+
+
+def test_source_of_each_kind_is_valid_and_an_unknown_one_is_not() -> None:
+    sources = [
+        KafkaSource(topic="metrics"),
+        ClickHouseSource(query="SELECT 1"),
+        ParquetSource(files=["a"]),
+        CsvSource(files=["a"], time_unit="s"),
+        PrometheusSource(url="http://a", select={"metric": "m"}),
+    ]
+    assert [errors("source", msgspec.to_builtins(source)) for source in sources] == [[]] * 5
+    assert errors("source", {"from": "carrier-pigeon"}) == ["$"]
 
 
 def test_descriptions_are_not_indented() -> None:

@@ -41,7 +41,7 @@ def read_to_end(admin: AdminClient, consumer: Consumer, topic: str, partition: i
     KafkaException
         If the broker does not answer in time or refuses.
     """
-    end = _end(admin, TopicPartition(topic, partition))
+    end = end_of(admin, TopicPartition(topic, partition))
     consumer.assign([TopicPartition(topic, partition, 0)])
     try:
         silent = 0.0
@@ -66,7 +66,7 @@ def read_to_end(admin: AdminClient, consumer: Consumer, topic: str, partition: i
         consumer.unassign()
 
 
-def _end(admin: AdminClient, place: TopicPartition) -> int:
+def end_of(admin: AdminClient, place: TopicPartition) -> int:
     """Ask for the end of a partition; a broker that has just come back may have to be asked more than once."""
     attempt = 0
     while True:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -94,6 +95,19 @@ def gather_stored(answer: Answer, rollout: str, source: str | None = None) -> Ga
         weighs_exactly,
         tables,
     )
+
+
+def documents_of(
+    answer: Answer, rollout: str, source: str | None = None
+) -> tuple[Rollout, Policy, Truth | None, dict[str, datetime]]:
+    """Return what is stored of a rollout's documents: plan, policy, truth, and the starts of stages that events told.
+
+    Parameters and errors are those of `gather_stored`.
+    """
+    whose = f"rollout = {quoted(rollout)} AND {_of(_chosen(answer, rollout, source))}"
+    document, policy = _documents(answer, whose, rollout)
+    rows = _rows(answer, put(queries.STARTS, whose=whose))
+    return document, policy, _truth(answer, whose), {_text(row["stage"]): row["at"] for row in rows}
 
 
 def _of(source: str) -> str:

@@ -1,0 +1,1 @@
+"""Recordings out of what keeps metrics: Kafka, ClickHouse, Prometheus, Parquet and CSV."""
