@@ -7,11 +7,12 @@ import msgspec
 
 from detectors.policy import Policy
 from rollouts.document import Rollout
+from rollouts.people import People
 from rollouts.truth import Truth
 from sinks.cloudevents import VerdictEvent
 from sinks.verdict_messages import Heartbeat
 
-DocumentName = Literal["policy", "rollout", "verdict", "heartbeat", "truth"]
+DocumentName = Literal["policy", "rollout", "verdict", "heartbeat", "truth", "people"]
 NAMES: Final[tuple[DocumentName, ...]] = get_args(DocumentName)
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -21,6 +22,7 @@ _MODELS: Final[dict[DocumentName, type]] = {
     "verdict": VerdictEvent,
     "heartbeat": Heartbeat,
     "truth": Truth,
+    "people": People,
 }
 _TITLES: Final[dict[DocumentName, str]] = {
     "policy": "holdfast policy",
@@ -28,6 +30,7 @@ _TITLES: Final[dict[DocumentName, str]] = {
     "verdict": "holdfast verdict event",
     "heartbeat": "holdfast heartbeat event",
     "truth": "holdfast truth of a recording",
+    "people": "holdfast people",
 }
 
 
@@ -37,7 +40,7 @@ def schema(name: DocumentName) -> dict[str, Any]:
     Parameters
     ----------
     name
-        `policy`, `rollout`, `truth`, or `verdict` or `heartbeat`, which are whole CloudEvents.
+        `policy`, `rollout`, `truth`, `people`, or `verdict` or `heartbeat`, which are whole CloudEvents.
     """
     body = _tidied(msgspec.json.schema(_MODELS[name]))
     return {

@@ -91,6 +91,7 @@ class Topics(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     evidence: TopicName
     dead_letters: TopicName
     samples: TopicName
+    audit: TopicName
 
     def samples_of(self, topic: str) -> str:
         """Name the topic that holds the samples of an unkeyed one, keyed by colo."""
@@ -111,6 +112,7 @@ class _TopicNames(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     evidence: TopicName | None = None
     dead_letters: TopicName | None = None
     samples: TopicName | None = None
+    audit: TopicName | None = None
 
 
 class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -158,6 +160,8 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     log: Log = Log()
     signing: Signing | None = None
     trusted_keys: dict[Name, PathText] = {}
+    people: PathText | None = None
+    former_people: Annotated[list[PathText], Meta(max_length=100)] = []
     data: PathText = "holdfast-data"
     clickhouse: ClickHouse | None = None
 
@@ -191,6 +195,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Most messages taken at a time.
     trusted_keys
         Public keys (PEM files) by id.
+    people, former_people
+        Files of the people who may override, and of those who were before them.
     data
         Folder of the embedded store.
     clickhouse
@@ -218,6 +224,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     log: Log
     signing: Signing | None
     trusted_keys: dict[str, str]
+    people: str | None
+    former_people: list[str]
     data: Path
     clickhouse: ClickHouse | None
     origins: dict[str, str] = {}
@@ -361,6 +369,8 @@ def _loaded(file: _File, sources: dict[str, str]) -> Loaded:
         log=file.log,
         signing=file.signing,
         trusted_keys=file.trusted_keys,
+        people=file.people,
+        former_people=file.former_people,
         data=Path(file.data),
         clickhouse=file.clickhouse,
         origins=sources,
