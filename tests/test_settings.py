@@ -45,6 +45,9 @@ signing:
   id: k1
 trusted_keys:
   k1: keys/k1.pem
+people: people.yaml
+former_people:
+  - people-2025.yaml
 data: kept
 clickhouse:
   host: clickhouse-1
@@ -66,6 +69,7 @@ clickhouse:
     verdicts: 730
     ticks: 90
     dead_letters: 90
+    audit: 3650
     health_minutes: 365
     colo_minutes: 365
 """

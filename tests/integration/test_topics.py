@@ -61,7 +61,7 @@ def ran(environ: dict[str, str], *arguments: str) -> tuple[int, str, str]:
 def test_all_topics_are_made_as_the_engine_needs_them(client: AdminClient, settings: Settings) -> None:
     create(client, settings)
     require(client, settings)
-    assert len(standings(client, settings)) == 2 + 1 + 7
+    assert len(standings(client, settings)) == 2 + 1 + 8
 
 
 def test_those_that_are_made_already_are_left_alone(client: AdminClient, settings: Settings) -> None:
