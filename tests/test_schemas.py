@@ -63,7 +63,7 @@ def test_schema_says_what_it_is(name: DocumentName) -> None:
 
 
 def test_there_is_a_schema_for_every_document() -> None:
-    assert set(NAMES) == {"policy", "rollout", "verdict", "heartbeat", "truth"} == set(get_args(DocumentName))
+    assert set(NAMES) == {"policy", "rollout", "verdict", "heartbeat", "truth", "people"} == set(get_args(DocumentName))
 
 
 def test_encoded_verdict_event_is_valid() -> None:

@@ -8,12 +8,12 @@ import signal
 import sys
 from datetime import datetime
 from pathlib import Path
+from unittest.mock import patch
 
 from confluent_kafka import Producer
 
 from holdfast.control import audit_log
 from holdfast.control.audit_log import Draft, append
-from holdfast.live.announcing import writer
 from holdfast.live.settings import load_settings
 from rollouts.audit import Chain
 
@@ -46,11 +46,10 @@ def main() -> None:
 
     def dying(client, topic: str, name: str) -> Producer:
         ours = {"transactional.id": f"{topic}-{name}", "transaction.timeout.ms": 15_000}
-        assert writer is not dying
         return Dying({**client, **ours})
 
-    audit_log.writer = dying
-    append(load_settings(path, {}), made)
+    with patch.object(audit_log, "writer", dying):
+        append(load_settings(path, {}), made)
 
 
 if __name__ == "__main__":
