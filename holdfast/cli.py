@@ -10,6 +10,8 @@ import msgspec
 import typer
 from rich.console import Console
 
+from holdfast.commands import audit as audit_commands
+from holdfast.commands import breakglass as breakglass_commands
 from holdfast.commands import calibrate as calibrate_commands
 from holdfast.commands import compare as compare_commands
 from holdfast.commands import config as config_commands
@@ -50,6 +52,8 @@ app.command()(config_commands.config)
 app.add_typer(topics_commands.app, name="topics")
 app.add_typer(rollout_commands.app, name="rollout")
 app.add_typer(verdict_commands.app, name="verdict")
+app.add_typer(breakglass_commands.app, name="breakglass")
+app.add_typer(audit_commands.app, name="audit")
 app.command()(worker_commands.aggregate)
 app.command()(worker_commands.judge)
 app.command()(worker_commands.rekey)
@@ -171,7 +175,9 @@ def demo(
 
 @app.command()
 def schema(
-    name: Annotated[str, typer.Argument(help="policy, rollout, truth, certificate, source, verdict or heartbeat.")],
+    name: Annotated[
+        str, typer.Argument(help="policy, rollout, truth, certificate, source, people, verdict or heartbeat.")
+    ],
 ) -> None:
     """Print the JSON Schema of a document."""
     from holdfast.schemas import NAMES

@@ -10,11 +10,12 @@ from holdfast.recording import document as recorded
 from holdfast.recording.document import Source
 from rollouts.certificate import SignedCertificate
 from rollouts.document import Rollout
+from rollouts.people import People
 from rollouts.truth import Truth
 from sinks.cloudevents import VerdictEvent
 from sinks.verdict_messages import Heartbeat
 
-DocumentName = Literal["policy", "rollout", "verdict", "heartbeat", "truth", "certificate", "source"]
+DocumentName = Literal["policy", "rollout", "verdict", "heartbeat", "truth", "certificate", "source", "people"]
 NAMES: Final[tuple[DocumentName, ...]] = get_args(DocumentName)
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -26,6 +27,7 @@ _MODELS: Final[dict[DocumentName, Any]] = {
     "truth": Truth,
     "certificate": SignedCertificate,
     "source": Source,
+    "people": People,
 }
 _TITLES: Final[dict[DocumentName, str]] = {
     "policy": "holdfast policy",
@@ -35,6 +37,7 @@ _TITLES: Final[dict[DocumentName, str]] = {
     "truth": "holdfast truth of a recording",
     "certificate": "holdfast gate certificate",
     "source": "holdfast source of a recording's samples",
+    "people": "holdfast people",
 }
 
 
@@ -44,7 +47,7 @@ def schema(name: DocumentName) -> dict[str, Any]:
     Parameters
     ----------
     name
-        `policy`, `rollout`, `truth`, `certificate`, `source`, or `verdict` or `heartbeat`, which are whole CloudEvents.
+        `policy`, `rollout`, `truth`, `certificate`, `source`, `people`, or `verdict` or `heartbeat`, which are whole CloudEvents.
     """
     body = _tidied(msgspec.json.schema(_MODELS[name]))
     return {

@@ -226,6 +226,45 @@ def dead_letter_rows(
     return LiveRows("dead_letters", complete("dead_letters", table, place.source, place.offset))
 
 
+def audit_rows(
+    place: Place,
+    *,
+    time: datetime,
+    written_ms: int,
+    sequence: int,
+    hashes: tuple[str, str],
+    who: str,
+    kind: str,
+    subject: str,
+    body: bytes,
+) -> LiveRows:
+    """Make the row of an entry of the audit log.
+
+    Parameters
+    ----------
+    place
+        Where it stands.
+    time, written_ms
+        When it was written, by the writer's clock and, in epoch milliseconds, by that of the broker.
+    sequence, hashes
+        Its number, its hash, and that of the entry before.
+    who, kind, subject, body
+        Who did what to what, and all that was said, as JSON.
+    """
+    row: dict[str, object] = {
+        "time": epoch_ms(time),
+        "written": _within(written_ms),
+        "sequence": sequence,
+        "hash": hashes[0],
+        "previous": hashes[1],
+        "who": who,
+        "kind": kind,
+        "subject": subject,
+        "body": body.decode(),
+    }
+    return LiveRows("audit", complete("audit", _table("audit", [row]), place.source, place.offset))
+
+
 def truth_row(
     rollout: str,
     *,

@@ -108,7 +108,7 @@ def _written(store: Reads, folder: Path, wanted: Wanted) -> Manifest:
     rows: dict[str, int] = {}
     for name, schema in ROWS.items():
         if wanted.rollout is not None and "rollout" not in schema.names:
-            continue  # dead letters belong to no rollout
+            continue  # dead letters and the audit log belong to no rollout
         rows[name] = 0
         with pq.ParquetWriter(folder / f"{name}.parquet", schema, compression="zstd") as writer:
             for table in _slices(store, name, wanted):

@@ -16,6 +16,7 @@ TIMED: Final = {
     "verdicts": "time",
     "ticks": "time",
     "dead_letters": "time",
+    "audit": "time",
     "health_minutes": "minute",
     "colo_minutes": "minute",
 }

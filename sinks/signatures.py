@@ -48,19 +48,7 @@ class Signer:
         BadInput
             If the file cannot be read, is no PEM of an Ed25519 private key, or is locked by a password.
         """
-        raw = _read(path)
-        try:
-            key = load_pem_private_key(raw, password=None)
-        except TypeError as error:  # how the library says that a password is needed
-            message = f"{path}: the key is locked by a password; allowed: one that is not"
-            raise BadInput(message) from error
-        except (ValueError, UnsupportedAlgorithm) as error:
-            message = f"{path}: no private key in PEM; `openssl genpkey -algorithm ed25519` makes one"
-            raise BadInput(message) from error
-        if not isinstance(key, Ed25519PrivateKey):
-            message = f"{path}: found a key of another kind; allowed: Ed25519"
-            raise BadInput(message)
-        return cls(_named(key_id, path), key)
+        return cls(_named(key_id, path), private_key(path))
 
     def headers(self, key: bytes, decided_at: bytes, value: bytes) -> list[tuple[str, bytes]]:
         """Sign a message, and return the two headers that say so."""
@@ -137,6 +125,23 @@ class Keys:
         except (InvalidSignature, ValueError) as error:  # binascii.Error is one too, and so is text beyond ASCII
             text = f"the signature by the key {name!r} is not that of this {what}"
             raise BadInput(text) from error
+
+
+def private_key(path: str | Path) -> Ed25519PrivateKey:
+    """Read a private key; raises what `Signer.load` raises."""
+    raw = _read(path)
+    try:
+        key = load_pem_private_key(raw, password=None)
+    except TypeError as error:  # how the library says that a password is needed
+        message = f"{path}: the key is locked by a password; allowed: one that is not"
+        raise BadInput(message) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        message = f"{path}: no private key in PEM; `openssl genpkey -algorithm ed25519` makes one"
+        raise BadInput(message) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        message = f"{path}: found a key of another kind; allowed: Ed25519"
+        raise BadInput(message)
+    return key
 
 
 def _signed(key: bytes, decided_at: bytes, value: bytes) -> bytes:

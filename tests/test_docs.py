@@ -14,6 +14,7 @@ import typer.main
 from detectors.policy import Classical, ClassicalMetric, Metric, Objective, Policy, PrePeriod
 from detectors.verdict import Abstained, Cause, Reason, Verdict
 from holdfast.cli import app
+from holdfast.control.people_file import load_people
 from holdfast.documents import load_policy, load_rollout, load_truth
 from holdfast.live.gate_settings import Gate
 from holdfast.live.settings import OURS, MetricsTopic, Signing, load, load_settings
@@ -34,6 +35,7 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     "policy": load_policy,
     "rollout": load_rollout,
     "bad": load_truth,
+    "people": load_people,
     "kafka": lambda path: load_settings(path, {}),
     "clickhouse": lambda path: load_settings(path, {}),
     "from": load_source,

@@ -57,8 +57,8 @@ class BrokenOff:
 # ---------------------------------------------------------------- to the newest version
 
 
-def test_the_first_version_is_what_was_released() -> None:
-    assert checksums()[1] == "630d1e5da2f7b4ea"
+def test_the_first_versions_are_what_was_released() -> None:
+    assert (checksums()[1], checksums()[2]) == ("630d1e5da2f7b4ea", "6b0761aaec096b2a")
 
 
 def test_a_new_store_gets_every_version(engine: Engine) -> None:
@@ -97,7 +97,7 @@ def test_a_store_of_the_first_version_keeps_its_rows_and_the_views_show_them(tmp
 def test_what_would_be_run_is_told_and_nothing_is_done(engine: Engine) -> None:
     made_with_version_1(engine)
     before = objects(engine)
-    assert len(pending(engine)) == sum(step.version == NEWEST for step in STEPS)
+    assert len(pending(engine)) == sum(step.version > 1 for step in STEPS)
     assert (objects(engine), versions(engine)) == (before, {1: checksums()[1]})
 
 

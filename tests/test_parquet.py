@@ -14,7 +14,7 @@ from sinks.about import info
 from sinks.cloudevents import verdict_event
 from sinks.engine import Engine
 from sinks.errors import StoreError
-from sinks.live_rows import Place, dead_letter_rows, event_rows, table_of, truth_row, verdict_rows
+from sinks.live_rows import Place, audit_rows, dead_letter_rows, event_rows, table_of, truth_row, verdict_rows
 from sinks.parquet import MANIFEST, Wanted, export, import_
 from sinks.schema import ROWS
 from sinks.store import Store
@@ -32,6 +32,19 @@ def fill(store: Store) -> None:
     live.append(
         dead_letter_rows(
             Place("d", 0, 3), written_ms=START_MS, origin=Place("m", 1, 2), worker="w", reason="no JSON", size=7
+        )
+    )
+    live.append(
+        audit_rows(
+            Place("a", 0, 0),
+            time=STARTED,
+            written_ms=START_MS,
+            sequence=0,
+            hashes=("a", "b"),
+            who="ada",
+            kind="test.entry",
+            subject="",
+            body=b"{}",
         )
     )
     store.append(live)
@@ -200,7 +213,7 @@ def test_what_is_no_export_is_refused_whole(exported, tmp_path: Path) -> None:
         assert "not the manifest of an export: " in refusal(store, folder)
         other = msgspec.json.decode(manifest) | {"checksum": "0123456789abcdef"}
         (folder / MANIFEST).write_bytes(msgspec.json.encode(other))
-        assert "has schema version 2 (0123456789abcdef), and this holdfast has schema version 2 (" in refusal(
+        assert "has schema version 3 (0123456789abcdef), and this holdfast has schema version 3 (" in refusal(
             store, folder
         )
         other = msgspec.json.decode(manifest) | {"rows": {"scores": 1}}
@@ -220,5 +233,5 @@ def test_a_store_is_counted_and_measured(filled: Store) -> None:
     assert evidence.newest == datetime(2026, 3, 12, 11, 23, 10, tzinfo=UTC)
     assert evidence.bytes_per_row == round(evidence.bytes_on_disk / evidence.rows_on_disk, 2)
     assert (tables["rollouts"].oldest, evidence.kept) == (None, "")
-    assert {each.source for each in found.sources} == {"replay:a", "replay:b", "live", "v/0", "r/0", "d/0"}
+    assert {each.source for each in found.sources} == {"replay:a", "replay:b", "live", "v/0", "r/0", "d/0", "a/0"}
     assert next(each.rows for each in found.sources if each.source == "v/0") == 2

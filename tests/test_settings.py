@@ -48,6 +48,9 @@ trusted_keys:
 gate:
   required: true
   engine: any
+people: people.yaml
+former_people:
+  - people-2025.yaml
 data: kept
 clickhouse:
   host: clickhouse-1
@@ -69,6 +72,7 @@ clickhouse:
     verdicts: 730
     ticks: 90
     dead_letters: 90
+    audit: 3650
     health_minutes: 365
     colo_minutes: 365
 """

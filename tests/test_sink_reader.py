@@ -13,11 +13,13 @@ from holdfast.live.records import Record
 from holdfast.live.settings import load_settings
 from holdfast.live.sink import Reader
 from rollouts.announced import encode, with_event
+from rollouts.audit import beginning
 from sinks.live_rows import LiveRows
 from sinks.store import Store
 from streams.journal import Ticked, tick_rows
 from tests.live.engine import announced, make_recording
 from tests.live.simulated import SimMessage
+from tests.overrides import HERE, NOW, Log
 from tests.replays import START_MS
 from tests.test_live_rows import stream
 
@@ -55,6 +57,45 @@ TICKED = [Ticked(START_MS, True, 40, {"late": 2, "future": 0, "duplicate": 1}), 
 
 def ticked(rows: pa.Table, written_ms: int = WRITTEN_MS) -> list[LiveRows]:
     return read(message(TOPICS.evidence, 5, stream(rows), [("table", b"ticks")], written_ms))
+
+
+# ---------------------------------------------------------------- the audit log
+
+
+def test_an_entry_of_the_audit_log_is_a_row() -> None:
+    log = Log()
+    first = log.put("test.first", {"b": 1, "a": "é"}, "bo")
+    second = log.put("test.second", {})
+    found = [row(each) for offset, raw in enumerate(log.raws) for each in read(message(TOPICS.audit, offset, raw))]
+    assert found[0] == {
+        "source": f"{TOPICS.audit}/1",
+        "time": NOW,
+        "written": datetime.fromtimestamp(WRITTEN_MS / 1_000, UTC),
+        "sequence": 0,
+        "hash": first,
+        "previous": beginning(HERE),
+        "who": "bo",
+        "kind": "test.first",
+        "subject": "",
+        "body": '{"a":"é","b":1}',
+        "version": 0,
+    }
+    assert (found[1]["previous"], found[1]["hash"]) == (first, second)
+
+
+@pytest.mark.parametrize("value", [None, b"", b"junk"])
+def test_what_is_no_entry_is_put_aside(value: bytes | None) -> None:
+    with pytest.raises(BadInput, match=r"^not an entry: "):
+        read(message(TOPICS.audit, 4, value))
+
+
+def test_an_entry_is_kept_once_however_often_it_is_read(tmp_path: Path) -> None:
+    log = Log()
+    log.put("test.entry", {})
+    with Store(tmp_path) as store:
+        for _ in range(2):
+            store.append(read(message(TOPICS.audit, 0, log.raws[0])))
+        assert store.query("SELECT count(), any(kind) FROM audit", "CSV") == b'1,"test.entry"\n'
 
 
 # ---------------------------------------------------------------- ticks

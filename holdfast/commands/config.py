@@ -49,9 +49,13 @@ def _lines(value: object, origins: Mapping[str, str], path: str, indent: str) ->
             yield from _entry(f"{indent}{_scalar(key)}:", one, origins, join(path, key), f"{indent}  ")
     else:
         for index, one in enumerate(cast("list[object]", value)):
-            first, *rest = _lines(one, origins, join(path, index), f"{indent}  ")
-            yield f"{indent}- {first.strip()}"
-            yield from rest
+            place = join(path, index)
+            if isinstance(one, Mapping | list):
+                first, *rest = _lines(cast("object", one), origins, place, f"{indent}  ")
+                yield f"{indent}- {first.strip()}"
+                yield from rest
+            else:
+                yield from _entry(f"{indent}-", one, origins, place, f"{indent}  ")
 
 
 def _entry(start: str, value: object, origins: Mapping[str, str], path: str, indent: str) -> Iterator[str]:

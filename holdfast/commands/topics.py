@@ -70,7 +70,7 @@ def in_columns(standings: "Sequence[Standing]", missing: str) -> str:
                 str(topic.partitions),
                 str(topic.replication),
                 config.get("cleanup.policy", "the broker's"),
-                f"{int(kept) / 3_600_000:g}h" if kept else "",
+                "for ever" if kept == "-1" else f"{int(kept) / 3_600_000:g}h" if kept else "",
                 "differs" if each.differences else "there already" if each.exists else missing,
             )
         )

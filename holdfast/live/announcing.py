@@ -22,7 +22,7 @@ ATTEMPTS_MAX: Final = 5
 
 _BATCH_MESSAGES: Final = 500
 _READ_S: Final = 0.05
-_FENCED: Final = frozenset(
+FENCED: Final = frozenset(
     {
         KafkaError._FENCED,  # noqa: SLF001 - the library's name for an error of its own
         KafkaError.INVALID_PRODUCER_EPOCH,
@@ -31,6 +31,7 @@ _FENCED: Final = frozenset(
         KafkaError.INVALID_TXN_STATE,
     }
 )
+"""Codes of errors that say that another writer was there."""
 
 _log = logging.getLogger(__name__)
 
@@ -229,7 +230,7 @@ def change(
         try:
             return _attempt(client, topic, rollout, make, timeout_s)
         except KafkaException as error:
-            if error.args[0].code() not in _FENCED:
+            if error.args[0].code() not in FENCED:
                 message = f"{rollout}: not known to be written: {error.args[0].str()}"
                 raise Unreachable(message) from error
             _log.info("%s: somebody else changed it meanwhile; trying again", rollout)

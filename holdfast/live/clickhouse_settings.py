@@ -28,6 +28,7 @@ class Keep(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     verdicts: Days | None = None
     ticks: Days | None = None
     dead_letters: Days | None = None
+    audit: Days | None = None
     health_minutes: Days | None = None
     colo_minutes: Days | None = None
 

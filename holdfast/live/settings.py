@@ -92,6 +92,7 @@ class Topics(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     evidence: TopicName
     dead_letters: TopicName
     samples: TopicName
+    audit: TopicName
 
     def samples_of(self, topic: str) -> str:
         """Name the topic that holds the samples of an unkeyed one, keyed by colo."""
@@ -112,6 +113,7 @@ class _TopicNames(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     evidence: TopicName | None = None
     dead_letters: TopicName | None = None
     samples: TopicName | None = None
+    audit: TopicName | None = None
 
 
 class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -160,6 +162,8 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     signing: Signing | None = None
     trusted_keys: dict[Name, PathText] = {}
     gate: Gate = Gate()
+    people: PathText | None = None
+    former_people: Annotated[list[PathText], Meta(max_length=100)] = []
     data: PathText = "holdfast-data"
     clickhouse: ClickHouse | None = None
 
@@ -195,6 +199,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Public keys (PEM files) by id.
     gate
         Whether policies must have passed their gate.
+    people, former_people
+        Files of the people who may override, and of those who were before them.
     data
         Folder of the embedded store.
     clickhouse
@@ -223,6 +229,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     signing: Signing | None
     trusted_keys: dict[str, str]
     gate: Gate
+    people: str | None
+    former_people: list[str]
     data: Path
     clickhouse: ClickHouse | None
     origins: dict[str, str] = {}
@@ -368,6 +376,8 @@ def _loaded(file: _File, sources: dict[str, str]) -> Loaded:
         signing=file.signing,
         trusted_keys=file.trusted_keys,
         gate=file.gate,
+        people=file.people,
+        former_people=file.former_people,
         data=Path(file.data),
         clickhouse=file.clickhouse,
         origins=sources,

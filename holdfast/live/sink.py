@@ -1,4 +1,4 @@
-"""The sink: verdicts, evidence, announcements and dead letters into the store, away from the verdict path."""
+"""The sink: verdicts, evidence, announcements, dead letters and audit entries into the store, off the verdict path."""
 
 import logging
 import signal
@@ -22,12 +22,15 @@ from holdfast.live.sinking import Kept, SinkLoop
 from holdfast.live.store_owner import Owner
 from holdfast.live.telemetry import Telemetry
 from rollouts.announced import decode as decode_announcement
+from rollouts.audit import decode as decode_entry
+from rollouts.audit import hash_of
 from sinks.clickhouse import Server as ClickHouse
 from sinks.cloudevents import decode as decode_verdict
 from sinks.errors import StoreBusy
 from sinks.live_rows import (
     LiveRows,
     Place,
+    audit_rows,
     dead_letter_rows,
     event_rows,
     rollout_rows,
@@ -63,7 +66,7 @@ class Reader:
     def topics(self) -> list[str]:
         """What is read."""
         topics = self._topics
-        return [topics.verdicts, topics.evidence, topics.rollouts, topics.dead_letters]
+        return [topics.verdicts, topics.evidence, topics.rollouts, topics.dead_letters, topics.audit]
 
     def read(self, message: Message) -> list[LiveRows]:
         """Return the rows of a message, by table; none of a heartbeat, for example.
@@ -79,6 +82,8 @@ class Reader:
         value, written_ms = message.value(), message.timestamp()[1]
         if place.topic == self._topics.dead_letters:
             return [_letter(message, place, written_ms)]
+        if place.topic == self._topics.audit:
+            return [_entry(value or b"", place, written_ms)]
         if value is None:
             return []  # a rollout that was taken back: what was recorded of it stays
         if place.topic == self._topics.evidence:
@@ -105,6 +110,22 @@ def _announced(value: bytes, place: Place) -> list[LiveRows]:
     )
     told = [(event.event, event.stage or "", event.effective_at) for event in events]
     return [rollout, event_rows(place, plan.rollout, told)] if told else [rollout]
+
+
+def _entry(value: bytes, place: Place, written_ms: int) -> LiveRows:
+    """Make the row of an entry of the audit log, whether or not its links hold: `holdfast audit verify` tells that."""
+    entry = decode_entry(value)
+    return audit_rows(
+        place,
+        time=entry.time,
+        written_ms=written_ms,
+        sequence=entry.sequence,
+        hashes=(hash_of(value), entry.previous),
+        who=entry.who,
+        kind=entry.kind,
+        subject=entry.subject,
+        body=msgspec.json.encode(entry.body, order="deterministic"),
+    )
 
 
 def _letter(message: Message, place: Place, written_ms: int) -> LiveRows:

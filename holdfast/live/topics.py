@@ -60,7 +60,8 @@ def wanted(settings: Settings) -> list[Wanted]:
     """List the topics that the engine needs.
 
     Those of cohort ticks, checkpoints and verdicts have as many partitions as each other, since a rollout is in the
-    same one of each. The rollouts topic has one: every worker reads all of it.
+    same one of each. The rollouts topic has one: every worker reads all of it. So has the audit topic, whose entries
+    are one chain; they are kept for ever, and the broker says when each was written.
     """
     names = settings.topics
     large = {
@@ -84,9 +85,11 @@ def wanted(settings: Settings) -> list[Wanted]:
         names.verdicts: kept,
         names.evidence: kept,
         names.dead_letters: kept,
+        names.audit: {**kept, "retention.ms": "-1", "retention.bytes": "-1", "message.timestamp.type": "LogAppendTime"},
     }
+    whole = (names.rollouts, names.audit)
     return [
-        Wanted(name, 1 if name == names.rollouts else settings.partitions, settings.replication, config)
+        Wanted(name, 1 if name in whole else settings.partitions, settings.replication, config)
         for name, config in topics.items()
     ]
 

@@ -134,6 +134,7 @@ _VERSIONS: Final = {
         views.DECISIONS,
         views.OUTCOMES,
     ),
+    3: (tables.AUDIT, tables.AUDIT_INSERTS),
 }
 
 STEPS: Final = tuple(Step(version, statement) for version, each in _VERSIONS.items() for statement in each)

@@ -175,6 +175,29 @@ TRUTHS: Final = """
     ORDER BY (rollout, source)
     """
 
+# Not by sequence: an entry that is there twice, or under a number that is taken, is what somebody may look for.
+AUDIT: Final = """
+    CREATE TABLE IF NOT EXISTS holdfast.audit
+    (
+        source LowCardinality(String),
+        time DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'by the clock of who wrote it',
+        written DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1)) COMMENT 'when the message was written, by the broker',
+        sequence UInt64 CODEC(DoubleDelta, ZSTD(1)) COMMENT 'counted from 0',
+        hash String CODEC(ZSTD(1)),
+        previous String CODEC(ZSTD(1)) COMMENT 'hash of the entry before',
+        who LowCardinality(String),
+        kind LowCardinality(String),
+        subject LowCardinality(String) COMMENT 'as the name of a rollout; empty where it is about everything',
+        body String CODEC(ZSTD(3)) COMMENT 'as JSON',
+        version UInt64 CODEC(Delta, ZSTD(1)) COMMENT 'offset of the entry'
+    )
+    ENGINE = ReplacingMergeTree
+    PARTITION BY toYYYYMM(time)
+    ORDER BY (source, version)
+    """
+
+AUDIT_INSERTS: Final = "ALTER TABLE holdfast.audit MODIFY SETTING non_replicated_deduplication_window = 10000"
+
 REMEMBERED_INSERTS: Final = tuple(
     f"ALTER TABLE holdfast.{name} MODIFY SETTING non_replicated_deduplication_window = 10000"
     for name in ("cohort_ticks", "evidence", "verdicts", "rollouts", "rollout_events", "ticks", "dead_letters")
