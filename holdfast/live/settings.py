@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from detectors.policy import Name, duration_ms
+from holdfast.api.settings import Api, api_rules
 from holdfast.errors import BadInput
 from holdfast.live.clickhouse_settings import ClickHouse
 from holdfast.live.durations import between
@@ -91,6 +92,7 @@ class Topics(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     evidence: TopicName
     dead_letters: TopicName
     samples: TopicName
+    undelivered: TopicName
 
     def samples_of(self, topic: str) -> str:
         """Name the topic that holds the samples of an unkeyed one, keyed by colo."""
@@ -111,6 +113,7 @@ class _TopicNames(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     evidence: TopicName | None = None
     dead_letters: TopicName | None = None
     samples: TopicName | None = None
+    undelivered: TopicName | None = None
 
 
 class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -160,6 +163,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     trusted_keys: dict[Name, PathText] = {}
     data: PathText = "holdfast-data"
     clickhouse: ClickHouse | None = None
+    api: Api = Api()
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -195,6 +199,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Folder of the embedded store.
     clickhouse
         The server that the sink writes to; None for the embedded store.
+    api
+        Where `holdfast serve` listens, whom it lets in, and where it sends events.
     origins
         Where each value came from, by its path: a file and line, or a variable. What is not there is a default.
     """
@@ -220,6 +226,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     trusted_keys: dict[str, str]
     data: Path
     clickhouse: ClickHouse | None
+    api: Api
     origins: dict[str, str] = {}
 
     @property
@@ -274,6 +281,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     validate(document, model(_File), problems)
     _topic_rules(document, problems)
     _worker_rule(document, problems)
+    api_rules(document, problems)
     _collected(problems.refuse, errors)
     if errors:
         raise BadInput("\n".join(errors))
@@ -363,6 +371,7 @@ def _loaded(file: _File, sources: dict[str, str]) -> Loaded:
         trusted_keys=file.trusted_keys,
         data=Path(file.data),
         clickhouse=file.clickhouse,
+        api=file.api,
         origins=sources,
     )
     written = msgspec.to_builtins(file) | {

@@ -60,7 +60,8 @@ def wanted(settings: Settings) -> list[Wanted]:
     """List the topics that the engine needs.
 
     Those of cohort ticks, checkpoints and verdicts have as many partitions as each other, since a rollout is in the
-    same one of each. The rollouts topic has one: every worker reads all of it.
+    same one of each. The rollouts topic has one: every worker reads all of it. That of what could not be delivered is
+    there if there are webhooks.
     """
     names = settings.topics
     large = {
@@ -84,6 +85,7 @@ def wanted(settings: Settings) -> list[Wanted]:
         names.verdicts: kept,
         names.evidence: kept,
         names.dead_letters: kept,
+        **({names.undelivered: kept} if settings.api.webhooks else {}),
     }
     return [
         Wanted(name, 1 if name == names.rollouts else settings.partitions, settings.replication, config)
