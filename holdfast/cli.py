@@ -16,8 +16,10 @@ from holdfast.commands import produce as produce_commands
 from holdfast.commands import query as query_commands
 from holdfast.commands import report as report_commands
 from holdfast.commands import rollout as rollout_commands
+from holdfast.commands import serve as serve_commands
 from holdfast.commands import sink as sink_commands
 from holdfast.commands import store as store_commands
+from holdfast.commands import token as token_commands
 from holdfast.commands import topics as topics_commands
 from holdfast.commands import verdict as verdict_commands
 from holdfast.commands import workers as worker_commands
@@ -51,6 +53,8 @@ app.add_typer(deadletters_commands.app, name="deadletters")
 app.command()(produce_commands.produce)
 app.command()(report_commands.report)
 app.command()(query_commands.query)
+app.command()(serve_commands.serve)
+app.add_typer(token_commands.app, name="token")
 app.add_typer(store_commands.app, name="store")
 
 Folder = Annotated[Path, typer.Option("--data", help="Folder of the embedded store.")]

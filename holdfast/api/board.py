@@ -56,7 +56,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What is known of a stage, in one word and in a sentence; `verdict` is the one that it rests on, if there is one."""
+    """What is known of a stage, in one word and in a sentence; `verdict` is the one that it rests on, if any."""
 
     phase: Phase
     why: str

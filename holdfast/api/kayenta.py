@@ -1,8 +1,8 @@
 """Kayenta's remote judge: one look at the samples of both sides, judged by the classical judge.
 
-It answers as Kayenta's NetflixACAJudge does (Apache-2.0, https://github.com/spinnaker/kayenta). What that passes over in
-silence is refused here: a direction or a strategy that there is none of, a metric without samples, weights that do not
-add up.
+It answers as Kayenta's NetflixACAJudge does (Apache-2.0, https://github.com/spinnaker/kayenta). What that passes over
+in silence is refused here: a direction or a strategy that there is none of, a metric without samples, weights that do
+not add up.
 """
 
 from collections.abc import Iterable
@@ -120,8 +120,10 @@ def _cases(request: JudgeRequest) -> list[_Case]:
             errors.append(f"{path}: found {quoted(pair.name)}; allowed: a metric of canaryConfig")
         else:
             cases.append(_Case(pair, config, _settings(config, request.canary_config.judge.judge_configurations)))
-    for name in configs.keys() - {each.name for each in request.metric_set_pair_list}:
-        errors.append(f"metricSetPairList: {quoted(name)} is missing; allowed: at least one pair for each metric")
+    errors += [
+        f"metricSetPairList: {quoted(name)} is missing; allowed: at least one pair for each metric"
+        for name in configs.keys() - {each.name for each in request.metric_set_pair_list}
+    ]
     if cases and all(each.is_muted for each in cases):
         errors.append("canaryConfig.metrics: all are muted; allowed: at least one that counts")
     compared = sum(len(each.values.control) * len(each.values.experiment) for each in request.metric_set_pair_list)
@@ -216,7 +218,8 @@ def _reason(case: _Case, label: Label, ratio: float, *, is_critical: bool) -> st
         case Label.PASS:
             return ""
         case Label.HIGH | Label.LOW:
-            return f"{case.pair.name}: the canary is {'above' if label is Label.HIGH else 'below'} the control{mean}{grave}"
+            side = "above" if label is Label.HIGH else "below"
+            return f"{case.pair.name}: the canary is {side} the control{mean}{grave}"
         case Label.NODATA | Label.NODATA_FAIL:
             return f"{case.pair.name}: a side has no samples{grave}"
         case _:

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Protocol
 
 from holdfast.api.board import Board, Opinion
+from holdfast.api.delivering import TargetState
 from holdfast.api.refusals import Refused
 from holdfast.api.settings import Api
 from holdfast.api.telemetry import ApiTelemetry
 from holdfast.api.tokens import Gate
-from holdfast.wall import now_ms
 from rollouts.announced import Announcement
 
 
@@ -31,14 +30,9 @@ class Target(Protocol):
     """A webhook that events are sent to."""
 
     @property
-    def state(self) -> object:
+    def state(self) -> TargetState:
         """What became of its events so far."""
         ...
-
-
-def now() -> datetime:
-    """Return the time of day."""
-    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=now_ms())
 
 
 @dataclass(frozen=True, slots=True)

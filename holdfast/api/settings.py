@@ -133,20 +133,23 @@ def api_rules(document: Place, problems: Problems) -> None:
     for index, each in enumerate(webhooks.items() if webhooks else []):
         path = join("api.webhooks", index)
         name = each.child("name")
-        text = name.string() if name else None
-        if name is not None and text is not None:
-            if text in bearers:
-                problems.add(name, f"{path}.name", f"found {quoted(text)}, the name of {bearers[text]} too")
-            bearers.setdefault(text, path)
+        bearer = name.string() if name else None
+        if name is not None and bearer is not None:
+            if bearer in bearers:
+                found = f"found {quoted(bearer)}, the name of {bearers[bearer]} too; allowed: each name once"
+                problems.add(name, f"{path}.name", found)
+            bearers.setdefault(bearer, path)
         _delivery(each, path, problems)
 
 
 def _delivery(webhook: Place, path: str, problems: Problems) -> None:
     """Note a target that one event could be tried on for too long."""
     given = webhook.mapping()
-    told = {key: given[key].value for key in ("attempts", "timeout", "backoff", "backoff_max") if key in given}
+    keys = ("attempts", "timeout", "backoff", "backoff_max")
+    told: dict[str, object] = {key: given[key].value for key in keys if key in given}
     try:
-        tried = msgspec.convert({"name": "x", "url": "https://x", "secret": "x", **told}, Webhook)
+        named: dict[str, object] = {"name": "x", "url": "https://x", "secret": "x"}
+        tried = msgspec.convert(named | told, Webhook)
         longest = tried.delivery_ms_max
     except (msgspec.ValidationError, ValueError):
         return  # has an error of its own

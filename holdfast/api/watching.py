@@ -1,4 +1,4 @@
-"""Threads that follow the engine's topics for the API, each in no consumer group: every server knows of all rollouts."""
+"""Threads that follow the engine's topics for the API, in no consumer group: every server knows of all rollouts."""
 
 import logging
 import threading
@@ -45,9 +45,8 @@ class Watch(threading.Thread):
         self._stopped = threading.Event()
         self._alive_s = time.monotonic()
 
-    @property
-    def silent_seconds(self) -> float:
-        """Time since the loop went round last."""
+    def silence(self) -> float:
+        """Return the seconds since the loop went round last."""
         return time.monotonic() - self._alive_s
 
     def run(self) -> None:

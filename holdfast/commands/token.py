@@ -1,7 +1,7 @@
 """`holdfast token`: who may use the HTTP API."""
 
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -11,7 +11,7 @@ from holdfast.commands.workers import Config
 from holdfast.errors import BadInput
 from holdfast.live.durations import seconds_of
 from holdfast.live.settings import load_settings
-from holdfast.wall import now_ms
+from holdfast.wall import now
 
 app = typer.Typer(help="Make tokens for the HTTP API.", no_args_is_help=True)
 
@@ -42,8 +42,7 @@ def new(
     path = file or _path(config)
     until = None
     if expires is not None:
-        now = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=now_ms())
-        until = (now + timedelta(seconds=seconds_of("--expires", expires))).replace(microsecond=0)
+        until = (now() + timedelta(seconds=seconds_of("--expires", expires))).replace(microsecond=0)
     made, kept = make(name, [known[each] for each in dict.fromkeys(scope)], until)
     if not 1 <= len(name) <= 200 or not name.isprintable():
         message = f"NAME: found {name[:200]!r}; allowed: 1 to 200 printable characters"
