@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -51,7 +52,7 @@ class Serve:
         )
         self.settings = load_settings(self._path, {})
         self.port = 0
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self.headers: dict[str, str] = {}
 
     def create(self) -> None:
@@ -60,13 +61,14 @@ class Serve:
     def start(self) -> None:
         """Start the server, and wait until it says where it listens."""
         command = [sys.executable, "-c", "from holdfast.cli import main; main()", "serve", "--config", str(self._path)]
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            if line.startswith("holdfast serve: "):
-                self.port = int(line.strip().rpartition(":")[2])
-                break
-        threading.Thread(target=self._process.stderr.read, daemon=True).start()
+        log = self._folder / f"{self.prefix}.log"
+        with log.open("wb") as stream:
+            self._process = subprocess.Popen(command, stderr=stream)
+        end = time.monotonic() + WAIT_S
+        while (found := re.search(r"^holdfast serve: http://127\.0\.0\.1:(\d+)\n", log.read_text(), re.M)) is None:
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.05)
+        self.port = int(found[1])
 
     def stop(self) -> int:
         """Stop the server as whoever runs it does, and return its status."""
