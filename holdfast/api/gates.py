@@ -21,6 +21,7 @@ FlaggerGate = Literal[
 ]
 GATES: Final[tuple[FlaggerGate, ...]] = get_args(FlaggerGate)
 
+_GATES: Final[dict[str, FlaggerGate]] = {gate: gate for gate in GATES}
 _ARGO: Final[dict[Phase, ArgoPhase]] = {
     "success": "Successful",
     "failure": "Failed",
@@ -138,7 +139,7 @@ def flagger_asks(gate: str, payload: FlaggerPayload) -> tuple[FlaggerGate, str, 
     Refused
         If there is no such gate (404), or the metadata do not name what it needs (422).
     """
-    known = next((each for each in GATES if each == gate), None)
+    known = _GATES.get(gate)
     if known is None:
         raise Refused(HTTPStatus.NOT_FOUND, f"no gate {gate!r}; allowed: {', '.join(GATES)}")
     rollout, stage = payload.metadata.get("rollout", ""), payload.metadata.get("stage")

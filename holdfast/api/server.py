@@ -6,7 +6,7 @@ import signal
 import socket
 import ssl
 from asyncio import AbstractEventLoop, Transport
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,8 +57,9 @@ class PatientProtocol(H11Protocol):
     def _look(self) -> None:
         if self.transport.is_closing():
             return
-        waits = self.cycle is None or self.cycle.response_complete
-        seen = (waits, self.cycle)
+        cycle: Any = self.cycle  # None before the first request, whatever its declaration says
+        waits = cycle is None or cycle.response_complete
+        seen = (waits, cycle)
         if waits and seen == self._watched:
             self.transport.close()
             return
@@ -137,7 +138,7 @@ class _Quiet(uvicorn.Server):
     """Leaves signals to whoever runs it."""
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         """Capture none."""
         yield
 
@@ -216,6 +217,7 @@ def run(settings: Settings, told: Callable[[int], None]) -> None:
     BadInput
         If something that the settings name cannot be used. Brokers may be away: the judge needs none.
     """
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     services, watches = services_of(settings)
     server = Server(settings.api, application(services))
     for number in (signal.SIGTERM, signal.SIGINT):

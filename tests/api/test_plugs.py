@@ -88,7 +88,7 @@ def gates(room: Room) -> dict[str, bool]:
 
 CASES: list[tuple[Action, str, str, set[str]]] = [
     ("wait", "Inconclusive", "RUNNING", {"confirm-rollout", "pre-rollout", "rollout"}),
-    ("advance", "Successful", "SUCCEEDED", set(GATES) - {"rollback"}),
+    ("advance", "Successful", "SUCCEEDED", {str(gate) for gate in GATES} - {"rollback"}),
     ("halt", "Failed", "TERMINAL", set()),
     ("revert", "Failed", "TERMINAL", {"rollback"}),
 ]
