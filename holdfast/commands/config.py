@@ -49,7 +49,10 @@ def _lines(value: object, origins: Mapping[str, str], path: str, indent: str) ->
             yield from _entry(f"{indent}{_scalar(key)}:", one, origins, join(path, key), f"{indent}  ")
     else:
         for index, one in enumerate(cast("list[object]", value)):
-            first, *rest = _lines(one, origins, join(path, index), f"{indent}  ")
+            if not isinstance(one, Mapping | list):
+                yield f"{indent}- {_scalar(one)}  # {origins.get(join(path, index), 'default')}"
+                continue
+            first, *rest = _lines(cast("object", one), origins, join(path, index), f"{indent}  ")
             yield f"{indent}- {first.strip()}"
             yield from rest
 
