@@ -31,7 +31,7 @@ class Standing:
     """How a rollout stands.
 
     `silence` says why the engine may not be watching it, until it is heard again; `gap` is about verdicts that are
-    missing, until the next one comes.
+    missing, until the next one comes; `lost` is a verdict that stops it, of which only a heartbeat tells.
     """
 
     by_stage: dict[str, Received] = field(default_factory=dict)
@@ -39,12 +39,8 @@ class Standing:
     stop: Received | None = None
     silence: str | None = None
     gap: Gap | None = None
+    lost: Gap | None = None
     is_finished: bool = False
-
-    @property
-    def lost(self) -> Gap | None:
-        """A verdict that stops the rollout, and of which only a heartbeat tells."""
-        return self.gap if self.gap is not None and self.gap.in_force in ("halt", "revert") else None
 
     @property
     def doubt(self) -> str | None:
@@ -101,6 +97,7 @@ class Board:
                 _receive(standing, event)
             case Gap():
                 standing.gap = event
+                standing.lost = event if event.in_force in ("halt", "revert") else standing.lost
             case Stale():
                 standing.silence = "the engine has said nothing new for too long"
             case Untrusted():
@@ -154,6 +151,7 @@ def _receive(standing: Standing, verdict: Received) -> None:
     standing.newest, standing.silence, standing.gap = verdict, None, None
     if not verdict.binding:
         return
+    standing.lost = None
     if verdict.action in ("halt", "revert"):
         standing.stop = verdict
     standing.by_stage.pop(verdict.stage, None)
