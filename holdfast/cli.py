@@ -23,8 +23,10 @@ from holdfast.commands import query as query_commands
 from holdfast.commands import record as record_commands
 from holdfast.commands import report as report_commands
 from holdfast.commands import rollout as rollout_commands
+from holdfast.commands import serve as serve_commands
 from holdfast.commands import sink as sink_commands
 from holdfast.commands import store as store_commands
+from holdfast.commands import token as token_commands
 from holdfast.commands import topics as topics_commands
 from holdfast.commands import tune as tune_commands
 from holdfast.commands import verdict as verdict_commands
@@ -65,6 +67,8 @@ app.add_typer(incidents_commands.app, name="incidents")
 app.command()(record_commands.record)
 app.command()(report_commands.report)
 app.command()(query_commands.query)
+app.command()(serve_commands.serve)
+app.add_typer(token_commands.app, name="token")
 app.add_typer(store_commands.app, name="store")
 app.add_typer(gate_commands.app, name="gate")
 app.command()(compare_commands.compare)
@@ -174,11 +178,7 @@ def demo(
 
 
 @app.command()
-def schema(
-    name: Annotated[
-        str, typer.Argument(help="policy, rollout, truth, certificate, source, people, verdict or heartbeat.")
-    ],
-) -> None:
+def schema(name: Annotated[str, typer.Argument(help="policy, rollout, verdict, or another one.")]) -> None:
     """Print the JSON Schema of a document."""
     from holdfast.schemas import NAMES
     from holdfast.schemas import schema as schema_of

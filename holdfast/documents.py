@@ -64,6 +64,26 @@ def load_truth(path: str | Path) -> Truth:
     return _load(path, Truth, _truth_rules)
 
 
+def understood(rollout: Place, policy: Place) -> tuple[Rollout, Policy]:
+    """Read a rollout and the policy that is to judge it, both of which were part of something larger.
+
+    Parameters
+    ----------
+    rollout, policy
+        Where they stand.
+
+    Raises
+    ------
+    BadInput
+        With every error of both, one a line; each begins with `rollout` or `policy`, and the line if there are lines.
+    """
+    _refuse_both("policy", policy, "rollout", rollout)
+    try:
+        return msgspec.convert(rollout.plain(), Rollout), msgspec.convert(policy.plain(), Policy)
+    except msgspec.ValidationError as error:  # a constraint that `validate` does not know
+        raise BadInput(str(error)) from error
+
+
 def recheck(policy: Policy, rollout: Rollout, source: str) -> None:
     """Hold a policy and a rollout that came over the wire against the rules that their types do not know.
 
@@ -79,13 +99,23 @@ def recheck(policy: Policy, rollout: Rollout, source: str) -> None:
     BadInput
         With every error of both, one a line.
     """
+    places = (placed(msgspec.to_builtins(policy)), placed(msgspec.to_builtins(rollout)))
+    _refuse_both(f"{source}: policy", places[0], f"{source}: rollout", places[1])
+
+
+def digest(policy: Policy) -> str:
+    """Name a policy by its content: comments, the order of keys and defaults spelled out do not matter."""
+    return f"sha256:{hashlib.sha256(msgspec.json.encode(policy, order='sorted')).hexdigest()}"
+
+
+def _refuse_both(policy_source: str, policy: Place, rollout_source: str, rollout: Place) -> None:
+    """Raise every error of a policy and a rollout as one."""
     errors: list[str] = []
-    for name, document, kind, rules in (
-        ("policy", policy, Policy, _policy_rules),
-        ("rollout", rollout, Rollout, _rollout_rules),
+    for source, place, kind, rules in (
+        (policy_source, policy, Policy, _policy_rules),
+        (rollout_source, rollout, Rollout, _rollout_rules),
     ):
-        problems = Problems(f"{source}: {name}")
-        place = placed(msgspec.to_builtins(document))
+        problems = Problems(source)
         validate(place, model(kind), problems)
         rules(place, problems)
         try:
@@ -94,11 +124,6 @@ def recheck(policy: Policy, rollout: Rollout, source: str) -> None:
             errors.append(str(error))
     if errors:
         raise BadInput("\n".join(errors))
-
-
-def digest(policy: Policy) -> str:
-    """Name a policy by its content: comments, the order of keys and defaults spelled out do not matter."""
-    return f"sha256:{hashlib.sha256(msgspec.json.encode(policy, order='sorted')).hexdigest()}"
 
 
 def _load(path: str | Path, kind: type[_Document], rules: Callable[[Place, Problems], None]) -> _Document:

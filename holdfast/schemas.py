@@ -47,7 +47,8 @@ def schema(name: DocumentName) -> dict[str, Any]:
     Parameters
     ----------
     name
-        `policy`, `rollout`, `truth`, `certificate`, `source`, `people`, or `verdict` or `heartbeat`, which are whole CloudEvents.
+        `policy`, `rollout`, `truth`, `certificate`, `source`, `people`, or `verdict` or `heartbeat`, which are whole
+        CloudEvents.
     """
     body = _tidied(msgspec.json.schema(_MODELS[name]))
     return {

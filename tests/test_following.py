@@ -272,3 +272,19 @@ def test_of_too_many_rollouts_the_one_goes_that_is(
     listener.hear(verdict(1, 1, "one more"))
     stale = {event.rollout for event in listener.wait(STALE_S + 1)}
     assert {"a", "b"} - stale == {gone}
+
+
+def test_what_is_taken_for_a_memory_is_fresh_with_the_next_sign_of_life(listener: Listener) -> None:
+    listener.hear(verdict(1, 1), verdict(1, 1, "cats"), beat(0, 1, "gone", finished=True))
+    assert sorted(listener.following.doubt(0)) == ["bots", "cats"]
+    assert listener.hear(beat(1, 1)) == []  # its time stands still: no good sign
+    assert listener.hear(beat(1, 2)) == [Fresh("bots", "wait")]
+    assert listener.hear(beat(1, 3)) == []
+    assert listener.hear(beat(1, 2, "cats")) == [Fresh("cats", "wait")]
+
+
+def test_one_rollout_alone_may_be_taken_for_a_memory(listener: Listener) -> None:
+    listener.hear(verdict(1, 1), verdict(1, 1, "cats"))
+    assert listener.following.doubt(1) == []
+    assert listener.following.doubt(0, "cats") == ["cats"]
+    assert listener.hear(beat(1, 2)) == []

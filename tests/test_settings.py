@@ -75,6 +75,29 @@ clickhouse:
     audit: 3650
     health_minutes: 365
     colo_minutes: 365
+api:
+  host: 0.0.0.0
+  port: 8443
+  tokens: tokens.yaml
+  open_probes: true
+  certificate: api.pem
+  key: api.key
+  body_bytes_max: 1000000
+  requests_max: 8
+  timeout: 10s
+  stale_after: 30s
+  history: 1d
+  webhooks:
+    - name: chat
+      url: https://chat.example.com/hook
+      secret: chat.secret
+      actions:
+        - halt
+        - revert
+      attempts: 3
+      timeout: 5s
+      backoff: 2s
+      backoff_max: 10s
 """
 
 

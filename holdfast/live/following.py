@@ -92,6 +92,27 @@ class Following:
         found = self._followed.get(rollout)
         return found is not None and found.is_finished
 
+    def doubt(self, partition: int, rollout: str | None = None) -> list[str]:
+        """Take what was read of a partition for a memory, and name the rollouts under way that it is of.
+
+        The next sign of life of each is told as `Fresh`, if it is no verdict.
+
+        Parameters
+        ----------
+        partition
+            Where they are.
+        rollout
+            The one that is meant; None for all.
+        """
+        mine = [
+            name
+            for name, one in self._followed.items()
+            if one.partition == partition and not one.is_finished and rollout in (None, name)
+        ]
+        for name in mine:
+            self._followed[name].is_doubted = True
+        return mine
+
     def take(self, message: Message, place: Place, now_s: float) -> list[Event]:
         """Take a message, and return what is to be told because of it, in order.
 

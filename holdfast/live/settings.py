@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from detectors.policy import Name, duration_ms
+from holdfast.api.settings import Api, api_rules
 from holdfast.errors import BadInput
 from holdfast.live.clickhouse_settings import ClickHouse
 from holdfast.live.durations import between
@@ -93,6 +94,7 @@ class Topics(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     dead_letters: TopicName
     samples: TopicName
     audit: TopicName
+    undelivered: TopicName
 
     def samples_of(self, topic: str) -> str:
         """Name the topic that holds the samples of an unkeyed one, keyed by colo."""
@@ -114,6 +116,7 @@ class _TopicNames(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     dead_letters: TopicName | None = None
     samples: TopicName | None = None
     audit: TopicName | None = None
+    undelivered: TopicName | None = None
 
 
 class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -166,6 +169,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     former_people: Annotated[list[PathText], Meta(max_length=100)] = []
     data: PathText = "holdfast-data"
     clickhouse: ClickHouse | None = None
+    api: Api = Api()
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -205,6 +209,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Folder of the embedded store.
     clickhouse
         The server that the sink writes to; None for the embedded store.
+    api
+        Where `holdfast serve` listens, whom it lets in, and where it sends events.
     origins
         Where each value came from, by its path: a file and line, or a variable. What is not there is a default.
     """
@@ -233,6 +239,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     former_people: list[str]
     data: Path
     clickhouse: ClickHouse | None
+    api: Api
     origins: dict[str, str] = {}
 
     @property
@@ -288,6 +295,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     _topic_rules(document, problems)
     _worker_rule(document, problems)
     gate_rule(document, problems)
+    api_rules(document, problems)
     _collected(problems.refuse, errors)
     if errors:
         raise BadInput("\n".join(errors))
@@ -380,6 +388,7 @@ def _loaded(file: _File, sources: dict[str, str]) -> Loaded:
         former_people=file.former_people,
         data=Path(file.data),
         clickhouse=file.clickhouse,
+        api=file.api,
         origins=sources,
     )
     written = msgspec.to_builtins(file) | {

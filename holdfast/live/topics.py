@@ -61,7 +61,8 @@ def wanted(settings: Settings) -> list[Wanted]:
 
     Those of cohort ticks, checkpoints and verdicts have as many partitions as each other, since a rollout is in the
     same one of each. The rollouts topic has one: every worker reads all of it. So has the audit topic, whose entries
-    are one chain; they are kept for ever, and the broker says when each was written.
+    are one chain; they are kept for ever, and the broker says when each was written. That of
+    what could not be delivered is there if there are webhooks.
     """
     names = settings.topics
     large = {
@@ -86,6 +87,7 @@ def wanted(settings: Settings) -> list[Wanted]:
         names.evidence: kept,
         names.dead_letters: kept,
         names.audit: {**kept, "retention.ms": "-1", "retention.bytes": "-1", "message.timestamp.type": "LogAppendTime"},
+        **({names.undelivered: kept} if settings.api.webhooks else {}),
     }
     whole = (names.rollouts, names.audit)
     return [

@@ -1,0 +1,297 @@
+"""Sending events to webhooks: tried a bounded number of times, then set aside on a topic, and counted.
+
+Addresses come from the settings alone, redirects are not followed, and of an answer the status alone is looked at.
+"""
+
+import hashlib
+import http.client
+import logging
+import socket
+import ssl
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from detectors.policy import duration_ms
+from holdfast.api.outgoing import CONTENT_TYPE, outgoing
+from holdfast.api.settings import Webhook
+from holdfast.api.signing import headers, secrets_in
+from holdfast.api.telemetry import ApiTelemetry
+from holdfast.api.watching import Watch
+from holdfast.live.events import Event, Received
+from holdfast.wall import now, now_ms
+
+UNDELIVERED_KEPT: Final = 20
+"""How many of the events last given up a target tells of."""
+
+_ANSWER_BYTES: Final = 1_024
+_JITTER_STEPS: Final = 1 << 16
+
+log = logging.getLogger(__name__)
+
+
+class Undelivered(Struct, frozen=True, kw_only=True):
+    """An event that was given up: what it was, and what came of the last attempt."""
+
+    webhook: str
+    id: str
+    rollout: str | None
+    action: str
+    attempts: int
+    error: str
+    given_up: datetime
+
+
+class TargetState(Struct, frozen=True, kw_only=True):
+    """What became of the events for a target since the server started."""
+
+    name: str
+    delivered: int
+    failed_attempts: int
+    undelivered: int
+    last_undelivered: list[Undelivered]
+
+
+class TargetStates(Struct, frozen=True, kw_only=True):
+    """What became of the events for each target."""
+
+    webhooks: list[TargetState]
+
+
+class Failed(Exception):
+    """An attempt that came to nothing; `is_final` if another one would too."""
+
+    def __init__(self, text: str, outcome: str, *, is_final: bool = False) -> None:
+        super().__init__(text)
+        self.outcome, self.is_final = outcome, is_final
+
+
+class Sender(Protocol):
+    """Sends a body once."""
+
+    def __call__(self, url: str, body: bytes, given: dict[str, str], seconds: float) -> None:
+        """Send, or raise `Failed`."""
+        ...
+
+
+def send(url: str, body: bytes, given: dict[str, str], seconds: float) -> None:
+    """Post a body, once.
+
+    Parameters
+    ----------
+    url
+        Of http or https.
+    body, given
+        What is sent, and its headers.
+    seconds
+        How long all of it may take.
+
+    Raises
+    ------
+    Failed
+        If nobody answers in time, or the answer is no success.
+    """
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port
+    connection: http.client.HTTPConnection = (
+        http.client.HTTPSConnection(host, port, timeout=seconds, context=ssl.create_default_context())
+        if parts.scheme == "https"
+        else http.client.HTTPConnection(host, port, timeout=seconds)
+    )
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    # The timeout of a socket is one of each step; somebody who answers a byte at a time is cut off by this one.
+    late = threading.Timer(seconds, _cut, [connection])
+    late.daemon = True
+    late.start()
+    try:
+        connection.request("POST", path, body, {"content-type": CONTENT_TYPE, "user-agent": "holdfast", **given})
+        answer = connection.getresponse()
+        status = answer.status
+        answer.read(_ANSWER_BYTES)
+    except (OSError, http.client.HTTPException, AttributeError) as error:  # cut off, a connection has no socket
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        text = f"no answer in {seconds:g} s: {reason}"
+        raise Failed(text, "unreachable") from error
+    finally:
+        late.cancel()
+        connection.close()
+    if not 200 <= status < 300:
+        # 410 says that nobody wants this any more; a redirect is not followed, but may be put right by next time.
+        text = f"answered with status {status}"
+        raise Failed(text, "refused", is_final=status == 410)
+
+
+def _cut(connection: http.client.HTTPConnection) -> None:
+    found: socket.socket | None = connection.sock
+    if found is not None:
+        try:
+            found.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return
+
+
+def pause_ms(webhook: Webhook, event_id: str, attempt: int) -> float:
+    """Return how long to wait after an attempt: twice as long each time, within its bound, and of that half to all.
+
+    The share is a function of target, event and attempt, so that many who wait do not all come back at once, and the
+    same wait can be worked out again.
+
+    Parameters
+    ----------
+    webhook
+        Says the first and the longest pause.
+    event_id
+        The event.
+    attempt
+        Which attempt has failed, from 1 on.
+
+    Examples
+    --------
+    >>> webhook = Webhook(name="a", url="https://a", secret="s", backoff="1s", backoff_max="3s")
+    >>> [round(pause_ms(webhook, "e", attempt)) for attempt in (1, 2, 3)]
+    [889, 1230, 1975]
+    """
+    longest = min(duration_ms(webhook.backoff_max), duration_ms(webhook.backoff) << (attempt - 1))
+    digest = hashlib.sha256(f"{webhook.name}\n{event_id}\n{attempt}".encode()).digest()
+    share = int.from_bytes(digest[:2], "big") / _JITTER_STEPS
+    return longest * (0.5 + share / 2)
+
+
+@dataclass(slots=True)
+class _Counts:
+    delivered: int = 0
+    failed: int = 0
+    undelivered: int = 0
+
+
+class Events(Protocol):
+    """Events without an end, each dealt with when the next one is asked for."""
+
+    def __iter__(self) -> Iterator[Event]:
+        """Return what hands them out."""
+        ...
+
+    def close(self) -> None:
+        """End it; from another thread, too."""
+        ...
+
+
+class Delivery(Watch):
+    """Sends what a subscriber is told to one target, one event after the other.
+
+    Parameters
+    ----------
+    webhook
+        The target.
+    subscribe
+        Begins to listen; called again after an error.
+    set_aside
+        Keeps an event that was given up: called with what to tell of it and its body, and returns once it is kept.
+    telemetry
+        Counts.
+    sender
+        Sends a body once.
+
+    Raises
+    ------
+    BadInput
+        If the file of secrets cannot be used.
+    """
+
+    def __init__(
+        self,
+        webhook: Webhook,
+        subscribe: Callable[[], "Events"],
+        set_aside: Callable[[Undelivered, bytes], None],
+        telemetry: ApiTelemetry,
+        sender: Sender = send,
+    ) -> None:
+        super().__init__(f"webhook-{webhook.name}")
+        self._webhook, self._subscribe, self._set_aside = webhook, subscribe, set_aside
+        self._telemetry, self._sender = telemetry, sender
+        self._keys = secrets_in(Path(webhook.secret))
+        self._counts = _Counts()
+        self._last: deque[Undelivered] = deque(maxlen=UNDELIVERED_KEPT)
+        self._events: Events | None = None
+
+    @property
+    def state(self) -> TargetState:
+        """What became of its events so far."""
+        return TargetState(
+            name=self._webhook.name,
+            delivered=self._counts.delivered,
+            failed_attempts=self._counts.failed,
+            undelivered=self._counts.undelivered,
+            last_undelivered=list(self._last),
+        )
+
+    def stop(self) -> None:
+        """End it soon; an event that is not delivered yet comes again at the next start."""
+        super().stop()
+        if self._events is not None:
+            self._events.close()
+
+    def watch(self) -> None:
+        """Listen, and send."""
+        self._events = self._subscribe()
+        try:
+            for event in self._events:
+                if self.is_stopped:
+                    return
+                self.alive()
+                if not isinstance(event, Received) or event.action in self._webhook.actions:
+                    self.deliver(event)
+        finally:
+            self._events.close()
+
+    def deliver(self, event: Event) -> None:
+        """Send an event until it is taken, or given up."""
+        name, body = outgoing(event, now_ms())
+        seconds = duration_ms(self._webhook.timeout) / 1_000
+        attempt, failure = 0, ""
+        while attempt < self._webhook.attempts and not self.is_stopped:
+            attempt += 1
+            try:
+                given = headers(self._keys, name, now_ms() // 1_000, body)
+                self._sender(self._webhook.url, body, given, seconds)
+            except Failed as error:
+                failure = str(error)
+                self._counts.failed += 1
+                self._telemetry.attempted(self._webhook.name, error.outcome)
+                log.info("%s: event %s, attempt %d: %s", self.name, name, attempt, error)
+                if error.is_final:
+                    break
+                if attempt < self._webhook.attempts:
+                    self._stopped.wait(pause_ms(self._webhook, name, attempt) / 1_000)
+                self.alive()
+            else:
+                self._counts.delivered += 1
+                self._telemetry.attempted(self._webhook.name, "delivered")
+                return
+        if not self.is_stopped:
+            self._give_up(event, name, body, attempt, failure)
+
+    def _give_up(self, event: Event, name: str, body: bytes, attempts: int, failure: str) -> None:
+        letter = Undelivered(
+            webhook=self._webhook.name,
+            id=name,
+            rollout=event.rollout,
+            action=event.action,
+            attempts=attempts,
+            error=failure,
+            given_up=now(),
+        )
+        log.error(
+            "%s: event %s of %s given up after %d attempts: %s", self.name, name, event.rollout, attempts, failure
+        )
+        self._set_aside(letter, body)
+        self._counts.undelivered += 1
+        self._last.append(letter)
+        self._telemetry.undelivered(self._webhook.name)
