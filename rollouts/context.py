@@ -62,7 +62,7 @@ class Context(Struct, frozen=True, kw_only=True):
 
 
 def seats_of_next(state: State, fleet: Inventory, stage: int | None = None) -> list[Seat]:
-    """List the hosts that the next stage reaches, or another one: those that were decided, less the ones that are gone."""
+    """List the hosts that the next stage reaches, or another one: as it was decided, less those that are gone."""
     stages, index = state.resolved.stages, state.passed if stage is None else stage
     seats = stages[index] if index < len(stages) else rest_of(state.resolved, fleet)
     there = {host.host for host in fleet.hosts}

@@ -69,8 +69,8 @@ def note(state: State, at: datetime, what: str, why: str) -> Note:
 def taken(events: Sequence[Event], state: State, given: Input, now: datetime) -> tuple[Event | None, list[Note]]:
     """Return the event that what came is, if it changes anything, and what to tell people of it.
 
-    An advance or a wait counts for the stage that is judged; a halt or a revert for each stage that has begun, since the
-    judge may have meant it before it heard of a later one. Old numbers, and verdicts that do not bind, count for nothing.
+    An advance or a wait counts for the stage that is judged; a halt or a revert for each stage that has begun, since
+    the judge may not have heard of the later one. Old numbers, and verdicts that do not bind, count for nothing.
     """
     if isinstance(given, Acted):
         known = {effect.id for effect in state.outbox}

@@ -22,7 +22,7 @@ from rollouts.inventory import Host, Inventory, Reach
 STEP_SHARE_MAX: Final = 0.5
 """Most of the fleet that a single stage may add: more at once is everywhere at once."""
 
-NOT_YET: Final = datetime(9999, 1, 1, tzinfo=UTC)
+NOT_YET: Final = datetime(2200, 1, 1, tzinfo=UTC)
 """When an announced rollout starts as long as nobody has told that its first stage did: not by itself."""
 
 REST: Final = "rest"
@@ -256,6 +256,12 @@ def _stage_problems(plan: Plan, fleet: Inventory, stages: Sequence[Sequence[Seat
             found.append(
                 f"{place}: reach: no host is left to compare with; allowed: one in each of its colos, or a colo"
             )
+    left = len(everyone) - len(reached)
+    if plan.rest == "release" and left > max(1, STEP_SHARE_MAX * len(everyone)):
+        found.append(
+            f"rest: the stages leave {left} of {len(everyone)} hosts, which would get the change at once; "
+            f"allowed: at most {STEP_SHARE_MAX:.0%} of the fleet, or rest: hold"
+        )
     return found
 
 
