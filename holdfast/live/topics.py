@@ -60,7 +60,8 @@ def wanted(settings: Settings) -> list[Wanted]:
     """List the topics that the engine needs.
 
     Those of cohort ticks, checkpoints and verdicts have as many partitions as each other, since a rollout is in the
-    same one of each. The rollouts topic has one: every worker reads all of it.
+    same one of each. The rollouts topic has one: every worker reads all of it; and that of control has one: whoever has
+    it controls all rollouts, since what one may do hangs on the others.
     """
     names = settings.topics
     large = {
@@ -84,9 +85,14 @@ def wanted(settings: Settings) -> list[Wanted]:
         names.verdicts: kept,
         names.evidence: kept,
         names.dead_letters: kept,
+        names.control: compact,
+        names.desired: compact,
+        names.applied: compact,
+        names.units: compact,
     }
+    whole = {names.rollouts, names.control}
     return [
-        Wanted(name, 1 if name == names.rollouts else settings.partitions, settings.replication, config)
+        Wanted(name, 1 if name in whole else settings.partitions, settings.replication, config)
         for name, config in topics.items()
     ]
 

@@ -85,6 +85,10 @@ class World:
             limits=self.limits,
         )
 
+    def phase(self) -> str:
+        """Return the phase, which is another one after each step."""
+        return self.state.phase
+
     def give(self, given: Input | None = None, minutes: float = 0) -> Decision:
         self.now += timedelta(minutes=minutes)
         made = decide(self.events, self.state, given, self.context)

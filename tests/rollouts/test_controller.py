@@ -18,7 +18,7 @@ from tests.rollouts.fleet import BEGIN, NEW, OLD, UNIT, World, inventory, other,
 def baking(stage: str = "one") -> World:
     world = World()
     world.advance_to(stage)
-    assert world.state.phase == "baking"
+    assert world.phase() == "baking"
     return world
 
 
@@ -31,7 +31,7 @@ def test_the_first_stage_begins_at_once_and_is_told_before_it_is_deployed() -> N
     world.give()
     kinds = [type(effect) for effect in world.state.outbox]
     assert kinds.index(Tell) < kinds.index(Deploy)
-    assert world.state.phase == "applying"
+    assert world.phase() == "applying"
 
 
 def test_a_stage_bakes_once_all_its_hosts_have_reported() -> None:
@@ -39,25 +39,25 @@ def test_a_stage_bakes_once_all_its_hosts_have_reported() -> None:
     world.give()
     world.perform()
     world.give()
-    assert world.state.phase == "applying"
+    assert world.phase() == "applying"
     world.apply("c0-h0")
     world.give()
-    assert world.state.phase == "baking"
+    assert world.phase() == "baking"
 
 
 def test_an_advance_begins_the_next_stage_when_the_bake_is_over() -> None:
     world = baking()
     world.verdict(1, "advance", "one", minutes=1)
-    assert world.state.phase == "baking"
+    assert world.phase() == "baking"
     world.give(minutes=10)
-    assert (world.state.phase, world.state.passed) == ("applying", 1)
+    assert (world.phase(), world.state.passed) == ("applying", 1)
 
 
 def test_after_the_last_stage_the_rest_gets_the_package_and_the_rollout_is_completed() -> None:
     world = baking("half")
     world.verdict(900, "advance", "half", minutes=11)
     world.settle()
-    assert world.state.phase == "completed"
+    assert world.phase() == "completed"
     assert len(world.changed()) == len(world.fleet.hosts)
     assert [e.event for e in world.effects if isinstance(e, Tell)].count("finished") == 1
 
@@ -67,7 +67,7 @@ def test_the_rest_is_left_alone_if_the_plan_says_so() -> None:
     world.advance_to("half")
     world.verdict(900, "advance", "half", minutes=11)
     world.settle()
-    assert world.state.phase == "completed"
+    assert world.phase() == "completed"
     assert len(world.changed()) == 13
 
 
@@ -91,10 +91,10 @@ def test_a_revert_takes_the_reached_stages_back_newest_first_and_waits_for_repor
     world.perform()
     assert [e.stage for e in world.effects if isinstance(e, Restore)] == ["half"]
     world.give()
-    assert world.state.phase == "reverting"
+    assert world.phase() == "reverting"
     world.settle()
     assert [e.stage for e in world.effects if isinstance(e, Restore)] == ["half", "colo", "one"]
-    assert world.state.phase == "reverted"
+    assert world.phase() == "reverted"
     assert world.changed() == set()
 
 
@@ -105,7 +105,7 @@ def test_a_host_that_has_not_heard_of_the_way_back_is_not_taken_for_one_that_is_
     world.verdict(1, "revert", "one")
     world.report("c0-h0")
     world.give()
-    assert world.state.phase == "reverting"
+    assert world.phase() == "reverting"
 
 
 def test_a_silent_host_does_not_keep_older_stages_from_being_taken_back_but_from_being_called_so() -> None:
@@ -117,9 +117,9 @@ def test_a_silent_host_does_not_keep_older_stages_from_being_taken_back_but_from
     assert [e.stage for e in world.effects if isinstance(e, Restore)] == ["colo", "one"]
     world.apply("c0-h0")
     world.give()
-    assert world.state.phase == "reverting"
+    assert world.phase() == "reverting"
     world.settle()
-    assert world.state.phase == "reverted"
+    assert world.phase() == "reverted"
 
 
 def test_hosts_get_back_what_each_of_them_had() -> None:
@@ -136,15 +136,15 @@ def test_hosts_get_back_what_each_of_them_had() -> None:
 def test_a_halt_stops_and_a_later_revert_takes_back() -> None:
     world = baking()
     world.verdict(1, "halt", "one")
-    assert world.state.phase == "halted"
+    assert world.phase() == "halted"
     world.verdict(2, "revert", "one")
-    assert world.state.phase == "reverting"
+    assert world.phase() == "reverting"
 
 
 def test_a_stop_of_an_earlier_stage_counts_for_one_that_began_meanwhile() -> None:
     world = baking("colo")
     world.verdict(900, "revert", "one")
-    assert world.state.phase == "reverting"
+    assert world.phase() == "reverting"
 
 
 @pytest.mark.parametrize(
@@ -164,9 +164,9 @@ def test_without_its_judge_a_rollout_does_not_go_on(doubt: Doubt) -> None:
     world.verdict(1, "wait", "one")
     world.give(doubt)
     world.give(minutes=11)
-    assert world.state.phase == "baking"
+    assert world.phase() == "baking"
     world.verdict(8, "advance", "one")
-    assert world.state.phase == "applying"
+    assert world.phase() == "applying"
 
 
 def test_what_was_in_force_before_a_silence_is_so_after_it() -> None:
@@ -174,18 +174,18 @@ def test_what_was_in_force_before_a_silence_is_so_after_it() -> None:
     world.verdict(1, "advance", "one")
     world.give(Doubt(why="stale"))
     world.give(minutes=11)
-    assert world.state.phase == "baking"
+    assert world.phase() == "baking"
     world.give(Trust(in_force="advance"))
-    assert world.state.phase == "applying"
+    assert world.phase() == "applying"
 
 
 def test_an_advance_that_was_missed_is_not_believed_and_a_revert_is() -> None:
     world = baking()
     world.give(Doubt(why="gap", sequence=3, is_missing=True, in_force="advance"))
     world.give(Trust(in_force="advance"), minutes=11)
-    assert world.state.phase == "baking"
+    assert world.phase() == "baking"
     world.give(Doubt(why="gap", sequence=5, is_missing=True, in_force="revert"))
-    assert world.state.phase == "reverting"
+    assert world.phase() == "reverting"
 
 
 def test_a_rollout_is_taken_back_though_its_judge_is_lost_and_it_is_paused() -> None:
@@ -194,16 +194,16 @@ def test_a_rollout_is_taken_back_though_its_judge_is_lost_and_it_is_paused() -> 
     world.give(Doubt(why="stale"))
     world.verdict(1, "revert", "one")
     world.settle()
-    assert world.state.phase == "reverted"
+    assert world.phase() == "reverted"
 
 
 def test_a_paused_rollout_goes_on_when_it_is_resumed() -> None:
     world = baking()
     world.give(command("pause"))
     world.verdict(1, "advance", "one", minutes=11)
-    assert world.state.phase == "baking"
+    assert world.phase() == "baking"
     world.give(command("resume", "2"))
-    assert world.state.phase == "applying"
+    assert world.phase() == "applying"
 
 
 def test_a_command_that_comes_again_is_done_once() -> None:
@@ -218,7 +218,7 @@ def test_aborting_takes_back_what_was_reached() -> None:
     world = baking("colo")
     world.give(command("abort"))
     world.settle()
-    assert world.state.phase == "aborted"
+    assert world.phase() == "aborted"
     assert world.changed() == set()
 
 
@@ -238,14 +238,14 @@ def test_a_stage_that_hosts_do_not_apply_in_time_is_halted() -> None:
     world.give()
     world.perform()
     world.give(minutes=6)
-    assert world.state.phase == "halted"
+    assert world.phase() == "halted"
     assert "c0-h0" in str(world.state.halted)
 
 
 def test_a_stage_that_nobody_judges_is_halted_after_its_deadline() -> None:
     world = baking()
     world.give(minutes=70)
-    assert world.state.phase == "halted"
+    assert world.phase() == "halted"
 
 
 def test_a_clock_that_is_behind_decides_nothing() -> None:
@@ -261,14 +261,14 @@ def test_a_revert_may_be_kept_to_the_colos_that_are_hurt() -> None:
     world.advance_to("colo")
     world.verdict(900, "revert", "colo", colos=["c1"])
     world.settle()
-    assert world.state.phase == "halted"
+    assert world.phase() == "halted"
     assert world.changed() == {"c0-h0", "c0-h1", "c2-h1", "c3-h1"}
     world.verdict(901, "revert", "colo", colos=["c1", "c2"])
     world.settle()
     assert world.changed() == {"c0-h0", "c0-h1", "c3-h1"}
     world.give(command("abort"))
     world.settle()
-    assert (world.state.phase, world.changed()) == ("aborted", set())
+    assert (world.phase(), world.changed()) == ("aborted", set())
 
 
 def test_a_forced_advance_overrules_a_halt_once_and_for_its_stage_alone() -> None:
@@ -276,12 +276,12 @@ def test_a_forced_advance_overrules_a_halt_once_and_for_its_stage_alone() -> Non
     world.verdict(1, "halt", "one")
     world.overrides = [override("force_advance", rollout="bots", stage="colo")]
     world.give()
-    assert world.state.phase == "halted"
+    assert world.phase() == "halted"
     world.overrides = [override("force_advance", rollout="bots", stage="one")]
     world.give()
-    assert (world.state.phase, world.state.passed) == ("applying", 1)
+    assert (world.phase(), world.state.passed) == ("applying", 1)
     world.verdict(2, "halt", "colo")
-    assert world.state.phase == "halted"
+    assert world.phase() == "halted"
 
 
 def test_a_forced_revert_needs_no_verdict() -> None:
@@ -289,16 +289,16 @@ def test_a_forced_revert_needs_no_verdict() -> None:
     world.overrides = [override("force_revert", rollout="bots")]
     world.give()
     world.settle()
-    assert world.state.phase == "reverted"
+    assert world.phase() == "reverted"
 
 
 def test_a_verdict_that_shows_in_an_ignored_metric_alone_counts_once_nobody_ignores_it() -> None:
     world = baking()
     world.overrides = [override("ignore_metric", metric="busy")]
     world.verdict(1, "revert", "one", metrics=["busy"])
-    assert world.state.phase == "baking"
+    assert world.phase() == "baking"
     world.give(minutes=60)
-    assert world.state.phase == "reverting"
+    assert world.phase() == "reverting"
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_what_holds_a_plan_back_is_said(given, words) -> None:
         world.state = replace(world.state, resolved=resolved)
         world.others = [other("routes")]
     world.give()
-    assert world.state.phase == "waiting"
+    assert world.phase() == "waiting"
     assert any(words in reason for reason in holds(world.state, world.context))
 
 
@@ -325,9 +325,9 @@ def test_no_stage_begins_while_everything_is_frozen_by_an_override() -> None:
     world = World()
     world.overrides = [override("freeze_all")]
     world.give()
-    assert world.state.phase == "waiting"
+    assert world.phase() == "waiting"
     world.give(minutes=61)
-    assert world.state.phase == "applying"
+    assert world.phase() == "applying"
 
 
 def test_two_rollouts_never_have_the_same_unit_under_way() -> None:
