@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from holdfast.commands import config as config_commands
+from holdfast.commands import control as control_commands
 from holdfast.commands import deadletters as deadletters_commands
 from holdfast.commands import produce as produce_commands
 from holdfast.commands import query as query_commands
@@ -41,6 +42,13 @@ app = typer.Typer(
 app.command()(config_commands.config)
 app.add_typer(topics_commands.app, name="topics")
 app.add_typer(rollout_commands.app, name="rollout")
+app.add_typer(control_commands.plan, name="plan")
+rollout_commands.app.command()(control_commands.pause)
+rollout_commands.app.command()(control_commands.resume)
+rollout_commands.app.command()(control_commands.abort)
+app.command()(control_commands.reach)
+app.command()(control_commands.control)
+app.command()(control_commands.agent)
 app.add_typer(verdict_commands.app, name="verdict")
 app.command()(worker_commands.aggregate)
 app.command()(worker_commands.judge)

@@ -192,4 +192,4 @@ def other(name: str, **given: object) -> Summary:
         reverts=(),
         regions={},
     )
-    return replace(empty, **given)  # type: ignore[arg-type]
+    return replace(empty, **given)
