@@ -298,7 +298,11 @@ class Ears:
     """Hears verdicts in a thread of its own; each is dealt with before the next one is asked for."""
 
     def __init__(self, settings: Settings, stale_after: str) -> None:
-        given = {key: value for key, value in settings.kafka.items() if key != "bootstrap.servers"}
+        given: dict[str, object] = {key: value for key, value in settings.kafka.items() if key != "bootstrap.servers"}
+        # A worker that comes back is known by its name, and one that was killed is not waited for long.
+        given["group.instance.id"] = f"{settings.worker}-control-verdicts"
+        given["session.timeout.ms"] = settings.session_ms
+        given["heartbeat.interval.ms"] = max(100, settings.session_ms // 5)
         self._subscription = Subscription(
             str(base(settings)["bootstrap.servers"]),
             f"{settings.prefix}-control-verdicts",
