@@ -14,6 +14,7 @@ import typer.main
 from detectors.policy import Classical, ClassicalMetric, Metric, Objective, Policy, PrePeriod
 from detectors.verdict import Abstained, Cause, Reason, Verdict
 from holdfast.cli import app
+from holdfast.control.documents import load_inventory, load_limits, load_plan
 from holdfast.documents import load_policy, load_rollout, load_truth
 from holdfast.live.settings import OURS, MetricsTopic, Signing, load, load_settings
 from holdfast.replaying import Outcome, replay_recording
@@ -34,6 +35,9 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     "bad": load_truth,
     "kafka": lambda path: load_settings(path, {}),
     "clickhouse": lambda path: load_settings(path, {}),
+    "package": load_plan,
+    "hosts": load_inventory,
+    "window": load_limits,
 }
 
 

@@ -9,7 +9,7 @@ from rollouts.blast import blast
 from rollouts.context import holds
 from rollouts.controlled import Deploy, Restore, Tell, decode, encode
 from rollouts.folding import fold
-from rollouts.freezes import Once
+from rollouts.freezes import Freeze
 from rollouts.inputs import Command, Doubt, Trust
 from rollouts.plans import Most
 from tests.rollouts.fleet import BEGIN, NEW, OLD, UNIT, World, inventory, other, override, plan
@@ -301,13 +301,15 @@ def test_a_verdict_that_shows_in_an_ignored_metric_alone_counts_once_nobody_igno
     assert world.phase() == "reverting"
 
 
+GALA = Freeze(begin="2026-03-12T00:00", until="2026-03-12T23:00", zone="UTC", reason="gala")
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
         ({"after": ["routes"]}, "after routes, which is baking"),
         ({"started": BEGIN + timedelta(hours=1)}, "not before"),
-        ({"freezes": [Once(begin=BEGIN.replace(tzinfo=None), until=BEGIN.replace(tzinfo=None, hour=23), zone="UTC",
-                           reason="gala")]}, "frozen: gala"),
+        ({"freezes": [GALA]}, "frozen: gala"),
     ],
 )  # fmt: skip
 def test_what_holds_a_plan_back_is_said(given, words) -> None:

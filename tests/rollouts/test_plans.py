@@ -1,6 +1,6 @@
 """Plans, packages, the fleet and its breakers: what is refused, and what is decided once and for all."""
 
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -13,13 +13,17 @@ from rollouts import inventory as fleets
 from rollouts import packages
 from rollouts.breakers import Limits, crowded, touching, trips
 from rollouts.document import Unit
-from rollouts.freezes import Once, Weekly, frozen_by
+from rollouts.freezes import Freeze, frozen_by
 from rollouts.freezes import problems as freeze_problems
 from rollouts.inventory import Reach, point, reached
 from rollouts.packages import digest_of, verified
 from rollouts.plans import Most, resolve, rollout_of
 from rollouts.reports import Report, fleet_of, heard
 from tests.rollouts.fleet import BEGIN, NEW, POLICY, UNIT, inventory, other, plan, seats, stage
+
+
+def freeze(begin: str, until: str) -> Freeze:
+    return Freeze(begin=begin, until=until, zone="UTC", reason="x")
 
 
 def refused(given, fleet=None, known=None) -> str:
@@ -46,7 +50,8 @@ def refused(given, fleet=None, known=None) -> str:
         ({"stages": [stage("odd", segment="odd")]}, "allowed: even"),
         ({"after": ["routes"]}, "there is no rollout 'routes'"),
         ({"after": ["bots"]}, "bots -> bots"),
-        ({"freezes": [Once(begin=datetime(2026, 1, 2), until=datetime(2026, 1, 1), zone="UTC", reason="x")]}, "later"),  # noqa: DTZ001
+        ({"freezes": [freeze("2026-01-02T00:00", "2026-01-01T00:00")]}, "a later time"),
+        ({"freezes": [freeze("noon", "2026-01-01T00:00")]}, "found 'noon'"),
     ],
 )  # fmt: skip
 def test_an_unsafe_plan_is_refused(changes, words) -> None:
@@ -180,7 +185,7 @@ def test_a_fleet_can_be_made_of_what_hosts_report() -> None:
         fleet_of([])
 
 
-NIGHT = Weekly(days=["fri"], begin=time(18), until=time(8), zone="Europe/Lisbon", reason="weekend")
+NIGHT = Freeze(days=["fri"], begin="18:00", until="08:00", zone="Europe/Lisbon", reason="weekend")
 
 
 @pytest.mark.parametrize(
@@ -199,8 +204,7 @@ def test_a_weekly_freeze_goes_by_the_clocks_of_its_zone(moment, is_frozen) -> No
 
 
 def test_a_freeze_is_never_shorter_than_meant_where_an_hour_comes_twice() -> None:
-    begin, until = (datetime.fromisoformat(f"2026-10-25T01:{minute}:00") for minute in (10, 40))
-    twice = Once(begin=begin, until=until, zone="Europe/Lisbon", reason="x")
+    twice = Freeze(begin="2026-10-25T01:10", until="2026-10-25T01:40", zone="Europe/Lisbon", reason="x")
     for moment in ("2026-10-25T00:10:00+00:00", "2026-10-25T01:39:00+00:00"):
         assert frozen_by([twice], datetime.fromisoformat(moment)) == twice
 
