@@ -377,3 +377,16 @@ def test_the_blast_radius_says_what_is_reached_and_what_could_be_next() -> None:
 def test_nobody_gets_anything_but_the_old_and_the_new() -> None:
     world = baking("half")
     assert {digest for units in world.units.values() for digest in units.values()} == {OLD, NEW}
+
+
+def test_the_advance_of_one_stage_is_not_that_of_the_next() -> None:
+    world = baking("colo")
+    world.give(minutes=30)
+    assert (world.phase(), world.state.passed) == ("baking", 1)
+
+
+def test_a_number_that_was_heard_is_not_heard_again_with_another_content() -> None:
+    world = baking()
+    world.verdict(1, "wait", "one")
+    world.verdict(1, "revert", "one")
+    assert world.phase() == "baking"
