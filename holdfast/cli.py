@@ -15,6 +15,7 @@ from holdfast.commands import breakglass as breakglass_commands
 from holdfast.commands import calibrate as calibrate_commands
 from holdfast.commands import compare as compare_commands
 from holdfast.commands import config as config_commands
+from holdfast.commands import control as control_commands
 from holdfast.commands import deadletters as deadletters_commands
 from holdfast.commands import gate as gate_commands
 from holdfast.commands import incidents as incidents_commands
@@ -53,6 +54,13 @@ app.command()(tune_commands.tune)
 app.command()(config_commands.config)
 app.add_typer(topics_commands.app, name="topics")
 app.add_typer(rollout_commands.app, name="rollout")
+app.add_typer(control_commands.plan, name="plan")
+rollout_commands.app.command()(control_commands.pause)
+rollout_commands.app.command()(control_commands.resume)
+rollout_commands.app.command()(control_commands.abort)
+app.command()(control_commands.reach)
+app.command()(control_commands.control)
+app.command()(control_commands.agent)
 app.add_typer(verdict_commands.app, name="verdict")
 app.add_typer(breakglass_commands.app, name="breakglass")
 app.add_typer(audit_commands.app, name="audit")

@@ -14,6 +14,7 @@ import typer.main
 from detectors.policy import Classical, ClassicalMetric, Metric, Objective, Policy, PrePeriod
 from detectors.verdict import Abstained, Cause, Reason, Verdict
 from holdfast.cli import app
+from holdfast.control.documents import load_inventory, load_limits, load_plan
 from holdfast.control.people_file import load_people
 from holdfast.documents import load_policy, load_rollout, load_truth
 from holdfast.live.gate_settings import Gate
@@ -39,6 +40,9 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     "kafka": lambda path: load_settings(path, {}),
     "clickhouse": lambda path: load_settings(path, {}),
     "from": load_source,
+    "package": load_plan,
+    "hosts": load_inventory,
+    "window": load_limits,
 }
 
 

@@ -92,6 +92,10 @@ class Topics(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     verdicts: TopicName
     evidence: TopicName
     dead_letters: TopicName
+    control: TopicName
+    desired: TopicName
+    applied: TopicName
+    units: TopicName
     samples: TopicName
     audit: TopicName
     undelivered: TopicName
@@ -114,6 +118,10 @@ class _TopicNames(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     verdicts: TopicName | None = None
     evidence: TopicName | None = None
     dead_letters: TopicName | None = None
+    control: TopicName | None = None
+    desired: TopicName | None = None
+    applied: TopicName | None = None
+    units: TopicName | None = None
     samples: TopicName | None = None
     audit: TopicName | None = None
     undelivered: TopicName | None = None

@@ -61,7 +61,7 @@ def ran(environ: dict[str, str], *arguments: str) -> tuple[int, str, str]:
 def test_all_topics_are_made_as_the_engine_needs_them(client: AdminClient, settings: Settings) -> None:
     create(client, settings)
     require(client, settings)
-    assert len(standings(client, settings)) == 2 + 1 + 8
+    assert len(standings(client, settings)) == 2 + 1 + 12
 
 
 def test_those_that_are_made_already_are_left_alone(client: AdminClient, settings: Settings) -> None:
@@ -109,21 +109,21 @@ def test_a_metrics_topic_is_as_its_owner_made_it(client: AdminClient, settings: 
 
 def test_a_dry_run_makes_nothing(environ: dict[str, str], client: AdminClient, settings: Settings) -> None:
     status, printed, _ = ran(environ, "--dry-run")
-    assert (status, printed.count("would be made")) == (0, 11)
+    assert (status, printed.count("would be made")) == (0, 15)
     assert not [name for name in client.list_topics(timeout=10).topics if name.startswith(settings.prefix)]
 
 
 def test_the_command_tells_what_it_made(environ: dict[str, str], client: AdminClient, settings: Settings) -> None:
     make(client, NewTopic(settings.metrics[0].topic, 5, 1))
     status, printed, _ = ran(environ, "--partitions", "1")
-    assert (status, printed.count("there already"), printed.count(" made")) == (0, 1, 10)
+    assert (status, printed.count("there already"), printed.count(" made")) == (0, 1, 14)
     assert len(client.list_topics(timeout=10).topics[settings.topics.cohort_ticks].partitions) == 1
 
 
 def test_more_replicas_than_brokers_is_an_error_that_names_each_topic(client: AdminClient, settings: Settings) -> None:
     with pytest.raises(BadInput) as caught:
         create(client, msgspec.structs.replace(settings, replication=90))
-    assert len(str(caught.value).splitlines()) == 11
+    assert len(str(caught.value).splitlines()) == 15
 
 
 def test_nobody_works_on_topics_that_are_missing(client: AdminClient, settings: Settings) -> None:

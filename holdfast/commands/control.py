@@ -1,0 +1,160 @@
+"""`holdfast control`, `holdfast plan`, `holdfast reach` and `holdfast agent`: rollouts released by holdfast itself."""
+
+import signal
+import sys
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import typer
+
+from holdfast.commands.workers import FAILED, Config
+from holdfast.documents import load_policy
+from holdfast.errors import BadInput
+from holdfast.live.settings import load_settings
+from holdfast.wall import now_ms
+
+plan = typer.Typer(help="Check plans, and submit them to control.", no_args_is_help=True)
+
+PlanFile = Annotated[Path, typer.Argument(help="The plan.yaml.")]
+PolicyFile = Annotated[Path, typer.Option("--policy", help="The policy.yaml that judges it.")]
+InventoryFile = Annotated[Path | None, typer.Option("--inventory", help="The hosts; else those that report.")]
+Rollout = Annotated[str, typer.Argument(help="Name of the rollout.")]
+Why = Annotated[str, typer.Option("--why", help="The reason, for the record.")]
+By = Annotated[str, typer.Option("--by", envvar="USER", help="Who says so.")]
+
+
+@plan.command("check")
+def check_plan(
+    path: PlanFile, inventory: Annotated[Path, typer.Option("--inventory", help="The inventory.yaml.")]
+) -> None:
+    """Check a plan against an inventory, and show what each stage reaches."""
+    from holdfast.control.documents import load_inventory, load_plan
+    from rollouts.plans import resolve, rest_of
+
+    fleet, given = load_inventory(inventory), load_plan(path)
+    known = {name: msgspec.structs.replace(given, rollout=name, after=[]) for name in given.after}
+    resolved = resolve(given, fleet, known)
+    total = len(fleet.hosts)
+    reached = 0
+    for stage, seats in zip(given.stages, resolved.stages, strict=True):
+        reached += len(seats)
+        sys.stdout.write(f"{stage.name}: {len(seats)} hosts, {reached / total:.2%} of the fleet with those before\n")
+    left = len(rest_of(resolved, fleet))
+    words = "which get the change at the end" if given.rest == "release" else "which never get the change"
+    sys.stdout.write(f"rest: {left} hosts, {words}\n")
+
+
+@plan.command("submit")
+def submit_plan(
+    path: PlanFile,
+    policy: PolicyFile,
+    by: By,
+    contents: Annotated[Path | None, typer.Option("--contents", help="Folder with the units, by their names.")] = None,
+    config: Config = None,
+) -> None:
+    """Submit a plan to control, which announces it and begins when nothing keeps it from that."""
+    from holdfast.control.asking import Submission, ask
+    from holdfast.control.documents import load_plan
+    from holdfast.control.units import publish
+
+    given, judged_by, settings = load_plan(path), load_policy(policy), load_settings(config)
+    if contents is not None:
+        publish(settings, given.package, contents)
+    ask(settings, Submission(plan=given, policy=judged_by, by=by))
+    sys.stdout.write(f"{given.rollout}: under control\n")
+
+
+def pause(rollout: Rollout, why: Why, by: By, config: Config = None) -> None:
+    """Keep a rollout under control from going on; what has to be taken back is."""
+    _command("pause", rollout, why, by, config)
+
+
+def resume(rollout: Rollout, why: Why, by: By, config: Config = None) -> None:
+    """Let a paused rollout go on."""
+    _command("resume", rollout, why, by, config)
+
+
+def abort(rollout: Rollout, why: Why, by: By, config: Config = None) -> None:
+    """Call a rollout under control off, and take it back wherever it is."""
+    _command("abort", rollout, why, by, config)
+
+
+def _command(what: Literal["pause", "resume", "abort"], rollout: str, why: str, by: str, config: Path | None) -> None:
+    from holdfast.control.asking import Instruction, ask
+    from rollouts.inputs import Command
+
+    given = Command(id=uuid.uuid4().hex, command=what, by=by, why=why)
+    ask(load_settings(config), Instruction(rollout=rollout, command=given))
+    sys.stdout.write(f"{rollout}: {what}\n")
+
+
+def reach(rollout: Rollout, inventory: InventoryFile = None, config: Config = None) -> None:
+    """Show, as JSON, what a rollout has reached, what it could reach next, and what keeps it from that."""
+    from holdfast.control.view import look
+    from rollouts.blast import blast
+    from rollouts.context import Context
+
+    now = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=now_ms())
+    seen = look(load_settings(config), inventory)
+    if rollout not in seen.states:
+        message = f"{rollout}: not under control; there are: {', '.join(sorted(seen.states)) or 'none'}"
+        raise BadInput(message)
+    context = Context(now=now, reports=seen.reports, fleet=seen.fleet, others=seen.others)
+    found = blast(seen.states[rollout], context)
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
+
+
+def control(
+    inventory: InventoryFile = None,
+    limits: Annotated[
+        Path | None, typer.Option("--limits", help="What is too much at once, for all rollouts together.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Release plans stage by stage, as the verdicts say; several of it stand by for each other."""
+    from holdfast.control.deployers import TopicDeployer
+    from holdfast.control.documents import load_inventory, load_limits
+    from holdfast.control.worker import Control
+    from holdfast.live.clients import admin
+    from holdfast.live.logs import configure
+    from holdfast.live.loop import Fenced
+    from holdfast.live.topics import require
+
+    settings = load_settings(config)
+    configure(settings.log.level, settings.log.form)
+    require(admin(settings), settings)
+    worker = Control(
+        settings,
+        lambda: TopicDeployer(settings),
+        None if inventory is None else load_inventory(inventory),
+        None if limits is None else load_limits(limits),
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop())
+    try:
+        worker.run()
+    except Fenced as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(FAILED) from error
+
+
+def agent(
+    root: Annotated[Path, typer.Option("--root", help="Folder that is the agent's alone.")],
+    colo: Annotated[str, typer.Option("--colo", help="Where the host is.")],
+    host: Annotated[str, typer.Option("--host", help="Its name, which no other host has.")],
+    region: Annotated[str | None, typer.Option("--region", help="Its region; else the colo's name.")] = None,
+    config: Config = None,
+) -> None:
+    """Give this host what it is to have, all of it or nothing, and report what it has."""
+    from holdfast.control.agents import Agents, Place
+    from holdfast.live.logs import configure
+
+    settings = load_settings(config)
+    configure(settings.log.level, settings.log.form)
+    worker = Agents(settings, [Place(host, colo, region or colo, root, {})])
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop())
+    worker.run()

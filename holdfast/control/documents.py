@@ -1,0 +1,56 @@
+"""Documents of control: plans, inventories and limits, each with all its errors at once."""
+
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from holdfast.errors import BadInput
+from holdfast.located import Problems, read
+from holdfast.validation import model, validate
+from rollouts.breakers import Limits
+from rollouts.freezes import problems as freeze_problems
+from rollouts.inventory import Inventory
+from rollouts.inventory import problems as inventory_problems
+from rollouts.plans import Plan
+
+_Document = TypeVar("_Document", Plan, Inventory, Limits)
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a plan; what ties it to a fleet is looked at when it is resolved.
+
+    Raises
+    ------
+    BadInput
+        With every error of the file, one a line.
+    """
+    return _load(path, Plan)
+
+
+def load_inventory(path: Path) -> Inventory:
+    """Read an inventory; raises as `load_plan` does."""
+    return _checked(path, found := _load(path, Inventory), inventory_problems(found))
+
+
+def load_limits(path: Path) -> Limits:
+    """Read limits; raises as `load_plan` does."""
+    return _checked(path, found := _load(path, Limits), freeze_problems(found.freezes))
+
+
+def _load(path: Path, kind: type[_Document]) -> _Document:
+    problems = Problems(str(path))
+    document = read(path, problems)
+    validate(document, model(kind), problems)
+    problems.refuse()
+    try:
+        return msgspec.convert(document.plain(), kind)
+    except msgspec.ValidationError as error:
+        message = f"{path}: {error}"
+        raise BadInput(message) from error
+
+
+def _checked(path: Path, found: _Document, problems: list[str]) -> _Document:
+    if problems:
+        raise BadInput("\n".join(f"{path}: {problem}" for problem in problems))
+    return found

@@ -1,0 +1,244 @@
+"""A fleet of agents on a real broker gets a bad package, and has what it had before; whoever is killed meanwhile."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from detectors.policy import Metric, Policy
+from detectors.verdict import Scope, Verdict
+from holdfast.control.agent import Agent
+from holdfast.control.agents import Agents, Place
+from holdfast.control.asking import Instruction, Submission, ask
+from holdfast.control.desired import Unit as WantedUnit
+from holdfast.control.desired import Wanted
+from holdfast.errors import BadInput
+from holdfast.live.clients import producer
+from rollouts.controlled import Event, StageBegun, State, decode
+from rollouts.document import Unit
+from rollouts.folding import fold
+from rollouts.inputs import Command
+from rollouts.inventory import Reach
+from rollouts.packages import digest_of
+from rollouts.plans import Most, Plan, PlanStage
+from sinks.cloudevents import verdict_event
+from sinks.verdict_messages import verdict_message
+from tests.integration.cluster import ROOT, Cluster
+
+COLOS, WAIT_S = 50, 90.0
+OLD, NEW = b"old", b"new and bad"
+NAME = "bots/features.bin"
+POLICY = Policy(policy="edge", metrics=[Metric(name="busy", gauge="cpu", worse="increase", breach="halt")])
+
+
+def stage(name: str, host: str, most: float) -> PlanStage:
+    reach, bound = Reach(hosts={"host": host}), Most(fleet=most, region=1.0)
+    return PlanStage(name=name, reach=reach, most=bound, bake="100ms", deadline="10m", apply_within="1m")
+
+
+PLAN = Plan(
+    rollout="bots",
+    package=[Unit(unit=NAME, kind="data-file", digest=digest_of(NEW))],
+    stages=[stage("one", "c00-a", 0.01), stage("tenth", "c0?-a", 0.1), stage("half", "*-a", 0.5)],
+    policy="edge",
+)
+
+
+class Fleet:
+    """Agents of two hosts in each colo, and control workers as processes."""
+
+    def __init__(self, cluster: Cluster, folder: Path, colos: int = COLOS) -> None:
+        self.cluster, self.settings = cluster, cluster.settings
+        self.places = [
+            Place(f"c{colo:02d}-{name}", f"c{colo:02d}", f"r{colo % 5}", folder / f"c{colo:02d}-{name}", {})
+            for colo in range(colos)
+            for name in "ab"
+        ]
+        old = WantedUnit(digest=digest_of(OLD), kind="data-file")
+        for place in self.places:
+            Agent(place.root).apply(Wanted(units={NAME: old}), {digest_of(OLD): OLD})
+        writer = producer(self.settings)
+        for content in (OLD, NEW):
+            writer.produce(self.settings.topics.units, key=digest_of(content).encode(), value=content)
+        assert writer.flush(30) == 0
+        self._agents = Agents(self.settings, self.places)
+        self._thread = threading.Thread(target=self._agents.run, daemon=True)
+        self._thread.start()
+        self._stopping = False
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._keepers: list[threading.Thread] = []
+        self.killed = 0
+
+    def control(self, worker: str, deaths: Sequence[tuple[str, int]] = ()) -> None:
+        """Keep a control worker, which is killed at one point after the other and then lives."""
+        keeper = threading.Thread(target=self._keep, args=(worker, deaths), daemon=True)
+        keeper.start()
+        self._keepers.append(keeper)
+
+    def _keep(self, worker: str, deaths: Sequence[tuple[str, int]]) -> None:
+        left = [*deaths]
+        while not self._stopping:
+            point, count = left.pop(0) if left else ("none", 0)
+            command = [sys.executable, "-m", "tests.integration.controlling", point, str(count)]
+            environment = {**os.environ, "HOLDFAST_CONFIG": str(self.cluster.path), "HOLDFAST_WORKER": worker}
+            with (self.cluster.folder / f"control-{worker}.log").open("ab") as log:
+                process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+            self._processes[worker] = process
+            self.killed += process.wait() == -signal.SIGKILL
+
+    def stop(self) -> None:
+        self._stopping = True
+        for process in self._processes.values():
+            process.terminate()
+        for keeper in self._keepers:
+            keeper.join(30)
+        self._agents.stop()
+        self._thread.join(30)
+
+    def history(self, rollout: str = "bots") -> list[Event]:
+        found: list[Event] = []
+        for entry in self.cluster.read(self.settings.topics.control):
+            if entry.key == rollout.encode():
+                found = decode(entry.value)
+        return found
+
+    def until(self, phase: str, stage: str | None = None) -> State:
+        end = time.monotonic() + WAIT_S
+        state: State | None = None
+        while time.monotonic() < end:
+            state = fold(self.history())
+            current = None if state is None or state.current is None else state.name_of(state.current.stage)
+            if state is not None and state.phase == phase and stage in (None, current):
+                return state
+            time.sleep(0.2)
+        found = "nothing" if state is None else f"{state.phase}, {state.halted}"
+        raise AssertionError(f"found {found} instead of {phase} {stage}\n{self.cluster.logs()}")
+
+    def judge(self, sequence: int, action: str, stage: str) -> None:
+        """Publish a verdict, as a judge does."""
+        said = Verdict(
+            sequence=sequence,
+            action=action,  # type: ignore[arg-type]
+            cause="evidence",
+            stage=stage,
+            binding=True,
+            scope=Scope(colos=[], metrics=["busy"]),
+            reasons=[],
+            abstained=[],
+            policy="sha256:00",
+            engine="test",
+        )
+        message = verdict_message(verdict_event("bots", 1_773_314_400_000 + sequence * 10_000, said), 0, None)
+        writer = producer(self.settings)
+        writer.produce(self.settings.topics.verdicts, message.value, message.key, headers=[*message.headers])
+        assert writer.flush(30) == 0
+
+    def has(self) -> dict[str, bytes]:
+        return {place.host: (place.root / "current" / "units" / NAME).read_bytes() for place in self.places}
+
+    def changed(self) -> int:
+        return sum(content == NEW for content in self.has().values())
+
+
+@pytest.fixture
+def fleet(kafka, tmp_path: Path) -> Iterator[Fleet]:
+    folder = tmp_path / "hosts"
+    with Cluster(kafka.bootstrap, tmp_path) as cluster:
+        made = Fleet(cluster, folder)
+        try:
+            yield made
+        finally:
+            made.stop()
+
+
+def submit(fleet: Fleet) -> None:
+    """Submit the plan until the fleet is known, as the first report of a host may come later than the plan."""
+    end = time.monotonic() + WAIT_S
+    while True:
+        try:
+            ask(fleet.settings, Submission(plan=PLAN, policy=POLICY, by="ann"), WAIT_S)
+        except BadInput:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.3)
+        else:
+            return
+
+
+def stages_begun(fleet: Fleet) -> list[int]:
+    return [event.stage for event in fleet.history() if isinstance(event, StageBegun)]
+
+
+def released_and_reverted(fleet: Fleet) -> None:
+    submit(fleet)
+    fleet.until("baking", "one")
+    assert fleet.changed() == 1
+    fleet.judge(1, "advance", "one")
+    fleet.until("baking", "tenth")
+    assert fleet.changed() == 10
+    fleet.judge(2, "revert", "tenth")
+    fleet.until("reverted")
+    assert set(fleet.has().values()) == {OLD}
+    assert stages_begun(fleet) == [0, 1]
+
+
+@pytest.mark.slow
+def test_a_bad_package_is_taken_back_from_all_colos_that_had_it(fleet: Fleet) -> None:
+    fleet.control("a")
+    released_and_reverted(fleet)
+    announced = fleet.cluster.read(fleet.settings.topics.rollouts)[-1]
+    assert b'"event":"finished"' in announced.value
+
+
+@pytest.mark.slow
+def test_control_is_killed_again_and_again_and_no_stage_is_skipped_or_done_twice(fleet: Fleet) -> None:
+    points = ("produced", "kept", "done")
+    fleet.control("a", [(point, count) for count in (1, 2, 3, 5) for point in points])
+    released_and_reverted(fleet)
+    assert fleet.killed >= 5
+
+
+@pytest.mark.slow
+def test_two_workers_that_are_killed_hand_rollouts_over_to_each_other(fleet: Fleet) -> None:
+    fleet.control("a", [("kept", 2), ("done", 3), ("produced", 4)])
+    fleet.control("b", [("done", 2), ("kept", 3), ("done", 4)])
+    released_and_reverted(fleet)
+    assert fleet.killed >= 2
+
+
+@pytest.mark.slow
+def test_a_good_package_reaches_everybody_and_is_paused_when_asked(fleet: Fleet) -> None:
+    fleet.control("a")
+    submit(fleet)
+    fleet.until("baking", "one")
+    pause = Command(id="1", command="pause", by="ann", why="lunch")
+    ask(fleet.settings, Instruction(rollout="bots", command=pause), WAIT_S)
+    fleet.judge(1, "advance", "one")
+    time.sleep(1)
+    assert fleet.until("baking", "one").paused is not None
+    ask(fleet.settings, Instruction(rollout="bots", command=replace(pause, id="2", command="resume")), WAIT_S)
+    fleet.until("baking", "tenth")
+    fleet.judge(2, "advance", "tenth")
+    fleet.until("baking", "half")
+    fleet.judge(3, "advance", "half")
+    fleet.until("completed")
+    assert set(fleet.has().values()) == {NEW}
+    assert stages_begun(fleet) == [0, 1, 2, 3]
+
+
+@pytest.mark.slow
+def test_an_unknown_rollout_and_another_plan_of_the_same_name_are_refused(fleet: Fleet) -> None:
+    fleet.control("a")
+    submit(fleet)
+    with pytest.raises(BadInput, match="another plan has that name"):
+        ask(fleet.settings, Submission(plan=replace(PLAN, rest="hold"), policy=POLICY, by="ann"), WAIT_S)
+    abort = Command(id="1", command="abort", by="ann", why="no")
+    with pytest.raises(BadInput, match="not under control"):
+        ask(fleet.settings, Instruction(rollout="nothing", command=abort), WAIT_S)
