@@ -18,7 +18,8 @@ from holdfast.control.documents import load_inventory, load_limits, load_plan
 from holdfast.control.people_file import load_people
 from holdfast.documents import load_policy, load_rollout, load_truth
 from holdfast.live.gate_settings import Gate
-from holdfast.live.settings import OURS, MetricsTopic, Signing, load, load_settings
+from holdfast.live.settings import OURS, Signing, load, load_settings
+from holdfast.live.topic_names import MetricsTopic
 from holdfast.recording.document import MODELS, load_source
 from holdfast.replaying import Outcome, replay_recording
 from rollouts.document import Rollout, Stage

@@ -18,12 +18,10 @@ from holdfast.live.clickhouse_settings import ClickHouse
 from holdfast.live.durations import between
 from holdfast.live.gate_settings import Gate, gate_rule
 from holdfast.live.logs import Form, Level
+from holdfast.live.topic_names import NAMES, TOPIC_NAME_MAX, Given, MetricsTopic, TopicNames, Topics
 from holdfast.live.variables import CONFIG, origins, with_variables
 from holdfast.located import Place, Problems, join, quoted, read
 from holdfast.validation import model, validate
-
-TOPIC_NAME_MAX: Final = 249
-"""Longest name that Kafka gives a topic, in characters."""
 
 OURS: Final = {
     "isolation.level": "what a transaction took back must never be read",
@@ -52,79 +50,9 @@ def _not_ours(key: str) -> None:
         raise ValueError(message)
 
 
-def _legal(text: str) -> None:
-    if text in (".", ".."):
-        message = "allowed: another name, as Kafka has none like this"
-        raise ValueError(message)
-
-
-def _named(longest: int) -> Meta:
-    return Meta(
-        min_length=1,
-        max_length=longest,
-        pattern=r"^[A-Za-z0-9._-]+$",
-        extra={"allowed": f"1 to {longest} letters, digits, dots, underscores and hyphens", "parse": _legal},
-    )
-
-
 Count = Annotated[int, Meta(ge=1, le=100_000)]
-TopicName = Annotated[str, _named(TOPIC_NAME_MAX)]
-Given = Annotated[str, _named(200)]
-"""A name that longer ones are made of."""
 KafkaKey = Annotated[str, Meta(min_length=1, extra={"allowed": "a key of librdkafka", "parse": _not_ours})]
 PathText = Annotated[str, Meta(min_length=1, extra={"allowed": "the path of a file or folder"})]
-
-
-class MetricsTopic(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A topic of metrics; `keyed` says that all messages of a colo are in one partition."""
-
-    topic: TopicName
-    keyed: bool = True
-
-
-class Topics(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Names of the topics that are the engine's own; without a name, the prefix and what it is for."""
-
-    rollouts: TopicName
-    catalogue: TopicName
-    cohort_ticks: TopicName
-    checkpoints: TopicName
-    verdicts: TopicName
-    evidence: TopicName
-    dead_letters: TopicName
-    control: TopicName
-    desired: TopicName
-    applied: TopicName
-    units: TopicName
-    samples: TopicName
-    audit: TopicName
-    undelivered: TopicName
-
-    def samples_of(self, topic: str) -> str:
-        """Name the topic that holds the samples of an unkeyed one, keyed by colo."""
-        return f"{self.samples}.{topic}"
-
-
-_NAMES: Final = Topics.__struct_fields__
-
-
-class _TopicNames(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Names that are not made of the prefix."""
-
-    rollouts: TopicName | None = None
-    catalogue: TopicName | None = None
-    cohort_ticks: TopicName | None = None
-    checkpoints: TopicName | None = None
-    verdicts: TopicName | None = None
-    evidence: TopicName | None = None
-    dead_letters: TopicName | None = None
-    control: TopicName | None = None
-    desired: TopicName | None = None
-    applied: TopicName | None = None
-    units: TopicName | None = None
-    samples: TopicName | None = None
-    audit: TopicName | None = None
-    undelivered: TopicName | None = None
 
 
 class Http(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -156,7 +84,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         default_factory=lambda: [MetricsTopic(topic="metrics")]
     )
     prefix: Given = "holdfast"
-    topics: _TopicNames = _TopicNames()
+    topics: TopicNames = TopicNames()
     partitions: Count = 12
     replication: Annotated[int, Meta(ge=1, le=100)] = 1
     retention: Annotated[str, between("1m", "366d")] = "30d"
@@ -335,7 +263,7 @@ def _topic_rules(document: Place, problems: Problems) -> None:
     """Note names that two topics would bear, and names that would become too long."""
     prefix, given, metrics = (document.child(key) for key in ("prefix", "topics", "metrics"))
     own = {name: place for name, place in (given.mapping() if given else {}).items() if place.value is not None}
-    defaults = {name: _default((prefix.string() if prefix else None) or "holdfast", name) for name in _NAMES}
+    defaults = {name: _default((prefix.string() if prefix else None) or "holdfast", name) for name in NAMES}
     bearers = {text: f"topics.{name}" for name, text in defaults.items() if name not in own}
     found = [(place, join("topics", name), place.string()) for name, place in own.items()]
     samples = own["samples"].string() if "samples" in own else defaults["samples"]
@@ -375,7 +303,7 @@ def _loaded(file: _File, sources: dict[str, str]) -> Loaded:
         kafka=file.kafka,
         metrics=file.metrics,
         prefix=file.prefix,
-        topics=Topics(**{name: named[name] or _default(file.prefix, name) for name in _NAMES}),
+        topics=Topics(**{name: named[name] or _default(file.prefix, name) for name in NAMES}),
         partitions=file.partitions,
         replication=file.replication,
         retention_ms=duration_ms(file.retention),

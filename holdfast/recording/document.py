@@ -11,7 +11,8 @@ from msgspec import Meta, Struct
 from detectors.policy import LabelName, Name, Selector
 from holdfast.errors import BadInput
 from holdfast.live.durations import between
-from holdfast.live.settings import PathText, TopicName
+from holdfast.live.settings import PathText
+from holdfast.live.topic_names import TopicName
 from holdfast.located import Place, Problems, join, quoted, read
 from holdfast.validation import as_time, either, model, shown, validate
 from rollouts.document import Timestamp
