@@ -97,7 +97,7 @@ def holds(state: State, context: Context) -> list[str]:
         found.append(f"it is not known what people have decided: {context.unknown}")
     notes = sum(isinstance(effect, Note) for effect in state.outbox)
     if notes and context.is_audited:
-        found.append(f"{notes} entries of what was done are not on the audit topic yet")
+        found.append(f"what was done is not on the audit topic yet: {notes} entries are missing")
     mine = {unit.unit for unit in plan.package}
     found.extend(
         f"{one.rollout} is under way with {', '.join(sorted(mine & one.units))}"
