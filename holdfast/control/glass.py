@@ -81,9 +81,10 @@ class Glass:
         while not self._closing.is_set():
             try:
                 self._read()
-            except (BadInput, Unreachable, KafkaException) as error:
-                self.unknown = str(error)
-                log.warning("overrides are not known, and nothing begins: %s", error)
+            except Exception as error:  # whatever it is, nothing begins on what is not known
+                self.unknown = str(error) or type(error).__name__
+                is_expected = isinstance(error, (BadInput, Unreachable, KafkaException))
+                log.warning("overrides are not known, and nothing begins: %s", error, exc_info=not is_expected)
                 self._closing.wait(_AGAIN_S)
 
     def _read(self) -> None:

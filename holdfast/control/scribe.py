@@ -121,6 +121,8 @@ class Scribe:
             if noted.key not in self._waiting and len(self._waiting) < WAITING_MAX:
                 self._waiting[noted.key] = noted
                 self._change.notify()
+                if noted.kind == DID:  # what is refused is logged where it is
+                    log.info("%s: %s", noted.rollout, draft_of(noted).body["sentence"])
             return False
 
     def close(self) -> None:

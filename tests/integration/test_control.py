@@ -25,7 +25,7 @@ from holdfast.control.desired import Wanted
 from holdfast.control.overriding import say
 from holdfast.control.scribe import DID, REFUSED
 from holdfast.errors import BadInput
-from holdfast.live.clients import producer
+from holdfast.live.clients import admin, producer
 from rollouts.breakglass import APPROVE, REQUEST, Request, id_of
 from rollouts.controlled import Event, Note, RevertBegun, StageBegun, State, decode
 from rollouts.document import Unit
@@ -328,6 +328,22 @@ def test_a_stop_by_an_ignored_metric_alone_is_passed_over(fleet: Fleet) -> None:
     fleet.until("baking", "tenth")
     assert not [event for event in fleet.history() if isinstance(event, RevertBegun)]
     assert "stage one passed" in audited(fleet)
+
+
+@pytest.mark.slow
+def test_without_an_audit_topic_nothing_further_begins_and_everything_is_taken_back(fleet: Fleet) -> None:
+    baking(fleet)
+    audited(fleet)
+    client, topic = admin(fleet.settings), fleet.settings.topics.audit
+    client.delete_topics([topic])[topic].result(WAIT_S)
+    fleet.judge(1, "advance", "one")
+    fleet.until("waiting")
+    time.sleep(2)
+    fleet.judge(2, "revert", "one")
+    fleet.until("reverted")
+    assert set(fleet.has().values()) == {OLD}
+    assert stages_begun(fleet) == [0]
+    assert "entries wait for the audit topic" in fleet.cluster.logs()
 
 
 @pytest.mark.slow
