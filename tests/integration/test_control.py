@@ -310,9 +310,12 @@ def test_two_people_take_a_healthy_rollout_back(fleet: Fleet) -> None:
 @pytest.mark.slow
 def test_a_freeze_holds_an_advance_until_it_ends(fleet: Fleet) -> None:
     baking(fleet)
-    asked = overridden(fleet, "freeze_all", seconds=15)
+    asked = overridden(fleet, "freeze_all", seconds=30)
     fleet.judge(1, "advance", "one")
     fleet.until("waiting")
+    command = [str(Path(sys.executable).parent / "holdfast"), "reach", "bots", "--config", str(fleet.cluster.path)]
+    reach = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    assert f"frozen by override {id_of(asked)}" in reach.stdout.decode()
     fleet.until("baking", "tenth")
     begun = [event.at for event in fleet.history() if isinstance(event, StageBegun)]
     assert begun[0] < asked.expires <= begun[1]
