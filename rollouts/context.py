@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from rollouts import breakers
 from rollouts.breakers import Limits, Summary, Trip
-from rollouts.controlled import State
+from rollouts.controlled import Note, State
 from rollouts.freezes import frozen_by
 from rollouts.inventory import Inventory
 from rollouts.plans import STEP_SHARE_MAX, Seat, over, rest_of, seat_of
@@ -43,6 +43,10 @@ class Context(Struct, frozen=True, kw_only=True):
         Whether or not they have expired.
     limits
         What is too much at once.
+    unknown
+        Why it is not known what people have decided; None if it is.
+    is_audited
+        Whether a stage waits until all that was noted of the rollout before is written down.
     """
 
     now: datetime
@@ -51,6 +55,8 @@ class Context(Struct, frozen=True, kw_only=True):
     others: Sequence[Summary] = ()
     overrides: Sequence[Override] = ()
     limits: Limits = Limits()
+    unknown: str | None = None
+    is_audited: bool = False
 
     def forcing(self, kind: str, rollout: str) -> list[Override]:
         """List the overrides of a kind that are in force for a rollout."""
@@ -87,6 +93,11 @@ def holds(state: State, context: Context) -> list[str]:
     if freeze is not None:
         found.append(f"frozen: {freeze.reason}")
     found.extend(f"frozen by override {one.id}" for one in context.forcing("freeze_all", state.rollout))
+    if context.unknown is not None:
+        found.append(f"it is not known what people have decided: {context.unknown}")
+    notes = sum(isinstance(effect, Note) for effect in state.outbox)
+    if notes and context.is_audited:
+        found.append(f"what was done is not on the audit topic yet: {notes} entries are missing")
     mine = {unit.unit for unit in plan.package}
     found.extend(
         f"{one.rollout} is under way with {', '.join(sorted(mine & one.units))}"

@@ -75,7 +75,8 @@ def decide(events: Sequence[Event], state: State, given: Input | None, context: 
         What is true now.
     """
     if context.now < state.at - CLOCK_SLACK:
-        why = f"it is {context.now.isoformat()} here, and was {state.at.isoformat()} before: clocks disagree"
+        # Without the time here, so that the same is said again, and not something new at every look.
+        why = f"it was {state.at.isoformat()} before, and is earlier here: clocks disagree"
         return Decision(events=[*events], state=state, notes=[note(state, context.now, "refused", why)])
     context = replace(context, now=max(context.now, state.at))
     history, notes = [*events], list[Note]()

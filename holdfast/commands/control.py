@@ -93,16 +93,28 @@ def _command(what: Literal["pause", "resume", "abort"], rollout: str, why: str, 
 
 def reach(rollout: Rollout, inventory: InventoryFile = None, config: Config = None) -> None:
     """Show, as JSON, what a rollout has reached, what it could reach next, and what keeps it from that."""
+    from holdfast.control.glass import overrides_of
+    from holdfast.control.overriding import known
+    from holdfast.control.people_file import load_roster
     from holdfast.control.view import look
     from rollouts.blast import blast
     from rollouts.context import Context
 
     now = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=now_ms())
-    seen = look(load_settings(config), inventory)
+    settings = load_settings(config)
+    seen = look(settings, inventory)
     if rollout not in seen.states:
         message = f"{rollout}: not under control; there are: {', '.join(sorted(seen.states)) or 'none'}"
         raise BadInput(message)
-    context = Context(now=now, reports=seen.reports, fleet=seen.fleet, others=seen.others)
+    overrides = [] if settings.people is None else overrides_of(known(settings, load_roster(settings)), now)
+    context = Context(
+        now=now,
+        reports=seen.reports,
+        fleet=seen.fleet,
+        others=seen.others,
+        overrides=overrides,
+        is_audited=True,
+    )
     found = blast(seen.states[rollout], context)
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
 

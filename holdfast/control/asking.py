@@ -17,6 +17,8 @@ from rollouts.plans import Plan
 
 ASKED: Final = b"\x1fasked/"
 ANSWERED: Final = b"\x1fanswered/"
+NOTED: Final = b"\x1fnoted/"
+"""What was refused, as long as it is not on the audit topic."""
 
 _ANSWER_S: Final = 30.0
 

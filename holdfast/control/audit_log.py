@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -16,7 +16,7 @@ from holdfast.live.clients import base, consumer
 from holdfast.live.reading import PARTITION_END
 from holdfast.live.settings import Settings
 from holdfast.wall import now_ms
-from rollouts.audit import Chain, Link, Record, hash_of
+from rollouts.audit import Chain, Link, Record, decode, encode, hash_of
 
 ANSWER_SECONDS: Final = 30.0
 """How long each answer of the brokers is waited for."""
@@ -39,6 +39,7 @@ class Draft:
 
 
 Make = Callable[[Chain, datetime], Draft | None]
+MakeAll = Callable[[Chain, datetime], Sequence[Draft]]
 
 
 class AuditLog:
@@ -158,6 +159,24 @@ def append(settings: Settings, make: Make, seconds: float = ANSWER_SECONDS) -> L
         If the brokers do not answer in time, or others wrote all the time. Whether the entry is there is not known
         then; what people sign may be said again, and counts once.
     """
+
+    def some(chain: Chain, at: datetime) -> list[Draft]:
+        draft = make(chain, at)
+        return [] if draft is None else [draft]
+
+    found = append_all(settings, some, seconds)
+    return found[0] if found else None
+
+
+def append_all(settings: Settings, make: MakeAll, seconds: float = ANSWER_SECONDS) -> list[Link]:
+    """Add entries one behind the other in one transaction, and wait until they can be read; see `append`.
+
+    Returns
+    -------
+    list[Link]
+        What was written by the last try. If somebody who does not work in transactions came between, entries of a try
+        before may be there too: `make` finds them in the log that it gets.
+    """
     topic = settings.topics.audit
     for _ in range(ATTEMPTS_MAX):
         try:
@@ -179,8 +198,8 @@ def now() -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=now_ms())
 
 
-def _attempt(settings: Settings, make: Make, seconds: float) -> tuple[bool, Link | None]:
-    """Write once; tell whether it is done, and the entry if there is one.
+def _attempt(settings: Settings, make: MakeAll, seconds: float) -> tuple[bool, list[Link]]:
+    """Write once; tell whether it is done, and the entries if there are any.
 
     It is not done if another entry took the place, as of a writer who does not work in transactions.
     """
@@ -190,27 +209,46 @@ def _attempt(settings: Settings, make: Make, seconds: float) -> tuple[bool, Link
         producer.init_transactions(seconds)
         log.load()
         at = now()
-        draft = make(log.chain, at)
-        if draft is None:
-            return True, None
-        _, raw = log.chain.following(time=at, who=draft.who, kind=draft.kind, subject=draft.subject, body=draft.body)
+        drafts = make(log.chain, at)
+        if not drafts:
+            return True, []
+        raws = _chained(log.chain, drafts, at)
         producer.begin_transaction()
-        producer.produce(settings.topics.audit, raw, partition=0)  # without a key: no compaction takes entries away
+        for raw in raws:
+            # Without a key: no compaction takes entries away.
+            producer.produce(settings.topics.audit, raw, partition=0)
         producer.commit_transaction(seconds)
-        found = _read_back(log, hash_of(raw), seconds)
-        return found is not None, found
+        wanted = [hash_of(raw) for raw in raws]
+        found = _read_back(log, wanted, seconds)
+        return len(found) == len(wanted), found
 
 
-def _read_back(log: AuditLog, wanted: str, seconds: float) -> Link | None:
-    """Wait until readers see what was committed: brokers say that it is before it can be read."""
+def _chained(chain: Chain, drafts: Sequence[Draft], at: datetime) -> list[bytes]:
+    """Write entries that follow a log, one behind the other."""
+    raws: list[bytes] = []
+    for draft in drafts:
+        entry, raw = chain.following(time=at, who=draft.who, kind=draft.kind, subject=draft.subject, body=draft.body)
+        if raws:
+            sequence = entry.sequence + len(raws)
+            raw = encode(msgspec.structs.replace(entry, sequence=sequence, previous=hash_of(raws[-1])))
+            decode(raw)
+        raws.append(raw)
+    return raws
+
+
+def _read_back(log: AuditLog, wanted: Sequence[str], seconds: float) -> list[Link]:
+    """Wait until readers see what was committed: brokers say that it is before it can be read.
+
+    Less is returned if somebody else's entry has taken the place of one of them.
+    """
     end, seen = time.monotonic() + seconds, len(log.chain.links)
     while time.monotonic() < end:
         log.poll()
         added = log.chain.links[seen:]
-        found = next((link for link in added if link.hash == wanted), None)
-        if found is not None or added:
+        found = [link for link in added if link.hash in wanted]
+        if len(found) == len(wanted) or len(added) > len(found):
             return found
-    message = f"the entry {wanted[:12]} is written, but could not be read in {seconds:g} s"
+    message = f"the entry {wanted[-1][:12]} is written, but could not be read in {seconds:g} s"
     raise Unreachable(message)
 
 

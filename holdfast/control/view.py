@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.control.asking import ANSWERED, ASKED
+from holdfast.control.asking import ANSWERED, ASKED, NOTED
 from holdfast.control.board import Board
 from holdfast.control.documents import load_inventory
 from holdfast.live.settings import Settings
@@ -39,7 +39,7 @@ def look(settings: Settings, inventory: Path | None) -> Seen:
     """
     states: dict[str, State] = {}
     for key, value in _all(settings, settings.topics.control).items():
-        if not key.startswith((ASKED, ANSWERED)):
+        if not key.startswith((ASKED, ANSWERED, NOTED)):
             state = fold(decode(value))
             if state is not None:
                 states[key.decode()] = state

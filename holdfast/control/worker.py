@@ -3,11 +3,11 @@
 Whoever has the one partition of the control topic takes over: it fences off whoever had it before, and reads what has
 happened. An event is kept, in a transaction, before any effect of it is done, and an effect is done until it is kept
 that it was. So a worker may be killed at any point: the next one does again what is not known to be done, and each
-effect can be done twice.
+effect can be done twice. What is noted goes to the audit topic in the same way, beside everything else: no stage begins
+before all notes of its rollout are there, and nothing else waits for them.
 """
 
 import logging
-import queue
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -16,27 +16,30 @@ from typing import Final
 import msgspec
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from holdfast.control.asking import ANSWERED, ASKED, Answer, Submission, decode
+from holdfast.control.asking import ANSWERED, ASKED, NOTED, Answer, Submission, decode
 from holdfast.control.board import Board
 from holdfast.control.deployers import Deployer, NotDelivered
+from holdfast.control.ears import Ears, input_of
+from holdfast.control.glass import Glass
+from holdfast.control.people_file import load_roster
+from holdfast.control.refusals import Refusals
+from holdfast.control.scribe import Noted, Scribe
 from holdfast.errors import BadInput, Unreachable
 from holdfast.live.announcing import change
 from holdfast.live.clients import base, consumer
 from holdfast.live.events import Event as Told
-from holdfast.live.events import Fresh, Gap, Received, Stale, Untrusted
 from holdfast.live.loop import Fenced, Hook, let_pass
 from holdfast.live.partitioner import MURMUR2
 from holdfast.live.settings import Settings
-from holdfast.live.subscription import Subscription
 from holdfast.wall import now_ms
 from rollouts.announced import Announcement, announce, same, with_event
 from rollouts.breakers import Limits, summary_of
 from rollouts.context import Context
-from rollouts.controlled import Announce, Deploy, Effect, Event, Note, Restore, State, Submitted, Tell, encode
+from rollouts.controlled import Announce, Deploy, Event, Note, Restore, State, Submitted, Tell, encode
 from rollouts.controlled import decode as decode_history
 from rollouts.controller import decide
-from rollouts.folding import fold
-from rollouts.inputs import Acted, Doubt, Input, Trust, Verdict
+from rollouts.folding import CONTROL, fold
+from rollouts.inputs import Acted, Input
 from rollouts.inventory import Inventory
 from rollouts.plans import Plan, resolve
 from rollouts.reports import Report, fleet_of, heard
@@ -67,6 +70,11 @@ class Control:
         How long the judge may be silent.
     hook
         Told each point that is passed; tests stop the process there.
+
+    Raises
+    ------
+    BadInput
+        If the people of the settings cannot be read.
     """
 
     def __init__(
@@ -80,6 +88,7 @@ class Control:
     ) -> None:
         self._settings, self._make_deployer = settings, deployer
         self._fleet, self._limits, self._stale_after, self._hook = fleet, limits or Limits(), stale_after, hook
+        self._who = None if settings.people is None else load_roster(settings)
         self._stopping = threading.Event()
         self._is_mine = False
         self._held: dict[str, Held] = {}
@@ -132,13 +141,16 @@ class Control:
             Board(settings, names.applied),
             Ears(settings, self._stale_after),
         )
-        self._held, self._reports = {}, {}
+        self._glass, self._scribe = Glass(settings, self._who), Scribe(settings, self._hook)
+        self._held, self._reports, self._refusals = {}, {}, Refusals()
         waiting: dict[bytes, bytes] = {}
         try:
             for key, value in asked.load():
                 self._read(key, value, waiting)
             self._hear(applied.load())
             log.info("control: in charge of %d rollouts", len(self._held))
+            self._glass.start()
+            self._scribe.start()
             ears.start()
             while self._is_mine and not self._stopping.is_set():
                 member.poll(0.0)
@@ -155,7 +167,12 @@ class Control:
                 for name, (_, state) in sorted(self._held.items()):
                     if not state.is_ended or state.outbox:
                         self._go_on(name, None)
+                written = [noted for noted in self._refusals.waiting() if self._scribe.has_written(noted)]
+                if written:
+                    self._write({}, written=written)
         finally:
+            self._glass.close()
+            self._scribe.close()
             ears.close()
             asked.close()
             applied.close()
@@ -176,6 +193,8 @@ class Control:
                 waiting.pop(key, None)
             else:
                 waiting[key] = value
+        elif key.startswith(NOTED):
+            self._refusals.read(key, value)
         elif not key.startswith(ANSWERED) and value is not None:
             events = decode_history(value)
             state = fold(events)
@@ -198,24 +217,36 @@ class Control:
             message = "no host has reported yet, and no inventory is given"
             raise BadInput(message)
         others = [summary_of(state) for _, state in self._held.values()]
-        return Context(now=_now(), reports=self._reports, fleet=fleet, others=others, limits=self._limits)
+        now = _now()
+        return Context(
+            now=now,
+            reports=self._reports,
+            fleet=fleet,
+            others=others,
+            limits=self._limits,
+            overrides=self._glass.overrides(now),
+            unknown=self._glass.unknown,
+            is_audited=True,
+        )
 
     def _answer(self, key: bytes, value: bytes) -> None:
         """Do what was asked, and answer in the transaction that keeps what came of it."""
-        name = key.removeprefix(ASKED)
+        name, rollout, what, by = key.removeprefix(ASKED), "", "what was asked is", CONTROL
         try:
             asked = decode(value)
             if isinstance(asked, Submission):
+                rollout, what, by = asked.plan.rollout, "submission", asked.by
                 self._submit(asked, name)
                 return
-            is_known = asked.rollout in self._held
-            refused = None if is_known else f"{asked.rollout}: not under control"
-            if is_known:
+            rollout, what, by = asked.rollout, asked.command.command, asked.command.by
+            if asked.rollout in self._held:
                 self._go_on(asked.rollout, asked.command, name)
+                return
+            refused = f"{asked.rollout}: not under control"
         except BadInput as error:
             refused = str(error)
-        if refused is not None:
-            self._write({}, name, refused)
+        note = Note(id=f"asked/{name.decode(errors='replace')}", at=_now(), what=f"{what} refused", by=by, why=refused)
+        self._write({}, name, refused, self._refusals.new([Noted(rollout=rollout, note=note)]))
 
     def _submit(self, asked: Submission, name: bytes) -> None:
         plan, context = asked.plan, self._context()
@@ -234,47 +265,72 @@ class Control:
         assert state is not None
         self._write({plan.rollout: (first, state)}, name, None)
 
-    def _write(self, held: Mapping[str, Held], asked: bytes | None = None, refused: str | None = None) -> None:
-        """Keep histories, and answer what was asked, in one transaction."""
+    def _write(
+        self,
+        held: Mapping[str, Held],
+        asked: bytes | None = None,
+        refused: str | None = None,
+        noted: Iterable[Noted] = (),
+        written: Iterable[Noted] = (),
+    ) -> None:
+        """Keep histories and what was refused, and answer what was asked, in one transaction."""
         topic = self._settings.topics.control
+        records = self._refusals.records(noted, written)
         self._producer.begin_transaction()
         for name, (events, _) in held.items():
             self._producer.produce(topic, key=name.encode(), value=encode(events))
+        for key, value in records.items():
+            self._producer.produce(topic, key=key, value=value)
         if asked is not None:
             self._producer.produce(topic, key=ASKED + asked, value=None)
             self._producer.produce(topic, key=ANSWERED + asked, value=msgspec.json.encode(Answer(refused=refused)))
         self._hook("produced")
         self._producer.commit_transaction(_ANSWER_S)
         self._held.update(held)
+        for key, value in records.items():
+            self._refusals.read(key, value)
         self._hook("kept")
 
     def _go_on(self, name: str, given: Input | None, asked: bytes | None = None) -> None:
         """Decide, keep what was decided, and do what is to be done."""
         events, state = self._held[name]
         made = decide(events, state, given, self._context())
-        for note in made.notes:
-            log.warning("%s: %s: %s", name, note.what, note.why)
         refused = next((one.why for one in made.notes if one.what.endswith("refused")), None)
-        if made.events != events or asked is not None:
-            self._write({name: (made.events, made.state)}, asked, refused)
+        noted = self._refusals.new(Noted(rollout=name, note=note) for note in made.notes)
+        if made.events != events or asked is not None or noted:
+            self._write({name: (made.events, made.state)}, asked, refused, noted)
         done = self._performed(name)
         if done:
             self._go_on(name, Acted(effects=done))
 
     def _performed(self, name: str) -> list[str]:
-        """Do what is to be done, in order, up to what cannot be done now; return what was."""
+        """Do what is to be done, in order, up to what cannot be done now; return what was.
+
+        Notes are done beside it: what is to happen to hosts never waits for one of the same event.
+        """
         done: list[str] = []
-        for effect in self._held[name][1].outbox:
-            try:
-                self._perform(self._held[name][1], effect)
-            except (BadInput, Unreachable, NotDelivered) as error:
-                log.warning("%s: to be done again: %s", name, error)
-                break
+        is_stuck = False
+        state = self._held[name][1]
+        for effect in state.outbox:
+            if isinstance(effect, Note):
+                if not self._scribe.has_written(Noted(rollout=name, note=effect)):
+                    continue
+            elif is_stuck or not self._is_performed(state, effect):
+                is_stuck = True
+                continue
             done.append(effect.id)
             self._hook("done")
         return done
 
-    def _perform(self, state: State, effect: Effect) -> None:
+    def _is_performed(self, state: State, effect: Announce | Tell | Deploy | Restore) -> bool:
+        try:
+            self._perform(state, effect)
+        except (BadInput, Unreachable, NotDelivered) as error:
+            log.warning("%s: to be done again: %s", state.rollout, error)
+            return False
+        return True
+
+    def _perform(self, state: State, effect: Announce | Tell | Deploy | Restore) -> None:
         client, topic = base(self._settings), self._settings.topics.rollouts
         match effect:
             case Announce():
@@ -284,93 +340,12 @@ class Control:
             case Deploy() | Restore():
                 kinds = {unit.unit: unit.kind for unit in state.resolved.plan.package}
                 self._deployer.deliver(state.rollout, kinds, effect)
-            case Note():
-                log.info("%s: %s, by %s: %s", state.rollout, effect.what, effect.by, effect.why)
 
     def _listen(self, told: Told) -> None:
         names = [told.rollout] if told.rollout is not None else [*self._held]
         for name in names:
             if name in self._held:
-                self._go_on(name, _input(told))
-
-
-class Ears:
-    """Hears verdicts in a thread of its own; each is dealt with before the next one is asked for."""
-
-    def __init__(self, settings: Settings, stale_after: str) -> None:
-        given: dict[str, object] = {key: value for key, value in settings.kafka.items() if key != "bootstrap.servers"}
-        # A worker that comes back is known by its name, and one that was killed is not waited for long.
-        given["group.instance.id"] = f"{settings.worker}-control-verdicts"
-        given["session.timeout.ms"] = settings.session_ms
-        given["heartbeat.interval.ms"] = max(100, settings.session_ms // 5)
-        self._subscription = Subscription(
-            str(base(settings)["bootstrap.servers"]),
-            f"{settings.prefix}-control-verdicts",
-            trusted_keys=settings.trusted_keys or None,
-            stale_after=stale_after,
-            topic=settings.topics.verdicts,
-            settings=given,
-        )
-        self._heard: queue.Queue[Told | Exception] = queue.Queue(maxsize=1)
-        self._dealt_with = threading.Semaphore(0)
-        self._is_closed = False
-        self._thread = threading.Thread(target=self._listen, name="holdfast-ears", daemon=True)
-
-    def start(self) -> None:
-        """Begin to listen."""
-        self._thread.start()
-
-    def next(self) -> Told | None:
-        """Return what was heard, if anything was; raise what kept it from listening."""
-        try:
-            found = self._heard.get_nowait()
-        except queue.Empty:
-            return None
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    def done(self) -> None:
-        """Say that it was dealt with."""
-        self._dealt_with.release()
-
-    def close(self) -> None:
-        """Stop listening; what was not dealt with comes again."""
-        self._is_closed = True
-        self._subscription.close()
-        self._dealt_with.release()
-
-    def _listen(self) -> None:
-        try:
-            for told in self._subscription:
-                self._heard.put(told)
-                self._dealt_with.acquire()
-                if self._is_closed:
-                    return
-        except Exception as error:  # noqa: BLE001 - handed to whoever asks next, who ends the worker
-            self._heard.put(error)
-
-
-def _input(told: Told) -> Input:
-    match told:
-        case Received():
-            return Verdict(
-                sequence=told.sequence,
-                action=told.action,
-                stage=told.stage,
-                binding=told.binding,
-                colos=told.scope.colos or None,
-                metrics=told.scope.metrics,
-            )
-        case Gap():
-            why = f"verdicts {told.first} to {told.last} are missing"
-            return Doubt(why=why, sequence=told.last, is_missing=True, in_force=told.in_force)
-        case Untrusted():
-            return Doubt(why=f"a message is not to be trusted: {told.reason}")
-        case Stale():
-            return Doubt(why="it says nothing new")
-        case Fresh():
-            return Trust(in_force=told.in_force)
+                self._go_on(name, input_of(told))
 
 
 def _announced(before: Announcement | None, effect: Announce) -> Announcement:

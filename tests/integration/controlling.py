@@ -1,8 +1,8 @@
 """Runs a control worker as the command line does, and kills the process at a point that is named.
 
 `python -m tests.integration.controlling POINT COUNT`: at the COUNT-th time that POINT is passed. POINT is one of
-`produced` (in a transaction), `kept` (events are kept, nothing is done), `done` (an effect is, and nobody knows), or
-`none`.
+`produced` (in a transaction), `kept` (events are kept, nothing is done), `done` (an effect is, and nobody knows),
+`noted` (entries are on the audit topic, and nobody knows), or `none`.
 """
 
 import os

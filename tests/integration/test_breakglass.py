@@ -17,7 +17,7 @@ from confluent_kafka import Producer
 
 from holdfast.cli import main
 from holdfast.control import drill
-from holdfast.control.audit_log import Draft, append, read
+from holdfast.control.audit_log import Draft, append, append_all, read
 from holdfast.live.clients import admin
 from holdfast.live.settings import Settings, load_settings
 from holdfast.live.topics import create
@@ -222,6 +222,17 @@ def test_junk_on_the_topic_is_told_and_stops_nobody(shell: Shell) -> None:
     assert shell.statuses() == ["in force"]
     status, out, _ = shell.run("audit", "verify")
     assert (status, "broken (unreadable)" in out) == (3, True)
+
+
+def test_entries_that_are_written_together_follow_each_other(shell: Shell) -> None:
+    append(shell.settings, entry(0))
+    drafts = [Draft("ada", "test.entry", "", {"number": number}) for number in (1, 2, 3)]
+    links = append_all(shell.settings, lambda _chain, _at: drafts)
+    assert [link.entry.body["number"] for link in links] == [1, 2, 3]
+    append(shell.settings, entry(4))
+    chain = read(shell.settings)
+    assert chain.first_break() is None
+    assert [link.entry.body["number"] for link in chain.links] == [0, 1, 2, 3, 4]
 
 
 def test_entries_have_the_time_of_the_broker(shell: Shell) -> None:

@@ -7,8 +7,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -17,20 +19,26 @@ from detectors.verdict import Scope, Verdict
 from holdfast.control.agent import Agent
 from holdfast.control.agents import Agents, Place
 from holdfast.control.asking import Instruction, Submission, ask
+from holdfast.control.audit_log import now, read
 from holdfast.control.desired import Unit as WantedUnit
 from holdfast.control.desired import Wanted
+from holdfast.control.overriding import say
+from holdfast.control.scribe import DID, REFUSED
 from holdfast.errors import BadInput
-from holdfast.live.clients import producer
-from rollouts.controlled import Event, StageBegun, State, decode
+from holdfast.live.clients import admin, producer
+from rollouts.breakglass import APPROVE, REQUEST, Request, id_of
+from rollouts.controlled import Event, Note, RevertBegun, StageBegun, State, decode
 from rollouts.document import Unit
 from rollouts.folding import fold
 from rollouts.inputs import Command
 from rollouts.inventory import Reach
 from rollouts.packages import digest_of
+from rollouts.people import OverrideKind
 from rollouts.plans import Most, Plan, PlanStage
 from sinks.cloudevents import verdict_event
 from sinks.verdict_messages import verdict_message
 from tests.integration.cluster import ROOT, Cluster
+from tests.overrides import PEOPLE, WHO, hand, request, vote
 
 COLOS, WAIT_S = 50, 90.0
 OLD, NEW = b"old", b"new and bad"
@@ -149,8 +157,9 @@ class Fleet:
 
 @pytest.fixture
 def fleet(kafka, tmp_path: Path) -> Iterator[Fleet]:
-    folder = tmp_path / "hosts"
-    with Cluster(kafka.bootstrap, tmp_path) as cluster:
+    folder, people = tmp_path / "hosts", tmp_path / "people.yaml"
+    people.write_bytes(msgspec.json.encode(PEOPLE))
+    with Cluster(kafka.bootstrap, tmp_path, people=str(people)) as cluster:
         made = Fleet(cluster, folder)
         try:
             yield made
@@ -242,3 +251,111 @@ def test_an_unknown_rollout_and_another_plan_of_the_same_name_are_refused(fleet:
     abort = Command(id="1", command="abort", by="ann", why="no")
     with pytest.raises(BadInput, match="not under control"):
         ask(fleet.settings, Instruction(rollout="nothing", command=abort), WAIT_S)
+    end = time.monotonic() + WAIT_S
+    while len(said(fleet, REFUSED)) < 2 and time.monotonic() < end:
+        time.sleep(0.3)
+    assert [words.split(": ")[0] for words in said(fleet, REFUSED) if "reported yet" not in words] == [
+        "submission refused, by ann",
+        "abort refused, by ann",
+    ]
+
+
+def said(fleet: Fleet, kind: str = DID) -> list[str]:
+    """List what control has written to the audit topic, which is whole."""
+    chain = read(fleet.settings)
+    assert chain.first_break() is None
+    return [str(link.entry.body["sentence"]) for link in chain.links if link.entry.kind == kind]
+
+
+def audited(fleet: Fleet) -> list[str]:
+    """Wait until all that was done is on the audit topic, and list it."""
+    end = time.monotonic() + WAIT_S
+    while time.monotonic() < end:
+        state = fold(fleet.history())
+        if state is not None and not state.outbox:
+            return said(fleet)
+        time.sleep(0.2)
+    raise AssertionError(f"it is not on the audit topic\n{fleet.cluster.logs()}")
+
+
+def overridden(fleet: Fleet, kind: OverrideKind, seconds: float = 600, **target: str) -> Request:
+    """Ask for an override, and have two others approve it; one is enough to revert."""
+    at = now()
+    asked = request(1, kind, signed=at, expires=at + timedelta(seconds=seconds), **target)
+    assert say(fleet.settings, WHO, hand(1), REQUEST, asked).refusal is None
+    for seed in (2,) if kind == "force_revert" else (2, 3):
+        assert say(fleet.settings, WHO, hand(seed), APPROVE, vote(seed, asked, now())).refusal is None
+    time.sleep(1)  # control reads it within a moment
+    return asked
+
+
+def baking(fleet: Fleet) -> None:
+    fleet.control("a")
+    submit(fleet)
+    fleet.until("baking", "one")
+
+
+@pytest.mark.slow
+def test_two_people_take_a_healthy_rollout_back(fleet: Fleet) -> None:
+    baking(fleet)
+    asked = overridden(fleet, "force_revert")
+    fleet.until("reverted")
+    assert set(fleet.has().values()) == {OLD}
+    done = audited(fleet)
+    assert done[:2] == ["submitted, by ann", "stage one begun: 1 hosts"]
+    assert f"revert everywhere, by override {id_of(asked)}: people decided it" in done
+    assert done[-1] == "reverted: people decided it"
+
+
+@pytest.mark.slow
+def test_a_freeze_holds_an_advance_until_it_ends(fleet: Fleet) -> None:
+    baking(fleet)
+    asked = overridden(fleet, "freeze_all", seconds=30)
+    fleet.judge(1, "advance", "one")
+    fleet.until("waiting")
+    command = [str(Path(sys.executable).parent / "holdfast"), "reach", "bots", "--config", str(fleet.cluster.path)]
+    reach = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    assert f"frozen by override {id_of(asked)}" in reach.stdout.decode()
+    fleet.until("baking", "tenth")
+    begun = [event.at for event in fleet.history() if isinstance(event, StageBegun)]
+    assert begun[0] < asked.expires <= begun[1]
+    assert audited(fleet)[-2:] == ["stage one passed", "stage tenth begun: 9 hosts"]
+
+
+@pytest.mark.slow
+def test_a_stop_by_an_ignored_metric_alone_is_passed_over(fleet: Fleet) -> None:
+    baking(fleet)
+    overridden(fleet, "ignore_metric", metric="busy")
+    fleet.judge(1, "revert", "one")
+    fleet.judge(2, "advance", "one")
+    fleet.until("baking", "tenth")
+    assert not [event for event in fleet.history() if isinstance(event, RevertBegun)]
+    assert "stage one passed" in audited(fleet)
+
+
+@pytest.mark.slow
+def test_without_an_audit_topic_nothing_further_begins_and_everything_is_taken_back(fleet: Fleet) -> None:
+    baking(fleet)
+    audited(fleet)
+    client, topic = admin(fleet.settings), fleet.settings.topics.audit
+    client.delete_topics([topic])[topic].result(WAIT_S)
+    fleet.judge(1, "advance", "one")
+    fleet.until("waiting")
+    time.sleep(2)
+    fleet.judge(2, "revert", "one")
+    fleet.until("reverted")
+    assert set(fleet.has().values()) == {OLD}
+    assert stages_begun(fleet) == [0]
+    assert "entries wait for the audit topic" in fleet.cluster.logs()
+
+
+@pytest.mark.slow
+def test_each_thing_that_was_done_is_on_the_audit_topic_once_whoever_is_killed(fleet: Fleet) -> None:
+    fleet.control("a", [("noted", 1), ("done", 2), ("noted", 1), ("noted", 2)])
+    released_and_reverted(fleet)
+    audited(fleet)
+    events = fleet.history()
+    states = [state for count in range(1, len(events)) if (state := fold(events[:count])) is not None]
+    ids = {effect.id for state in states for effect in state.outbox if isinstance(effect, Note)}
+    assert sorted(str(link.entry.body["id"]) for link in read(fleet.settings).links) == sorted(ids)
+    assert fleet.killed >= 3

@@ -1,0 +1,172 @@
+"""Writing what control does to the audit topic: in a thread of its own, so that nothing else waits for it."""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Final
+
+import msgspec
+from confluent_kafka import KafkaException
+from msgspec import Struct
+
+from holdfast.control.audit_log import Draft, append_all
+from holdfast.errors import BadInput, Unreachable
+from holdfast.live.loop import Hook, let_pass
+from holdfast.live.settings import Settings
+from rollouts.audit import Chain
+from rollouts.controlled import Note
+from rollouts.folding import CONTROL
+
+log = logging.getLogger(__name__)
+
+DID: Final = "control.did"
+"""Kind of an entry that says what control did, or that it does not rely on the judge."""
+
+REFUSED: Final = "control.refused"
+"""Kind of an entry that says what it refused."""
+
+WAITING_MAX: Final = 1_000
+"""Most notes that wait here; the others wait where they came from."""
+
+WORDS_MAX: Final = 2_000
+"""Longest text of an entry; the history of the rollout has all of it."""
+
+_BATCH: Final = 50
+_AGAIN_S: Final = 2.0
+_END_S: Final = 5.0
+
+
+class Noted(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What control did, or refused, and the rollout that it is about; empty if that is not known."""
+
+    rollout: str
+    note: Note
+
+    @property
+    def kind(self) -> str:
+        """Kind of its entry."""
+        return REFUSED if self.note.what.endswith("refused") else DID
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What names it: a rollout has each id once."""
+        return self.rollout, self.note.id
+
+
+def draft_of(noted: Noted) -> Draft:
+    """Write a note as an entry."""
+    note = noted.note
+    by = "" if note.by == CONTROL else f", by {note.by}"
+    sentence = f"{note.what}{by}{': ' if note.why else ''}{note.why}"
+    body: dict[str, object] = {
+        "id": note.id,
+        "at": msgspec.to_builtins(note.at),
+        "what": note.what[:WORDS_MAX],
+        "by": note.by[:WORDS_MAX],
+        "why": note.why[:WORDS_MAX],
+        "sentence": sentence[:WORDS_MAX],
+    }
+    return Draft(CONTROL, noted.kind, noted.rollout[:200], body)
+
+
+def missing_of(drafts: Sequence[Draft], chain: Chain) -> list[Draft]:
+    """Leave out what is on the log already, whoever wrote it there before being killed.
+
+    One that says something else under the same id is somebody else's, and does not count.
+    """
+    there = {_said(link.entry.subject, link.entry.body) for link in chain.links if link.entry.kind in (DID, REFUSED)}
+    return [draft for draft in drafts if _said(draft.subject, draft.body) not in there]
+
+
+def _said(subject: str, body: dict[str, object]) -> bytes:
+    """Return what tells two entries apart: not when it was, as the same may be decided anew after a crash."""
+    return msgspec.json.encode([subject, body.get("id"), body.get("sentence")], order="deterministic")
+
+
+class Scribe:
+    """Writes notes, those that wait together in one transaction.
+
+    Parameters
+    ----------
+    settings
+        Of the engine.
+    hook
+        Told `noted` once entries are on the topic, and nobody knows yet.
+    """
+
+    def __init__(self, settings: Settings, hook: Hook = let_pass) -> None:
+        self._settings, self._hook = settings, hook
+        self._change = threading.Condition()
+        self._waiting: dict[tuple[str, str], Noted] = {}
+        self._written: set[tuple[str, str]] = set()
+        self._failed: Exception | None = None
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._work, name="holdfast-scribe", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def has_written(self, noted: Noted) -> bool:
+        """Tell, once, whether a note is on the topic; if it is not, see to it. Returns at once."""
+        with self._change:
+            if self._failed is not None:
+                raise self._failed
+            if noted.key in self._written:
+                self._written.remove(noted.key)
+                return True
+            if noted.key not in self._waiting and len(self._waiting) < WAITING_MAX:
+                self._waiting[noted.key] = noted
+                self._change.notify()
+                if noted.kind == DID:  # what is refused is logged where it is
+                    log.info("%s: %s", noted.rollout, draft_of(noted).body["sentence"])
+            return False
+
+    def close(self) -> None:
+        """Stop writing; what waits is still to be done by whoever handed it over."""
+        with self._change:
+            self._is_closed = True
+            self._change.notify()
+        if self._thread.is_alive():
+            self._thread.join(_END_S)
+
+    def _work(self) -> None:
+        try:
+            while (batch := self._next()) is not None:
+                self._write(batch)
+        except Exception as error:  # noqa: BLE001 - handed to whoever asks next, who ends the worker
+            with self._change:
+                self._failed = error
+
+    def _next(self) -> list[Noted] | None:
+        with self._change:
+            self._change.wait_for(lambda: self._is_closed or self._waiting)
+            return None if self._is_closed else [*islice(self._waiting.values(), _BATCH)]
+
+    def _write(self, batch: list[Noted]) -> None:
+        drafts = [draft_of(noted) for noted in batch]
+
+        def make(chain: Chain, _at: datetime) -> list[Draft]:
+            return missing_of(drafts, chain)
+
+        begun = time.monotonic()
+        try:
+            append_all(self._settings, make)
+        except (BadInput, Unreachable, KafkaException) as error:
+            log.warning("%d entries wait for the audit topic: %s", len(batch), error)
+            self._rest(_AGAIN_S)
+            return
+        self._hook("noted")
+        with self._change:
+            for noted in batch:
+                del self._waiting[noted.key]
+                self._written.add(noted.key)
+        # Who writes fences others off: people who sign are to get their turn.
+        self._rest(min(_AGAIN_S, time.monotonic() - begun))
+
+    def _rest(self, seconds: float) -> None:
+        with self._change:
+            self._change.wait_for(lambda: self._is_closed, seconds)
