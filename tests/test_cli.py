@@ -208,7 +208,10 @@ def test_schemas_are_printed(name: str, command: Command) -> None:
 def test_a_schema_that_does_not_exist_is_refused_with_those_that_do(command: Command) -> None:
     ran = command("schema", "verdicts")
     assert ran == Ran(
-        2, "", "schema 'verdicts': there is none of that name; there are: policy, rollout, verdict, heartbeat, truth\n"
+        2,
+        "",
+        "schema 'verdicts': there is none of that name; there are: "
+        "policy, rollout, verdict, heartbeat, truth, certificate, source, people\n",
     )
 
 

@@ -185,7 +185,9 @@ def test_withdrawn_prefixes_take_traffic_away_step_by_step_and_bring_no_error() 
     left = []
     for first in range(onset, onset + 300, 60):
         gained = [
-            np.nansum(np.diff(one.values[first : first + 60, hurt][..., REQUESTS], axis=0)) for one in (bad, calm)
+            # Restarts reset counters, and a scrape that failed has no value.
+            np.nansum(np.fmax(np.diff(one.values[first : first + 60, hurt][..., REQUESTS], axis=0), 0.0))
+            for one in (bad, calm)
         ]
         left.append(gained[0] / gained[1])
     assert left == sorted(left, reverse=True)

@@ -71,9 +71,9 @@ def test_a_store_is_migrated_once(tmp_path: Path) -> None:
     dry = said("migrate", "--dry-run", data=tmp_path)
     assert dry.startswith("CREATE TABLE IF NOT EXISTS holdfast.rollout_events (")
     assert dry == said("migrate", "--dry-run", data=tmp_path)
-    assert f"schema version {NEWEST} ({checksums()[NEWEST]}): brought to version {NEWEST}\n" in said(
-        "migrate", data=tmp_path
-    )
+    steps = ", ".join(map(str, range(2, NEWEST + 1)))
+    done = said("migrate", data=tmp_path)
+    assert done.endswith(f"schema version {NEWEST} ({checksums()[NEWEST]}): brought to version {steps}\n")
     assert said("migrate", data=tmp_path).endswith(": nothing to do\n")
     assert said("migrate", "--dry-run", data=tmp_path) == ""
 

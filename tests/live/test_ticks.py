@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from holdfast.live.settings import Settings, load_settings
-from holdfast.replaying import load_setting
+from holdfast.replaying import load_setting, samples_of
 from streams.records import TICKS
 from streams.replay import replay
 from tests.live.engine import Engine, announced, feed, make_engine, make_recording
@@ -78,7 +78,7 @@ def test_they_come_without_evidence_too(recording):
 
 def test_a_replay_tells_of_the_same_samples(recording):
     kept = Kept()
-    result = replay(recording / "metrics.parquet", load_setting(recording), sink=kept)
+    result = replay(samples_of(recording), load_setting(recording), sink=kept)
     live = {row["time"]: row["samples"] for row in ticks(run(settings(), recording)) if row["is_live"]}
     told = {row["time"]: row["samples"] for row in kept.table.to_pylist()}
     assert len(told) == result.ticks
