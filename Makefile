@@ -34,10 +34,10 @@ clickhouse: $(STAMP) ## run a real ClickHouse server (18.16) until Ctrl-C (needs
 	$(BIN)/python -m tests.clickhouse.server
 
 test: check ## the checks, then the tests (what CI runs)
-	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow'
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not slow'
 
 test-all: check ## the same, with the slow tests (rates over many seeds)
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: style imports types ## style, import contracts and types
 
