@@ -1,17 +1,21 @@
 """How fast recorded days are judged again: `python -m benchmarks.backtest`.
 
-An hour of 300 colos x 100 metrics x 2 cohorts at 10 s is really run, from long Parquet and from the replay cache; a
-day is 24 times that. Beside it stand reading the file alone, and one test per colo and metric by pandas and scipy.
+An hour of 300 colos x 100 metrics x 2 cohorts at 10 s is really run, from long Parquet, from the replay cache and from
+a topic on a real broker (that of HOLDFAST_TEST_KAFKA, or one that is started for the run: Java 17 and Maven); a day is
+24 times that. Beside it stand reading the file alone, and one test per colo and metric by pandas and scipy.
 Every way runs in a process of its own, so that the peak memory is its own too.
 """
 
 import argparse
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,12 +27,18 @@ import pyarrow.parquet as pq
 from scipy.stats import ttest_ind
 
 from benchmarks.measure import ROOT, against, cores, in_own_process, machine, process_peak_mb, table
+from benchmarks.pipeline.workload import engine, send
+from holdfast.live.clients import producer
+from holdfast.produce import frames_of
 from holdfast.replaying import replay_recording
 from streams.cache import Cache
+from streams.recording import MetricsFile
+from tests.kafka.broker import Broker
 
 SEED: Final = 518
 STARTED_S: Final = 1_773_314_400
 TICK_S: Final = 10
+_FLUSH_SECONDS: Final = 120
 DAY_TICKS: Final = 86_400 // TICK_S
 LABELS: Final = ("colo", "host", "cohort", "metric")
 COHORTS: Final = ("canary", "control")
@@ -109,6 +119,22 @@ def write(folder: Path, size: Size) -> None:
     (folder / "policy.yaml").write_text(policy, encoding="utf-8")
 
 
+def publish(folder: Path, bootstrap: str) -> Path:
+    """Put the samples on a topic, a frame for each colo and scrape, and make a recording that names it."""
+    place = folder / "kafka"
+    place.mkdir()
+    path, settings = engine(bootstrap, place)
+    client, topic = producer(settings), settings.metrics[0].topic
+    for frame in frames_of(MetricsFile(folder / "metrics.parquet").read(), "arrow"):
+        send(client, topic, frame.payload, frame.key, frame.content_type)
+    assert client.flush(_FLUSH_SECONDS) == 0, "not all frames were written"
+    for name in ("rollout.yaml", "policy.yaml"):
+        shutil.copyfile(folder / name, place / name)
+    source = f"from: kafka\ntopic: {topic}\nsettings: {json.dumps(str(path))}\n"
+    (place / "source.yaml").write_text(source, encoding="utf-8")
+    return place
+
+
 def bare(folder: Path) -> int:
     """Read the file into numpy columns, labels as dictionary codes, and do nothing with it."""
     rows = 0
@@ -141,12 +167,18 @@ def cached(folder: Path) -> int:
     return replay_recording(folder, cache=Cache(folder / "cache")).samples
 
 
+def kafka(folder: Path) -> int:
+    """Replay, reading the samples from their topic."""
+    return replay_recording(folder / "kafka").samples
+
+
 WAYS: Final[dict[str, tuple[str, Callable[[Path], int]]]] = {
     "bare": ("read only, labels as codes", bare),
     "pandas": ("pandas and scipy, one t-test at the end", pandas_ttest),
     "parquet": ("holdfast replay, Parquet", parquet),
     "fill": ("holdfast replay, filling the cache", cached),
     "cache": ("holdfast replay, from the cache", cached),
+    "kafka": ("holdfast replay, from a topic", kafka),
 }
 
 
@@ -191,7 +223,11 @@ def run(quick: bool, folder: Path | None = None) -> bool:
             write(place, size)
         for entry in (place / "cache").glob("*.arrow"):
             entry.unlink()
-        found = {way: in_own_process("benchmarks.backtest", *_arguments(way, place)) for way in WAYS}
+        given = os.environ.get("HOLDFAST_TEST_KAFKA")
+        with Broker() if given is None else nullcontext() as broker:
+            topic = publish(place, given or (broker.bootstrap if broker is not None else ""))
+            found = {way: in_own_process("benchmarks.backtest", *_arguments(way, place)) for way in WAYS}
+        shutil.rmtree(topic)  # the broker is gone
         kept = sum(entry.stat().st_size for entry in (place / "cache").glob("*.arrow"))
         read = (place / "metrics.parquet").stat().st_size
         growth = {processes: _together(place, processes) for processes in (1, 2) if processes <= cores()}
