@@ -22,7 +22,7 @@ PAST: Final = 360
 
 COLOS: Final = 50
 HOSTS: Final = 20
-STAGES: Final = (("canary", 1.0, 0.025, "20m"), ("tenth", 10.0, 0.13, "20m"), ("half", 55.0, 0.6, "30m"))
+STAGES: Final = (("canary", 1.0, 0.03, "20m"), ("tenth", 10.0, 0.15, "20m"), ("half", 55.0, 0.6, "30m"))
 """Name, percent of the fleet, the largest share of it that may have the change by then, and bake."""
 
 OLD, NEW = digest_of(b"old"), digest_of(b"new")
