@@ -26,9 +26,11 @@ def test_the_same_seed_gives_the_same_outcome(bad: Outcome) -> None:
 
 
 def test_what_was_never_noticed_is_worse_than_anything(bad: Outcome) -> None:
-    header, rows = compared([replace(bad, noticed=40, undone=60), replace(bad, noticed=None, undone=None)])
-    assert len(header) == len(rows[1])
+    one, other = replace(bad, noticed=(40, 40), undone=(60, 60)), replace(bad, noticed=(None, 40), undone=(None, 60))
+    header, rows = compared([one, other])
+    assert {len(row) for row in rows} == {len(header)}
     assert rows[1][3:] == ["1 of 2", "never", "never", "never", "never"]
+    assert rows[2][3:] == ["2 of 2", "40", "40", "60", "60"]
 
 
 def test_a_missed_one_and_a_stopped_harmless_one_are_told(bad: Outcome) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.blast_radius.fleet import STAGES, WHERE
-from benchmarks.blast_radius.gated import Outcome, run
+from benchmarks.blast_radius.gated import ALARMS, Outcome, run
 from benchmarks.measure import machine, table
 from benchmarks.quality.report import around, put_into
 from detectors.errors import BadInput
@@ -43,9 +43,10 @@ def compared(outcomes: Sequence[Outcome]) -> Table:
     rows = [
         _row("under control", [one.reached for one in bad], [one.decided for one in bad], [one.restored for one in bad])
     ]
-    if bad:
+    for index, alarm in enumerate(ALARMS):
+        noticed, undone = [one.noticed[index] for one in bad], [one.undone[index] for one in bad]
         # Everything at once is everywhere, whatever comes of it.
-        rows.append(_row("ungated push", [1.0] * len(bad), [one.noticed for one in bad], [one.undone for one in bad]))
+        rows.append(_row(f"ungated push, alarm at {alarm:g} x", [1.0] * len(bad), noticed, undone))
     header = [
         "bad packages",
         "fleet reached: median",

@@ -47,7 +47,9 @@ TICKS_MAX: Final = 10_000
 WATCHED_TICKS: Final = 720
 """How long an ungated push is looked at: two hours."""
 
-ALARM_FACTOR: Final = 2.0
+ALARMS: Final = (2.0, 1.2)
+"""By how much the fleet's share of errors has to grow to set off an alarm: a usual one, and one to be wished for."""
+
 ALARM_TICKS: Final = 30
 
 BEGIN: Final = datetime(2026, 3, 12, tzinfo=UTC)
@@ -58,7 +60,7 @@ class Outcome:
     """What became of a rollout. Times are seconds: to its end since it was submitted, else since the first error.
 
     `bound` is the largest share of the fleet that the plan allows in the last stage that began. `noticed` and `undone`
-    are of an ungated push of the same package; None where it was never noticed.
+    [alarm] are of an ungated push of the same package, for each of `ALARMS`; None where it was never noticed.
     """
 
     number: int
@@ -74,8 +76,8 @@ class Outcome:
     ended: int
     decided: int | None
     restored: int | None
-    noticed: int | None
-    undone: int | None
+    noticed: tuple[int | None, ...]
+    undone: tuple[int | None, ...]
 
     @property
     def is_as_promised(self) -> bool:
@@ -213,7 +215,7 @@ def run(seed: int, number: int) -> Outcome:
     first, decided, restored = _released(one, traffic, harm)
     seats = [seat for reached in one.state.reached for group in reached.before for seat in group.seats]
     last = one.state.reached[-1].stage
-    noticed, undone = _pushed(signature, harm, seed, number) if is_bad else (None, None)
+    noticed, undone = _pushed(signature, harm, seed, number) if is_bad else ((), ())
     return Outcome(
         number=number,
         is_bad=is_bad,
@@ -277,10 +279,12 @@ def _hurt(since: NDArray[np.intp], tick: int, harm: Harm) -> NDArray[np.bool_]:
     return is_hurt
 
 
-def _pushed(signature: NDArray[np.intp], harm: Harm, seed: int, number: int) -> tuple[int | None, int | None]:
-    """Push the package everywhere at once, and return when an alarm notices, and when it is undone everywhere.
+def _pushed(
+    signature: NDArray[np.intp], harm: Harm, seed: int, number: int
+) -> tuple[tuple[int | None, ...], tuple[int | None, ...]]:
+    """Push the package everywhere at once, and return when each alarm notices, and when it is then undone everywhere.
 
-    The alarm is a fixed threshold on the error share of the fleet, and whoever hears it undoes the push at once.
+    An alarm is a fixed threshold on the error share of the fleet, and whoever hears it undoes the push at once.
     """
     rng = np.random.default_rng([seed, number, 2])
     traffic = Traffic(inventory().hosts, signature, [seed, number, 1])
@@ -290,21 +294,19 @@ def _pushed(signature: NDArray[np.intp], harm: Harm, seed: int, number: int) -> 
     is_hurt = (ticks >= since[:, None] + harm.delay) & harm.hurts[:, None]
     past = traffic.ticks(1, np.ones((len(signature), PAST)))[1]
     live = traffic.ticks(PAST + 1, np.where(is_hurt, harm.factor, 1.0))[1]
-    ever = is_hurt.any(axis=0)
-    if not ever.any():
-        return None, None
     window = np.ones(ALARM_TICKS)
     bad, total = (
         np.convolve(np.concatenate([before[-ALARM_TICKS + 1 :], row]), window, "valid")
         for before, row in zip(past, live, strict=True)
     )
-    above = np.flatnonzero(bad / total > ALARM_FACTOR * past[0].sum() / past[1].sum())
-    if not len(above):
-        return None, None
-    noticed = int(ticks[above[0]])
+    growth = bad / total / (past[0].sum() / past[1].sum())
+    first = int(ticks[np.argmax(is_hurt.any(axis=0))])
+    # An alarm before the first error is none that anybody could thank it for.
+    alarms = [ticks[(growth > alarm) & (ticks >= first)] for alarm in ALARMS]
+    noticed = [int(above[0]) if len(above) else None for above in alarms]
     last = int(rng.integers(low, high + 1, len(signature)).max())
-    first = int(ticks[np.argmax(ever)])
-    return _seconds(first, noticed), _seconds(first, noticed + last)
+    undone = [None if tick is None else tick + last for tick in noticed]
+    return tuple(_seconds(first, tick) for tick in noticed), tuple(_seconds(first, tick) for tick in undone)
 
 
 def _seconds(first: int | None, last: int | None) -> int | None:
