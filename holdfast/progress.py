@@ -13,10 +13,10 @@ from streams.replay import Progress as Come
 _STEPS = 1_000
 
 
-class Bars:
-    """A bar on standard error for one recording after the other."""
+class _Shown:
+    """A bar on standard error, from the beginning of the block to its end."""
 
-    def __init__(self, recordings: int) -> None:
+    def __init__(self) -> None:
         console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -27,6 +27,22 @@ class Bars:
             transient=True,
             disable=not console.is_terminal,
         )
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+class Bars(_Shown):
+    """A bar on standard error for one recording after the other."""
+
+    def __init__(self, recordings: int) -> None:
+        super().__init__()
         self._task = self._bar.add_task("recordings", total=recordings * _STEPS)
         self._recordings = recordings
         self._done = 0
@@ -51,30 +67,12 @@ class Bars:
 
         return show
 
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
-
-class Steps:
+class Steps(_Shown):
     """One bar on standard error for work that goes through steps, each with its own count."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        super().__init__()
         self._doing: str | None = None
         self._task: TaskID | None = None
         self._done = 0
@@ -88,12 +86,3 @@ class Steps:
             self._doing = doing
         self._done = done
         self._bar.update(self._task, completed=done, total=total)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()

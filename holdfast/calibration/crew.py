@@ -12,22 +12,14 @@ from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
 from detectors.errors import BadInput
+from holdfast.corpus.judging import usable_cores
 
-JOBS_MAX: Final = 256
 _AHEAD: Final = 3
 """Tasks that wait for each process: enough that none idles, few enough that stopping is soon done."""
 
 Shared = TypeVar("Shared")
 Task = TypeVar("Task")
 Found = TypeVar("Found")
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    try:
-        return min(JOBS_MAX, len(os.sched_getaffinity(0)))
-    except AttributeError:  # macOS has no such call
-        return min(JOBS_MAX, os.cpu_count() or 1)
 
 
 class Crew(Generic[Shared, Task, Found]):

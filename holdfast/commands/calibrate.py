@@ -58,10 +58,10 @@ def calibrate(
 def _write(policy: Path, out: Path, found: object) -> None:
     from holdfast.calibration.report import Calibration
     from holdfast.calibration.view import comment
+    from holdfast.files import write_whole
     from holdfast.tuning.editing import edited
-    from holdfast.tuning.writing import write_aside
 
     assert isinstance(found, Calibration)
     changes = {tuple(one.path): one.after for one in found.suggestions}
-    write_aside(out, edited(policy, changes, comment(found)))
+    write_whole(out, edited(policy, changes, comment(found)).encode())
     sys.stderr.write(f"{out}: written, with {len(changes)} values changed\n")

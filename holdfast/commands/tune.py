@@ -95,15 +95,15 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _write(found: "Tuning", policy: Path, out: Path | None, picture: Path | None) -> None:
+    from holdfast.files import write_whole
     from holdfast.tuning.editing import edited
     from holdfast.tuning.picture import draw
     from holdfast.tuning.view import comment
-    from holdfast.tuning.writing import write_aside
 
     if picture is not None:
-        write_aside(picture, draw(found))
+        write_whole(picture, draw(found).encode())
         sys.stderr.write(f"{picture}: drawn\n")
     if out is not None and found.chosen is not None:
         changes = {tuple(change.keys): change.after for change in found.chosen.changes}
-        write_aside(out, edited(policy, changes, comment(found)))
+        write_whole(out, edited(policy, changes, comment(found)).encode())
         sys.stderr.write(f"{out}: written, with {len(changes)} values changed\n")

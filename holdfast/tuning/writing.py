@@ -1,6 +1,5 @@
-"""Writing a file aside, then renaming it: a reader finds the old one or the new one, and nothing in between."""
+"""Where a tuned policy may be written to; `holdfast.files.write_whole` writes it."""
 
-import tempfile
 from pathlib import Path
 
 from detectors.errors import BadInput
@@ -20,21 +19,3 @@ def require_place(out: Path) -> None:
     if not out.absolute().parent.is_dir():
         msg = f"{out}: there is no folder {out.absolute().parent}; allowed: a file in a folder that is there"
         raise BadInput(msg)
-
-
-def write_aside(out: Path, text: str) -> None:
-    """Write a text file.
-
-    Raises
-    ------
-    BadInput
-        If it cannot be written.
-    """
-    try:
-        with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=f".{out.name}.") as aside:
-            made = Path(aside) / out.name
-            made.write_text(text, encoding="utf-8")
-            made.replace(out)
-    except OSError as error:
-        msg = f"{out}: cannot be written: {error.strerror or error}"
-        raise BadInput(msg) from error
