@@ -1,0 +1,1 @@
+"""Incidents: what they are, who responds, and who hears of it. Pure."""

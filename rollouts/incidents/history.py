@@ -1,0 +1,232 @@
+"""What happens to an incident, as events; and what is said of it: its impact, and the changes that may have caused it.
+
+An incident's history is a list of events, kept as one message, and how it stands is a fold over them
+(`rollouts.incidents.folding`). Words are those of the field: severity, incident lead, mitigated, resolved, action item.
+"""
+
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+from detectors.policy import Name
+from rollouts.document import Timestamp
+
+Severity = Literal["critical", "major", "minor"]
+SEVERITIES: Final[tuple[Severity, ...]] = ("critical", "major", "minor")
+"""Worst first."""
+
+Role = Literal["lead", "communications", "expert"]
+"""Incident lead, communications, subject expert."""
+
+Phase = Literal["open", "mitigated", "resolved", "closed"]
+
+IncidentId = Annotated[str, Meta(pattern=r"^inc-[0-9]{8}-[0-9a-f]{8}$")]
+"""Day on which it was opened, and eight digits of a digest of what opened it: safe in paths and addresses."""
+
+Title = Annotated[str, Meta(min_length=1, max_length=200)]
+Text = Annotated[str, Meta(min_length=1, max_length=5_000)]
+Person = Annotated[str, Meta(min_length=1, max_length=100)]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+
+class _Value(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A value of a history; what nobody knows is None and never 0."""
+
+
+class Cause(_Value, frozen=True, kw_only=True):
+    """A verdict that stopped a rollout: `verdict` is the id of its CloudEvent, `at` the end of its last tick."""
+
+    rollout: str
+    verdict: str
+    sequence: int
+    action: Literal["revert", "halt"]
+    stage: str
+    at: Timestamp
+    sentences: list[str] = []
+
+
+class Impact(_Value, frozen=True, kw_only=True):
+    """What is hurt.
+
+    `services` are names of components (`rollouts.incidents.response.Component`); `traffic_share` is the share of the
+    fleet's traffic that the hurt colos carry, `hosts_share` the share of hosts that the change had reached; `onset` is
+    when the harm began, as far as evidence says.
+    """
+
+    colos: list[str] = []
+    services: list[str] = []
+    metrics: list[str] = []
+    traffic_share: Share | None = None
+    hosts_share: Share | None = None
+    onset: Timestamp | None = None
+
+
+class Candidate(_Value, frozen=True, kw_only=True):
+    """A change that may have caused it; `rollout` is None for "unattributed". `score` ranks, higher is likelier."""
+
+    rollout: str | None
+    score: Share
+    evidence: list[str]
+
+
+class ActionItem(_Value, frozen=True, kw_only=True):
+    """What is to be done so that it does not happen again. `done` is when it was."""
+
+    id: Name
+    what: Title
+    owner: Person
+    due: Timestamp
+    done: Timestamp | None = None
+
+
+class _Event(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="event"):
+    """`by` is a person's name, or `holdfast`."""
+
+    at: Timestamp
+    by: Person
+
+
+class Opened(_Event, frozen=True, kw_only=True, tag="opened"):
+    """It was opened: by a revert, which `cause` is, or by hand. A drill says so wherever it appears."""
+
+    title: Title
+    severity: Severity
+    impact: Impact
+    cause: Cause | None = None
+    is_drill: bool = False
+
+
+class Joined(_Event, frozen=True, kw_only=True, tag="joined"):
+    """One more stop with the same cause; `impact` is that of all of them together."""
+
+    cause: Cause
+    impact: Impact
+    why: Text
+
+
+class Ranked(_Event, frozen=True, kw_only=True, tag="ranked"):
+    """The changes that may have caused it, likeliest first."""
+
+    candidates: list[Candidate]
+
+
+class Assessed(_Event, frozen=True, kw_only=True, tag="assessed"):
+    """Severity or impact are seen otherwise; None leaves one as it is."""
+
+    severity: Severity | None = None
+    impact: Impact | None = None
+    why: Text
+
+
+class RoleTaken(_Event, frozen=True, kw_only=True, tag="role-taken"):
+    """Somebody takes a role, or is handed it by whoever holds it. The first to take one acknowledges the incident."""
+
+    role: Role
+    person: Person
+
+
+class Acknowledged(_Event, frozen=True, kw_only=True, tag="acknowledged"):
+    """Somebody is on it: nothing escalates any further."""
+
+
+class Escalated(_Event, frozen=True, kw_only=True, tag="escalated"):
+    """Nobody acknowledged it in time: step `step` (from 0) of the escalation was taken, which tells `tell`."""
+
+    step: int
+    tell: list[Name]
+
+
+class Updated(_Event, frozen=True, kw_only=True, tag="updated"):
+    """Somebody says how it stands, and when the next word comes. Only what is public is on the public page."""
+
+    text: Text
+    is_public: bool = False
+    next_update: Timestamp | None = None
+
+
+class Overdue(_Event, frozen=True, kw_only=True, tag="overdue"):
+    """The update that was promised for `promised` did not come."""
+
+    promised: Timestamp
+
+
+class Mitigated(_Event, frozen=True, kw_only=True, tag="mitigated"):
+    """It hurts nobody any more, as after a revert that hosts have reported as applied."""
+
+    how: Text
+
+
+class Resolved(_Event, frozen=True, kw_only=True, tag="resolved"):
+    """It is over."""
+
+    how: Text
+
+
+class Reopened(_Event, frozen=True, kw_only=True, tag="reopened"):
+    """It was not over."""
+
+    why: Text
+
+
+class ActionAdded(_Event, frozen=True, kw_only=True, tag="action-added"):
+    """An action item was agreed on; one with a known id replaces it."""
+
+    item: ActionItem
+
+
+class ActionDone(_Event, frozen=True, kw_only=True, tag="action-done"):
+    """An action item was done."""
+
+    id: Name
+
+
+class Reviewed(_Event, frozen=True, kw_only=True, tag="reviewed"):
+    """A review was written; `digest` is the SHA-256 of its text, in hexadecimal."""
+
+    digest: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Kept(_Event, frozen=True, kw_only=True, tag="kept"):
+    """It became a recording in the corpus; `digest` is the recording's."""
+
+    recording: Title
+    digest: Title
+
+
+class MergedInto(_Event, frozen=True, kw_only=True, tag="merged-into"):
+    """It is one with another incident, and goes on there."""
+
+    incident: IncidentId
+
+
+class Closed(_Event, frozen=True, kw_only=True, tag="closed"):
+    """It was reviewed, and is closed."""
+
+
+Event = (
+    Opened
+    | Joined
+    | Ranked
+    | Assessed
+    | RoleTaken
+    | Acknowledged
+    | Escalated
+    | Updated
+    | Overdue
+    | Mitigated
+    | Resolved
+    | Reopened
+    | ActionAdded
+    | ActionDone
+    | Reviewed
+    | Kept
+    | MergedInto
+    | Closed
+)
+
+
+class History(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The message on the topic of incidents: key is `incident`, the value all that happened to it."""
+
+    incident: IncidentId
+    events: list[Event]
