@@ -29,6 +29,9 @@ LIKELIER: Final = 2.0
 CAUSES_MAX: Final = 500
 """Most stops of an incident: its history is one message. What comes after opens another one."""
 
+ROOM: Final = 200_000
+"""About how many names all its stops together may repeat, as each says again what is hurt: some megabytes."""
+
 
 class Arrived(Struct, frozen=True, kw_only=True):
     """A stop that has to go somewhere."""
@@ -45,7 +48,7 @@ def place_of(
     near = timedelta(milliseconds=duration_ms(response.merge_within))
     found: tuple[int, datetime, IncidentId, str] | None = None
     for incident in incidents:
-        if incident.is_over or incident.is_drill != arrived.is_drill or len(incident.causes) >= CAUSES_MAX:
+        if incident.is_over or incident.is_drill != arrived.is_drill or _is_full(incident):
             continue
         if abs(arrived.cause.at - newest_of(incident)) > near:
             continue
@@ -54,6 +57,11 @@ def place_of(
             place = (rule[0], incident.opened, incident.id, rule[1])
             found = place if found is None else min(found, place)
     return None if found is None else (found[2], found[3])
+
+
+def _is_full(incident: Incident) -> bool:
+    names = len(incident.impact.colos) + len(incident.impact.metrics) + len(incident.impact.services)
+    return len(incident.causes) >= min(CAUSES_MAX, ROOM // max(1, names))
 
 
 def newest_of(incident: Incident) -> datetime:

@@ -42,6 +42,9 @@ DRILL: Final = "drill-"
 SENTENCES_MAX: Final = 5
 """Most reasons of a verdict that an incident repeats; the verdict itself has all."""
 
+COLOS_MAX: Final = 2_000
+"""Most colos that an incident names; the verdict itself names all."""
+
 _SENTENCE_MAX: Final = 300
 _NAMES_MAX: Final = 3
 _TITLE_MAX: Final = 200
@@ -76,7 +79,7 @@ def name_of(at: datetime, what: Sequence[str], taken: Container[str] = ()) -> In
     --------
     >>> from datetime import UTC
     >>> name_of(datetime(2026, 3, 12, tzinfo=UTC), ["bot-features-0312", "2f1c"])
-    'inc-20260312-edbd9b75'
+    'inc-20260312-a1620d0c'
     """
     tries = 0
     while True:
@@ -102,7 +105,7 @@ def impact_of(stop: Stop, response: Response, around: Surroundings) -> Impact:
     colos = sorted(stop.said.scope.colos or change.colos or ())
     metrics = sorted(stop.said.scope.metrics)
     return Impact(
-        colos=[plain(colo) for colo in colos],
+        colos=[plain(colo) for colo in colos[:COLOS_MAX]],
         services=services_of(colos, metrics, response),
         metrics=[plain(metric) for metric in metrics],
         traffic_share=around.share_of(colos),
