@@ -29,15 +29,11 @@ class Counts:
         )
         self._late = Gauge("holdfast_incident_updates_overdue", "Those whose promised update is late.", registry=page)
         self._undone = Gauge("holdfast_incident_actions_overdue", "Action items that should be done.", registry=page)
-        self._stops = Counted(
-            "holdfast_incident_stops", "Verdicts that opened an incident or joined one.", registry=page
-        )
+        self._stops = Counted("holdfast_incident_stops", "Verdicts that opened one or joined one.", registry=page)
         self._refused = Counted(
             "holdfast_incident_verdicts_refused", "Messages that are no verdict to be trusted.", registry=page
         )
-        self._rejected = Gauge(
-            "holdfast_incidents_rejected", "Histories that cannot be read; alert on any.", registry=page
-        )
+        self._rejected = Gauge("holdfast_incidents_rejected", "Unreadable histories; alert on any.", registry=page)
         self._again = Counted("holdfast_incident_writes_again", "Writes that somebody else came before.", registry=page)
         self._failed = Counted(
             "holdfast_response_failures", "Failures of what runs beside; alert on any.", ("part",), registry=page

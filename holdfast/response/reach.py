@@ -88,7 +88,7 @@ def _add(
 
 
 def _counted(policy: Policy) -> int | None:
-    """Return the position of what traffic is counted by: the first ratio, and one of the service itself before others."""
+    """Return the position of what traffic is counted by: the first ratio, one of the service itself if there is."""
     ratios = [number for number, metric in enumerate(policy.metrics) if metric.ratio is not None]
     own = [number for number in ratios if not policy.metrics[number].select]
     return next(iter([*own, *ratios]), None)

@@ -58,7 +58,7 @@ _BATCH: Final = 500
 
 @dataclass(slots=True)
 class Taken:
-    """What a batch of messages brings: stops and where each stands, letters, and up to where each partition was read."""
+    """What messages bring: stops and where each stands, letters, and up to where each partition was read."""
 
     stops: list[Stop] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
