@@ -28,8 +28,10 @@ from rollouts.incidents.history import Acknowledged, Escalated, History, Impact,
 from sinks.cloudevents import epoch_ms, verdict_event
 from sinks.messages import Message
 from sinks.verdict_messages import heartbeat_message, verdict_message
+from tests.integration.cluster import Cluster
 from tests.integration.conftest import Kafka
 from tests.integration.topics import publish
+from tests.live.engine import announced, end_of
 from tests.rollouts.incidents.making import stop
 
 WAIT_S = 60.0
@@ -195,3 +197,23 @@ def test_what_is_on_the_topic_is_what_was_decided(settings: Settings) -> None:
         until(settings, lambda found: any(one.candidates for one in found.values()))
     history = read_all(settings)["inc-20260312-0a1b2c3d"]
     assert msgspec.json.decode(msgspec.json.encode(history), type=History) == history
+
+
+def test_what_the_engine_reverts_opens_an_incident_with_shares_of_traffic_and_hosts(
+    kafka: Kafka, tmp_path: Path, bad: Path
+) -> None:
+    with Cluster(kafka.bootstrap, tmp_path) as cluster, working(cluster.settings):
+        announcement = announced(bad)
+        cluster.finish(announcement, end_of(bad))
+        cluster.feed(cluster.frames(bad))
+        cluster.start("aggregate")
+        cluster.start("judge")
+        cluster.wait_until_finished(announcement.rollout.rollout)
+        found = until(cluster.settings, bool)
+    one = next(iter(found.values()))
+    assert one.causes[0].rollout == announcement.rollout.rollout
+    assert one.impact.traffic_share is not None
+    assert 0.0 < one.impact.traffic_share < 1.0
+    assert one.impact.hosts_share is not None
+    assert 0.0 < one.impact.hosts_share < 1.0
+    assert one.candidates[0].rollout == announcement.rollout.rollout

@@ -5,7 +5,7 @@ import pytest
 from detectors.errors import BadInput
 from rollouts.incidents.attribution import Surroundings
 from rollouts.incidents.folding import evolve, fold, folded
-from rollouts.incidents.history import Closed, History, Impact, Joined, MergedInto, Opened, Resolved, Reviewed
+from rollouts.incidents.history import Closed, Event, History, Impact, Joined, MergedInto, Opened, Resolved, Reviewed
 from rollouts.incidents.merging import CAUSES_MAX, ROOM, Arrived, place_of, together, united
 from rollouts.incidents.opening import cause_of, impact_of, respond
 from rollouts.incidents.response import Response
@@ -42,9 +42,9 @@ def test_time_counts_from_the_newest_stop() -> None:
 def test_a_rollout_with_the_same_unit_in_the_same_version_joins() -> None:
     units = {"a": ["waf@sha256:1", "x@1"], "b": ["waf@sha256:1"], "c": ["waf@sha256:2"]}
     around = Surroundings(changes={name: change(name, units=mine) for name, mine in units.items()})
-    elsewhere = {"colos": ["sin03"], "metrics": ["latency"]}
-    assert place(stop("b", "v2", **elsewhere), stop("a"), around=around) == "b brings waf@sha256:1 too"
-    assert place(stop("c", "v2", **elsewhere), stop("a"), around=around) is None
+    same, other = (stop(name, "v2", colos=["sin03"], metrics=["latency"]) for name in ("b", "c"))
+    assert place(same, stop("a"), around=around) == "b brings waf@sha256:1 too"
+    assert place(other, stop("a"), around=around) is None
 
 
 def test_a_rollout_that_began_after_the_harm_of_another_one_joins_that() -> None:
@@ -111,7 +111,7 @@ def test_an_incident_goes_on_as_another_one_with_its_stops() -> None:
 
 def test_an_incident_does_not_go_on_as_itself_nor_as_a_drill_nor_as_one_that_is_closed() -> None:
     drill = Opened(at=NOON, by="ada", title="x", severity="minor", impact=Impact(), is_drill=True)
-    over = [
+    over: list[Event] = [
         Resolved(at=NOON, by="ada", how="x"),
         Reviewed(at=NOON, by="ada", digest="0" * 64),
         Closed(at=NOON, by="ada"),
