@@ -121,7 +121,8 @@ class Facts:
             colos.update(reach[name].colos)
             shares.update(reach[name].hosts_share)
         for name, state in self._states.items():
-            if name not in colos:
+            # A rollout that has passed is where everybody is: who else got it, nobody reports.
+            if name not in colos and state.phase != "completed":
                 colos[name] = reached_of(state)
         changes = {
             name: change_of(each, colos.get(name), shares.get(name), self._gone(name))
@@ -207,18 +208,14 @@ def reached_of(state: State) -> frozenset[str]:
 def change_of(
     announcement: Announcement, colos: frozenset[str] | None, hosts_share: float | None, gone: datetime | None
 ) -> Change:
-    """Write an announced rollout as a change that may have done harm.
-
-    Of one that is finished and was not taken back everybody may have the change: where is not known any more.
-    """
+    """Write an announced rollout as a change that may have done harm."""
     rollout = announcement.rollout
     starts = [(stage.name, start_of(announcement, number)) for number, stage in enumerate(rollout.stages)]
-    is_finished = finished_at(announcement) is not None and gone is None
     return Change(
         rollout=rollout.rollout,
         units=frozenset(f"{unit.unit}@{unit.digest}" for unit in rollout.package),
         starts=[Start(stage=name, at=at) for name, at in starts if at is not None],
-        colos=None if is_finished else colos,
-        hosts_share=None if is_finished else hosts_share,
+        colos=colos,
+        hosts_share=hosts_share,
         gone=gone,
     )

@@ -4,7 +4,7 @@ import pytest
 
 from detectors.errors import BadInput
 from rollouts.incidents.attribution import Surroundings
-from rollouts.incidents.folding import evolve, fold, folded
+from rollouts.incidents.folding import Incident, evolve, fold, folded
 from rollouts.incidents.history import Closed, Event, History, Impact, Joined, MergedInto, Opened, Resolved, Reviewed
 from rollouts.incidents.merging import CAUSES_MAX, ROOM, Arrived, place_of, together, united
 from rollouts.incidents.opening import cause_of, impact_of, respond
@@ -17,7 +17,7 @@ RESPONSE = Response(response="r", merge_within="30m")
 def place(new, *known_stops, around=None, response=RESPONSE):
     """Return why a stop joins the incident of others; None if it opens one of its own."""
     around = around or Surroundings()
-    known = {}
+    known: dict[str, Incident] = {}
     for each in known_stops:
         for name, events in respond(known, [each], response, around, each.at).items():
             known[name] = folded(known[name], events) if name in known else fold(History(incident=name, events=events))
