@@ -33,7 +33,10 @@ from rollouts.incidents.history import (
 
 NAME = "inc-20261126-0a1b2c3d"
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
-HOSTILE = "<script>alert(1)</script> [x](javascript:alert(1)) *b* | `c` <!-- --> ## head\n## Summary\n\nhttps://evil.example @all"
+HOSTILE = (
+    "<script>alert(1)</script> [x](javascript:alert(1)) *b* | `c` <!-- --> ## head\n## Summary\n\n"
+    "https://evil.example @all"
+)
 
 
 def at(seconds: int) -> datetime:

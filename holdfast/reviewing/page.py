@@ -1,6 +1,6 @@
 """The draft as a page: no scripts, no network; equal drafts give equal bytes."""
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -22,7 +22,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(second=second, iso=lambda moment: moment.isoformat())
+    made.filters.update(second=second, iso=datetime.isoformat)
     return made
 
 
