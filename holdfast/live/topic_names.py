@@ -49,6 +49,7 @@ class Topics(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     desired: TopicName
     applied: TopicName
     units: TopicName
+    incidents: TopicName
     samples: TopicName
     audit: TopicName
     undelivered: TopicName
@@ -75,6 +76,7 @@ class TopicNames(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     desired: TopicName | None = None
     applied: TopicName | None = None
     units: TopicName | None = None
+    incidents: TopicName | None = None
     samples: TopicName | None = None
     audit: TopicName | None = None
     undelivered: TopicName | None = None
