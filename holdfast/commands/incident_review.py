@@ -1,9 +1,8 @@
 """`holdfast incident review` and `holdfast incident keep`: what is learned from an incident, and what stays of it."""
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -11,6 +10,11 @@ import typer
 from holdfast.commands.workers import Config
 from holdfast.errors import BadInput
 from holdfast.progress import Bars
+from holdfast.wall import now
+
+if TYPE_CHECKING:
+    from holdfast.reviewing.draft import Draft
+    from rollouts.incidents.history import History
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The incident, as in inc-20261126-0a1b2c3d.")]
 By = Annotated[str | None, typer.Option(help="Who does it; by default the user of this machine.")]
@@ -29,6 +33,27 @@ def review(
     if submit is not None:
         _submit(incident, submit, by, config, as_json=as_json)
         return
+    made, text, shown = draft_of(incident, out, store, config)
+    if as_json:
+        body = {"incident": incident, "markdown": str(text), "html": str(shown), "missing": list(made.facts.missing)}
+        sys.stdout.write(msgspec.json.encode(body).decode() + "\n")
+        return
+    sys.stdout.write(f"{text}\n{shown}\n")
+    for missing in made.facts.missing:
+        sys.stdout.write(f"  - not known: {missing}\n")
+    sys.stdout.write(f"next: fill {text}, then holdfast incident review {incident} --submit {text}\n")
+
+
+def draft_of(incident: str, out: Path, store: Path | None, config: Path | None) -> "tuple[Draft, Path, Path]":
+    """Write a draft; return it, and where its Markdown and its page are.
+
+    Raises
+    ------
+    BadInput
+        If there is no such incident, or a draft of it is there already.
+    Unreachable
+        If the brokers do not answer.
+    """
     from holdfast.files import write_whole
     from holdfast.live.settings import load_settings
     from holdfast.live.stores import where
@@ -48,14 +73,7 @@ def review(
     made = draft(gather(settings, _history(incident, config), out, where(store, config)))
     write_whole(shown, page(made).encode())
     write_whole(text, written(made).encode())
-    if as_json:
-        body = {"incident": incident, "markdown": str(text), "html": str(shown), "missing": list(made.facts.missing)}
-        sys.stdout.write(msgspec.json.encode(body).decode() + "\n")
-        return
-    sys.stdout.write(f"{text}\n{shown}\n")
-    for missing in made.facts.missing:
-        sys.stdout.write(f"  - not known: {missing}\n")
-    sys.stdout.write(f"next: fill {text}, then holdfast incident review {incident} --submit {text}\n")
+    return made, text, shown
 
 
 def keep(
@@ -103,7 +121,7 @@ def keep(
         kept = record(
             corpus, name or incident, described, documents, truth, lambda step, done, total: steps[step](done, total)
         )
-    append(settings, incident, [Kept(at=_now(), by=_who(by), recording=name or incident, digest=kept.digest)])
+    append(settings, incident, [Kept(at=now(), by=_who(by), recording=name or incident, digest=kept.digest)])
     if as_json:
         sys.stdout.write(msgspec.json.encode(kept.recorded).decode() + "\n")
         return
@@ -126,7 +144,7 @@ def _submit(incident: str, file: Path, by: str | None, config: Path | None, *, a
     if filled.incident != incident:
         message = f"{file}: is the review of {filled.incident}; allowed: that of {incident}"
         raise BadInput(message)
-    at, who = _now(), _who(by)
+    at, who = now(), _who(by)
     added: list[Event] = [ActionAdded(at=at, by=who, item=item) for item in filled.items]
     append(load_settings(config), incident, [*added, Reviewed(at=at, by=who, digest=filled.digest)])
     if as_json:
@@ -146,12 +164,6 @@ def _history(incident: str, config: Path | None) -> "History":
         message = f"{incident}: no such incident; the newest are: {listed}"
         raise BadInput(message)
     return known[incident]
-
-
-def _now() -> datetime:
-    from holdfast.wall import now_ms
-
-    return datetime.fromtimestamp(now_ms() / 1_000, UTC)
 
 
 def _who(by: str | None) -> str:

@@ -1,8 +1,8 @@
 """The fleet of a drill: hosts, colos and metrics that nobody else has, so that no real rollout can be compared with it.
 
 Its samples go where all samples go, and its rollout is judged as all are. What keeps it apart is in the data: names of
-colos, hosts and metrics begin with `drill-` or `drill_`, selectors demand a label that has the drill's own name, and the
-package is of the kind `drill`, by which whoever acts on verdicts can tell.
+colos, hosts and metrics begin with `drill-` or `drill_`, selectors demand a label that has the drill's own name, and
+the package is of the kind `drill`, by which whoever acts on verdicts can tell.
 """
 
 import tempfile

@@ -43,7 +43,7 @@ class Rehearsed:
 def rehearsed(drill: str, incident: str | None, steps: Sequence[Step]) -> Rehearsed:
     """Sum a drill up."""
     start = next((step.at_ms for step in steps if step.name == "harm"), None)
-    seconds = {
+    seconds: dict[str, float | None] = {
         step.name: None if step.at_ms is None or start is None else round((step.at_ms - start) / 1_000, 3)
         for step in steps
     }

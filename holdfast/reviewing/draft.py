@@ -85,7 +85,7 @@ def _figures(facts: ReviewFacts) -> list[Figure]:
     ended = facts.restored or incident.mitigated
     over = "the last host reported what it had before" if facts.restored else "somebody said so"
     return [
-        Figure("Harm began", _at(onset), "by the evidence of the verdict" if onset else "no verdict tells it"),
+        Figure("Harm began", _at(onset), "as far as it is known" if onset else "nothing that is stored tells it"),
         Figure("Detected after", lasted(onset, stopped), "from the onset to the first verdict that stopped a rollout"),
         Figure("Opened after", lasted(stopped or onset, incident.opened), "from that verdict to the incident"),
         Figure("Acknowledged after", lasted(incident.opened, heard), "from the incident to the first person on it"),

@@ -73,7 +73,8 @@ def gather(settings: Settings, history: History, out: Path | None = None, store:
     _audited(settings, rollouts, (incident.opened, incident.resolved), found)
     if out is not None:
         for number, rollout in enumerate(rollouts, start=1):
-            _evidence(rollout, out / f"{incident.id}-evidence-{number}.html", store, found)
+            page = evidence_of(rollout, out / f"{incident.id}-evidence-{number}.html", store, found.missing)
+            found.evidence += [] if page is None else [page]
     return ReviewFacts(
         incident,
         tuple(history.events),
@@ -118,10 +119,11 @@ def _verdicts(settings: Settings, rollouts: Sequence[str], found: _Found) -> Non
             left_out = len(events) - VERDICTS_MAX
             found.missing.append(f"{name}: the first {left_out:,} of its verdicts are left out here")
         ordered = sorted(events, key=lambda event: event.data.sequence)
-        found.verdicts += [_knew(event) for event in ordered[-VERDICTS_MAX:]]
+        found.verdicts += [knew(event) for event in ordered[-VERDICTS_MAX:]]
 
 
-def _knew(event: VerdictEvent) -> Knew:
+def knew(event: VerdictEvent) -> Knew:
+    """Say what a verdict says, as far as a review tells it."""
     said = event.data
     return Knew(
         datetime.fromisoformat(event.time),
@@ -225,20 +227,21 @@ def _said(entry: Entry) -> str:
     return f"{' '.join([entry.kind, *named])}{drill}{why}"
 
 
-def _evidence(rollout: str, file: Path, store: Where | None, found: _Found) -> None:
+def evidence_of(rollout: str, file: Path, store: Where | None, missing: list[str]) -> Evidence | None:
+    """Write the page with all evidence about a rollout; why there is none is added to what is missing."""
     from holdfast.reporting.build import report_data
     from holdfast.reporting.page import render
     from holdfast.reporting.stored import asking, gather_stored
     from holdfast.reviewing.page import pictures
 
     if store is None:
-        found.missing.append(f"{rollout}: no store was named, so there are no pictures of its evidence")
-        return
+        missing.append(f"{rollout}: no store was named, so there are no pictures of its evidence")
+        return None
     try:
         with asking(store) as answer:
             data = report_data(gather_stored(answer, rollout))
     except (BadInput, StoreError) as error:
-        found.missing.append(f"{rollout}: no pictures of its evidence: {error}")
-        return
+        missing.append(f"{rollout}: no pictures of its evidence: {error}")
+        return None
     write_whole(file, render(data).encode())
-    found.evidence.append(Evidence(rollout, file.name, pictures(data)))
+    return Evidence(rollout, file.name, pictures(data))

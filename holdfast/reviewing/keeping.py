@@ -81,7 +81,8 @@ def truth_of(incident: Incident, cause: Cause, tick: str, onset: datetime | None
         )
         raise BadInput(message)
     if began >= cause.at:
-        message = f"{incident.id}: found an onset of {began.isoformat()}; allowed: before the verdict of {cause.at.isoformat()}"
+        stopped = cause.at.isoformat()
+        message = f"{incident.id}: found an onset of {began.isoformat()}; allowed: before the verdict of {stopped}"
         raise BadInput(message)
     ticks = ceil((cause.at - began) / timedelta(milliseconds=duration_ms(tick)))
     return Truth(

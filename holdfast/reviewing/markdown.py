@@ -1,7 +1,7 @@
 """The review as Markdown: written as a draft, and read again once people have filled it.
 
-Whatever comes from outside is escaped, so that it is text and never markup: backslashes before all ASCII punctuation
-that CommonMark gives a meaning (section 2.4), entities for what would make a link or a tag.
+Whatever comes from outside is escaped, so that it is text and never markup: backslashes before what CommonMark (section
+2.4) gives a meaning within a line, and at its start; entities for what would make a link or a tag.
 """
 
 import re
@@ -23,7 +23,8 @@ NO_ITEMS: Final = "*Fill the table, or say here why nothing is to be done.*"
 REVIEW_BYTES_MAX: Final = 1 << 20
 """Largest review that is read."""
 
-_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()#+\-.!|~=])")
+_SPECIAL: Final = re.compile(r"([\\`*_\[\]|~])")
+_AT_THE_START: Final = re.compile(r"\A(?:([#+=-])|([0-9]+)([.)])(?=\s|$))")
 _HEADING: Final = re.compile(r"^## (.+?)\s*$", re.MULTILINE)
 _MARK: Final = re.compile(r"\A<!-- holdfast review (inc-[0-9]{8}-[0-9a-f]{8}) -->$", re.MULTILINE)
 _COMMENT: Final = re.compile(r"<!--.*?-->", re.DOTALL)
@@ -47,11 +48,12 @@ def escaped(text: str) -> str:
     Examples
     --------
     >>> escaped("*a* <b> | [c](d)")
-    '\\*a\\* &lt;b&gt; \\| \\[c\\]\\(d\\)'
+    '\\*a\\* &lt;b&gt; \\| \\[c\\](d)'
     """
     line = " ".join(text.split())
     plain = "".join(_ENTITIES.get(sign, sign) for sign in line if sign.isprintable())
-    return _SPECIAL.sub(r"\\\1", plain).replace("://", "&#58;//").replace("@", "&#64;")
+    inside = _SPECIAL.sub(r"\\\1", plain).replace("://", "&#58;//").replace("@", "&#64;")
+    return _AT_THE_START.sub(lambda found: f"{found[2] or ''}\\{found[1] or found[3]}", inside)
 
 
 def written(draft: Draft) -> str:
