@@ -103,7 +103,7 @@ def words(notice: Notice, response: Response, link: str | None = None) -> Messag
     ]
     head = [_title(incident), *_news(notice)]
     return _message(
-        notice.id, _subject(notice), head, [row for row in rows if row[1]], notice, link and _at(link, incident)
+        notice.id, subject_of(notice), head, [row for row in rows if row[1]], notice, link and _at(link, incident)
     )
 
 
@@ -130,7 +130,7 @@ def sum_up(covered: Sequence[Notice], since: datetime, name: str, link: str | No
     subject = titled(first, f"since {moment(since, since, is_rough=True)}", f"({of_it})" if of_it else "", SUBJECT_MAX)
     many = f"{counted(len(covered), 'notice')} of {counted(len(incidents), 'incident')} since {moment(since)}"
     head = [f"{many}: too many to send each alone."]
-    told = [f"{moment(one.at, since)}  {_subject(one)}  {one.incident.id}" for one in covered[:LISTED_MAX]]
+    told = [f"{moment(one.at, since)}  {subject_of(one)}  {one.incident.id}" for one in covered[:LISTED_MAX]]
     more = len(covered) - LISTED_MAX
     rows: list[Row] = [("The worst first", told)]
     rows += [("And", [f"{counted(more, 'other')}, in {counted(len(incidents), 'incident')} with those above"])][
@@ -174,7 +174,8 @@ def _html_of(texts: list[str]) -> str:
     return f"</p>\n<ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>"
 
 
-def _subject(notice: Notice) -> str:
+def subject_of(notice: Notice) -> str:
+    """Return the subject of a notice, one line of at most `SUBJECT_MAX` characters."""
     incident = notice.incident
     first = f"{'[DRILL] ' if incident.is_drill else ''}[{incident.severity}] {notice.what}:"
     colos = incident.impact.colos
