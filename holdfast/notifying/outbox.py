@@ -8,10 +8,12 @@ from typing import Final
 
 from msgspec import Struct
 
-from holdfast.notifying.journal import Delivered, Key, Place, State, key_of
+from holdfast.notifying.journal import REASON_MAX, Delivered, Key, Place, State, key_of
+from rollouts.incidents.folding import fold
 from rollouts.incidents.history import History
 from rollouts.incidents.notices import Notice, notices
 from rollouts.incidents.pacing import HOUR, Sent, next_message
+from rollouts.incidents.plain import line
 from rollouts.incidents.response import Response
 from rollouts.incidents.wording import Message, subject_of, sum_up, words
 
@@ -49,6 +51,7 @@ class _Way:
     waiting: dict[str, Notice]
     sent: dict[str, Sent]
     is_busy: bool = False
+    again: datetime | None = None
 
 
 class Outbox:
@@ -103,7 +106,8 @@ class Outbox:
         Returns
         -------
         list
-            What cannot be told: to somebody whom the document does not know, or who has too many waiting already.
+            What cannot be told: to somebody whom the document does not know, or who has too many waiting already, or
+            what happened too long ago to an incident that is not over. What is long over nobody has to hear of.
 
         Raises
         ------
@@ -111,8 +115,10 @@ class Outbox:
             If the history is none.
         """
         given_up: Told = []
+        is_over = fold(history).is_over
         for notice in notices(history, self._response):
-            if notice.at < now - self._age_max:
+            is_late = notice.at < now - self._age_max
+            if is_late and is_over:
                 continue
             ways = [place for place in self._ways if place.recipient == notice.recipient]
             if not ways:
@@ -121,7 +127,9 @@ class Outbox:
                 way = self._ways[place]
                 if (notice.id, place) in self._known or notice.id in way.waiting:
                     continue
-                if len(way.waiting) < WAITING_MAX:
+                if is_late:
+                    given_up += self._unless_known(notice, place.index, now, "it was too old when it was first seen")
+                elif len(way.waiting) < WAITING_MAX:
                     way.waiting[notice.id] = notice
                 else:
                     given_up += self._unless_known(notice, place.index, now, f"{WAITING_MAX:,} others waited")
@@ -149,9 +157,10 @@ class Outbox:
     def next(self, place: Place, now: datetime) -> Parcel | None:
         """Return the next message to an address, if one may be sent; it is on its way until `done`."""
         way = self._ways[place]
-        if way.is_busy or not way.waiting:
+        if way.is_busy or not way.waiting or (way.again is not None and now < way.again):
             return None
         found = next_message(list(way.waiting.values()), list(way.sent.values()), way.per_hour, now)
+        way.again = found.again
         if not found.covers:
             return None
         way.is_busy = True
@@ -216,5 +225,5 @@ def _became(
         subject=subject_of(notice),
         attempts=attempts,
         is_summary=is_summary,
-        reason=reason,
+        reason=None if reason is None else line(reason, REASON_MAX),
     )
