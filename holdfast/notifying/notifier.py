@@ -15,7 +15,6 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Final
 
-import msgspec
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from detectors.policy import duration_ms
@@ -31,7 +30,7 @@ from holdfast.notifying.outbox import Outbox, Outcome, Told
 from holdfast.notifying.sending import Sender, Senders
 from holdfast.notifying.telemetry import NotifyTelemetry
 from holdfast.wall import now
-from rollouts.incidents.history import History
+from rollouts.incidents.history import decode as decode_history
 from rollouts.incidents.response import Response
 
 log = logging.getLogger(__name__)
@@ -40,8 +39,6 @@ _ANSWER_S: Final = 30.0
 _LOOK_S: Final = 0.1
 _AGAIN_S: Final = 2.0
 _TIDY_S: Final = 10.0
-
-_HISTORIES: Final = msgspec.json.Decoder(History)
 
 
 class Notifier:
@@ -191,8 +188,8 @@ class Notifier:
         given_up: Told = []
         for key, value in records:
             try:
-                given_up += [] if value is None else outbox.take(_HISTORIES.decode(value), now())
-            except (BadInput, msgspec.DecodeError, UnicodeDecodeError) as error:
+                given_up += [] if value is None else outbox.take(decode_history(value), now())
+            except BadInput as error:
                 log.warning("%s: %r left out: %s", self._settings.topics.incidents, key[:200], error)
                 self.telemetry.refused()
         self._keep(outbox, given_up)

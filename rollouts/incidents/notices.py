@@ -5,13 +5,11 @@ it is asked for, since a history only ever grows: so whoever sends them can tell
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Final
 
 from msgspec import Struct
 
-from detectors.policy import duration_ms
 from rollouts.document import Timestamp
 from rollouts.incidents.folding import Incident, evolve, fold
 from rollouts.incidents.history import (
@@ -116,17 +114,6 @@ def notices(history: History, response: Response) -> list[Notice]:
             ]
         before = after
     return found
-
-
-def next_word(incident: Incident, response: Response) -> datetime | None:
-    """Say when the next update is due: as promised, or else by how often one is promised; None if none is."""
-    if incident.is_over or incident.merged_into is not None:
-        return None
-    if incident.next_update is not None:
-        return incident.next_update
-    last = incident.updates[-1].at if incident.updates else incident.opened
-    every: str = getattr(response.promises, incident.severity)
-    return last + timedelta(milliseconds=duration_ms(every))
 
 
 def _what(event: Event, before: Incident | None) -> What | None:

@@ -27,9 +27,10 @@ from rollouts.incidents.history import (
     Role,
     Updated,
 )
-from rollouts.incidents.notices import Notice, next_word
+from rollouts.incidents.notices import Notice
 from rollouts.incidents.plain import counted, lasting, line, lines, listed, moment, ordered, share, titled
 from rollouts.incidents.response import Response, What
+from rollouts.incidents.timers import promised_for
 
 SUBJECT_MAX: Final = 120
 
@@ -309,7 +310,7 @@ def _people(incident: Incident) -> str:
 
 def _next(notice: Notice, response: Response) -> str:
     incident = notice.incident
-    due = next_word(incident, response)
+    due = None if incident.merged_into else promised_for(incident, response)
     if due is None:
         return "none is promised: it is over" if incident.merged_into is None else "with the other incident"
     by = moment(due, notice.at, is_rough=True)
