@@ -57,6 +57,11 @@ class Notifier:
     hook
         Told each point that is passed; tests stop the process there.
 
+    Attributes
+    ----------
+    is_ready
+        Whether it is in charge, and knows what was told.
+
     Raises
     ------
     BadInput
@@ -76,6 +81,7 @@ class Notifier:
         self.telemetry = telemetry or NotifyTelemetry()
         self._addresses = addresses_of(response)
         self._is_mine = False
+        self.is_ready = False
         self._unwritten: Told = []
 
     def run(self, stop: threading.Event) -> None:
@@ -109,6 +115,7 @@ class Notifier:
         )
         try:
             while not stop.is_set():
+                self.telemetry.alive()
                 member.poll(_LOOK_S)
                 if self._is_mine:
                     self._lead(member, sender, stop)
@@ -145,8 +152,10 @@ class Notifier:
             self._keep(outbox, self._unwritten)
             self._take(outbox, dict(incidents.load()).items())
             log.info("notifier: in charge, %d addresses, %d notices told", len(carriers), len(known))
+            self.is_ready = True
             tidied = time.monotonic()
             while self._is_mine and not stop.is_set():
+                self.telemetry.alive()
                 self._hand_over(outbox, carriers)
                 member.poll(0.0)
                 self._take(outbox, incidents.poll(0.0 if outcomes.qsize() else _LOOK_S))
@@ -155,6 +164,7 @@ class Notifier:
                     tidied = time.monotonic()
                     self._keep(outbox, outbox.late(now()))
         finally:
+            self.is_ready = False
             self._end(carriers.values(), outcomes, outbox)
             journal.close()
             incidents.close()

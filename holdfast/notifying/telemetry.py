@@ -1,24 +1,19 @@
 """What the notifier counts of itself, for Prometheus. Labels are recipients of the response document, and few words."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 21_600.0)
 
 
 class NotifyTelemetry:
-    """Counts of one notifier. Its methods may be called from any thread.
+    """Counts of one notifier. Its methods may be called from any thread."""
 
-    Parameters
-    ----------
-    registry
-        Where else counts are kept, if they are to be served together.
-    """
-
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        if registry is None:
-            registry = CollectorRegistry()
-            ProcessCollector(registry=registry)
-        self.registry = registry
+    def __init__(self) -> None:
+        self.role = "notify"
+        self.registry = registry = CollectorRegistry()
+        self._alive = time.monotonic()
         self._notices = Counter(
             "holdfast_notices",
             "Notices by what became of them: sent, summed, undelivered; alert on the last.",
@@ -41,6 +36,15 @@ class NotifyTelemetry:
         self._refused = Counter(
             "holdfast_notify_refused", "Messages on topics that are none; alert on any.", registry=registry
         )
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago the loop went round last."""
+        return time.monotonic() - self._alive
+
+    def alive(self) -> None:
+        """Note that the loop has gone round."""
+        self._alive = time.monotonic()
 
     def became(self, recipient: str, state: str, number: int = 1) -> None:
         """Note what became of notices: `sent`, `summed` or `undelivered`."""
