@@ -19,6 +19,7 @@ from holdfast.commands import control as control_commands
 from holdfast.commands import deadletters as deadletters_commands
 from holdfast.commands import gate as gate_commands
 from holdfast.commands import incidents as incidents_commands
+from holdfast.commands import notify as notify_commands
 from holdfast.commands import produce as produce_commands
 from holdfast.commands import query as query_commands
 from holdfast.commands import record as record_commands
@@ -70,6 +71,7 @@ app.command()(worker_commands.rekey)
 app.command()(worker_commands.run)
 app.command()(sink_commands.sink)
 app.add_typer(deadletters_commands.app, name="deadletters")
+app.add_typer(notify_commands.app, name="notify")
 app.command()(produce_commands.produce)
 app.add_typer(incidents_commands.app, name="incidents")
 app.command()(record_commands.record)

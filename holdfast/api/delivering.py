@@ -3,7 +3,6 @@
 Addresses come from the settings alone, redirects are not followed, and of an answer the status alone is looked at.
 """
 
-import hashlib
 import http.client
 import logging
 import socket
@@ -25,6 +24,7 @@ from holdfast.api.settings import Webhook
 from holdfast.api.signing import headers, secrets_in
 from holdfast.api.telemetry import ApiTelemetry
 from holdfast.api.watching import Watch
+from holdfast.backoff import pause_ms
 from holdfast.live.events import Event, Received
 from holdfast.wall import now, now_ms
 
@@ -32,7 +32,6 @@ UNDELIVERED_KEPT: Final = 20
 """How many of the events last given up a target tells of."""
 
 _ANSWER_BYTES: Final = 1_024
-_JITTER_STEPS: Final = 1 << 16
 
 log = logging.getLogger(__name__)
 
@@ -135,33 +134,6 @@ def _cut(connection: http.client.HTTPConnection) -> None:
             found.shutdown(socket.SHUT_RDWR)
         except OSError:
             return
-
-
-def pause_ms(webhook: Webhook, event_id: str, attempt: int) -> float:
-    """Return how long to wait after an attempt: twice as long each time, within its bound, and of that half to all.
-
-    The share is a function of target, event and attempt, so that many who wait do not all come back at once, and the
-    same wait can be worked out again.
-
-    Parameters
-    ----------
-    webhook
-        Says the first and the longest pause.
-    event_id
-        The event.
-    attempt
-        Which attempt has failed, from 1 on.
-
-    Examples
-    --------
-    >>> webhook = Webhook(name="a", url="https://a", secret="s", backoff="1s", backoff_max="3s")
-    >>> [round(pause_ms(webhook, "e", attempt)) for attempt in (1, 2, 3)]
-    [889, 1230, 1975]
-    """
-    longest = min(duration_ms(webhook.backoff_max), duration_ms(webhook.backoff) << (attempt - 1))
-    digest = hashlib.sha256(f"{webhook.name}\n{event_id}\n{attempt}".encode()).digest()
-    share = int.from_bytes(digest[:2], "big") / _JITTER_STEPS
-    return longest * (0.5 + share / 2)
 
 
 @dataclass(slots=True)
@@ -269,7 +241,7 @@ class Delivery(Watch):
                 if error.is_final:
                     break
                 if attempt < self._webhook.attempts:
-                    self._stopped.wait(pause_ms(self._webhook, name, attempt) / 1_000)
+                    self._stopped.wait(self._pause_s(name, attempt))
                 self.alive()
             else:
                 self._counts.delivered += 1
@@ -277,6 +249,10 @@ class Delivery(Watch):
                 return
         if not self.is_stopped:
             self._give_up(event, name, body, attempt, failure)
+
+    def _pause_s(self, name: str, attempt: int) -> float:
+        hook = self._webhook
+        return pause_ms(duration_ms(hook.backoff), duration_ms(hook.backoff_max), attempt, hook.name, name) / 1_000
 
     def _give_up(self, event: Event, name: str, body: bytes, attempts: int, failure: str) -> None:
         letter = Undelivered(
