@@ -21,6 +21,7 @@ from holdfast.live.logs import Form, Level
 from holdfast.live.topic_names import NAMES, TOPIC_NAME_MAX, Given, MetricsTopic, TopicNames, Topics
 from holdfast.live.variables import CONFIG, origins, with_variables
 from holdfast.located import Place, Problems, join, quoted, read
+from holdfast.status.settings import Status, status_rules
 from holdfast.validation import model, validate
 
 OURS: Final = {
@@ -106,6 +107,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     data: PathText = "holdfast-data"
     clickhouse: ClickHouse | None = None
     api: Api = Api()
+    status: Status = Status()
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -147,6 +149,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         The server that the sink writes to; None for the embedded store.
     api
         Where `holdfast serve` listens, whom it lets in, and where it sends events.
+    status
+        Where `holdfast status serve` listens, and how it writes to subscribers.
     origins
         Where each value came from, by its path: a file and line, or a variable. What is not there is a default.
     """
@@ -176,6 +180,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     data: Path
     clickhouse: ClickHouse | None
     api: Api
+    status: Status
     origins: dict[str, str] = {}
 
     @property
@@ -232,6 +237,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     _worker_rule(document, problems)
     gate_rule(document, problems)
     api_rules(document, problems)
+    status_rules(document, problems)
     _collected(problems.refuse, errors)
     if errors:
         raise BadInput("\n".join(errors))
@@ -325,6 +331,7 @@ def _loaded(file: _File, sources: dict[str, str]) -> Loaded:
         data=Path(file.data),
         clickhouse=file.clickhouse,
         api=file.api,
+        status=file.status,
         origins=sources,
     )
     written = msgspec.to_builtins(file) | {

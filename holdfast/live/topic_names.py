@@ -52,6 +52,8 @@ class Topics(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     samples: TopicName
     audit: TopicName
     undelivered: TopicName
+    incidents: TopicName
+    status: TopicName
 
     def samples_of(self, topic: str) -> str:
         """Name the topic that holds the samples of an unkeyed one, keyed by colo."""
@@ -78,3 +80,5 @@ class TopicNames(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     samples: TopicName | None = None
     audit: TopicName | None = None
     undelivered: TopicName | None = None
+    incidents: TopicName | None = None
+    status: TopicName | None = None

@@ -90,8 +90,9 @@ def wanted(settings: Settings) -> list[Wanted]:
         names.audit: {**kept, "retention.ms": "-1", "retention.bytes": "-1", "message.timestamp.type": "LogAppendTime"},
         **({names.undelivered: kept} if settings.api.webhooks else {}),
         **dict.fromkeys((names.control, names.desired, names.applied, names.units), compact),
+        **dict.fromkeys((names.incidents, names.status), compact),
     }
-    whole = (names.rollouts, names.audit, names.control)
+    whole = (names.rollouts, names.audit, names.control, names.incidents, names.status)
     return [
         Wanted(name, 1 if name in whole else settings.partitions, settings.replication, config)
         for name, config in topics.items()
