@@ -24,7 +24,7 @@ def web(url: str) -> None:
         If it is none.
     """
     allowed = (
-        "allowed: https://HOST or https://HOST/PATH, or http:// to this machine; no user, query or slash at its end"
+        "allowed: https://HOST/PATH, or http:// to this machine, without a user, a query and a slash at its end"
     )
     try:
         parts = urlsplit(url)

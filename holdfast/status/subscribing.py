@@ -127,7 +127,7 @@ class Desk:
         return ASKED
 
     def asked_to_confirm(self, token: str) -> Said:
-        """Answer who follows a link to confirm: by asking once more, since programs that look through mail do so too."""
+        """Answer who follows a link to confirm: by asking once more, since programs that check mail do so too."""
         if self._seal.confirmed(token, self._clock()) is None:
             return _NO_LINK
         return Said(HTTPStatus.OK, "Confirm your subscription", ["One click is left to be done."], "Subscribe")
