@@ -10,12 +10,15 @@ from holdfast.recording import document as recorded
 from holdfast.recording.document import Source
 from rollouts.certificate import SignedCertificate
 from rollouts.document import Rollout
+from rollouts.incidents.response import Response
 from rollouts.people import People
 from rollouts.truth import Truth
 from sinks.cloudevents import VerdictEvent
 from sinks.verdict_messages import Heartbeat
 
-DocumentName = Literal["policy", "rollout", "verdict", "heartbeat", "truth", "certificate", "source", "people"]
+DocumentName = Literal[
+    "policy", "rollout", "verdict", "heartbeat", "truth", "certificate", "source", "people", "response"
+]
 NAMES: Final[tuple[DocumentName, ...]] = get_args(DocumentName)
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -28,6 +31,7 @@ _MODELS: Final[dict[DocumentName, Any]] = {
     "certificate": SignedCertificate,
     "source": Source,
     "people": People,
+    "response": Response,
 }
 _TITLES: Final[dict[DocumentName, str]] = {
     "policy": "holdfast policy",
@@ -38,6 +42,7 @@ _TITLES: Final[dict[DocumentName, str]] = {
     "certificate": "holdfast gate certificate",
     "source": "holdfast source of a recording's samples",
     "people": "holdfast people",
+    "response": "holdfast response to incidents",
 }
 
 
@@ -47,8 +52,8 @@ def schema(name: DocumentName) -> dict[str, Any]:
     Parameters
     ----------
     name
-        `policy`, `rollout`, `truth`, `certificate`, `source`, `people`, or `verdict` or `heartbeat`, which are whole
-        CloudEvents.
+        `policy`, `rollout`, `truth`, `certificate`, `source`, `people`, `response`, or `verdict` or `heartbeat`,
+        which are whole CloudEvents.
     """
     body = _tidied(msgspec.json.schema(_MODELS[name]))
     return {

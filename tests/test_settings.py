@@ -51,6 +51,8 @@ gate:
 people: people.yaml
 former_people:
   - people-2025.yaml
+response:
+  document: response.yaml
 data: kept
 clickhouse:
   host: clickhouse-1

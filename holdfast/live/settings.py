@@ -77,6 +77,12 @@ class Signing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     id: Name
 
 
+class ResponseFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where it stands who responds to incidents; see `rollouts.incidents.response`."""
+
+    document: PathText | None = None
+
+
 class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a settings file may say."""
 
@@ -104,6 +110,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     gate: Gate = Gate()
     people: PathText | None = None
     former_people: Annotated[list[PathText], Meta(max_length=100)] = []
+    response: ResponseFile = ResponseFile()
     data: PathText = "holdfast-data"
     clickhouse: ClickHouse | None = None
     api: Api = Api()
@@ -143,6 +150,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Whether policies must have passed their gate.
     people, former_people
         Files of the people who may override, and of those who were before them.
+    response
+        Names the response document.
     data
         Folder of the embedded store.
     clickhouse
@@ -177,6 +186,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     gate: Gate
     people: str | None
     former_people: list[str]
+    response: ResponseFile
     data: Path
     clickhouse: ClickHouse | None
     api: Api
@@ -328,6 +338,7 @@ def _loaded(file: _File, sources: dict[str, str]) -> Loaded:
         gate=file.gate,
         people=file.people,
         former_people=file.former_people,
+        response=file.response,
         data=Path(file.data),
         clickhouse=file.clickhouse,
         api=file.api,

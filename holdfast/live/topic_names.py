@@ -49,10 +49,10 @@ class Topics(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     desired: TopicName
     applied: TopicName
     units: TopicName
+    incidents: TopicName
     samples: TopicName
     audit: TopicName
     undelivered: TopicName
-    incidents: TopicName
     status: TopicName
 
     def samples_of(self, topic: str) -> str:
@@ -77,8 +77,8 @@ class TopicNames(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     desired: TopicName | None = None
     applied: TopicName | None = None
     units: TopicName | None = None
+    incidents: TopicName | None = None
     samples: TopicName | None = None
     audit: TopicName | None = None
     undelivered: TopicName | None = None
-    incidents: TopicName | None = None
     status: TopicName | None = None

@@ -61,9 +61,9 @@ def wanted(settings: Settings) -> list[Wanted]:
 
     Those of cohort ticks, checkpoints and verdicts have as many partitions as each other, since a rollout is in the
     same one of each. The rollouts topic has one: every worker reads all of it; and that of control has one: whoever has
-    it controls all rollouts, since what one may do hangs on the others. So has the audit topic, whose entries are one
-    chain; they are kept for ever, and the broker says when each was written. That of what could not be delivered is
-    there if there are webhooks.
+    it controls all rollouts, since what one may do hangs on the others. That of incidents has one, since a stop may
+    belong to any of them; and so has the audit topic, whose entries are one chain; they are kept for ever, and the
+    broker says when each was written. That of what could not be delivered is there if there are webhooks.
     """
     names = settings.topics
     large = {

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from holdfast.api.server import Server
 from holdfast.api.settings import Api
 from holdfast.api.tokens import Gate
-from holdfast.errors import BadInput, Unreachable
+from holdfast.errors import Unreachable
 from holdfast.live.clients import check
 from holdfast.live.settings import Settings
 from holdfast.status.app import App
@@ -23,7 +23,7 @@ from holdfast.status.sealing import Seal
 from holdfast.status.settings import Status
 from holdfast.status.site import Site
 from holdfast.status.snapshot import Public
-from holdfast.status.sources import Topics, load_response, moment
+from holdfast.status.sources import Topics, moment
 from holdfast.status.streams import Streams
 from holdfast.status.subscribing import Desk
 from rollouts.incidents.response import Response
@@ -33,21 +33,6 @@ _EXPORT_S: Final = 30.0
 _POLL_S: Final = 0.05
 
 log = logging.getLogger(__name__)
-
-
-def response_of(settings: Settings, named: Path | None) -> Response:
-    """Read the response document that is named, by an option or in the settings.
-
-    Raises
-    ------
-    BadInput
-        If none is, or with every error of the file.
-    """
-    document = named or (None if settings.status.document is None else Path(settings.status.document))
-    if document is None:
-        message = "status.document: found nothing; allowed: the path of a response document, there or by --response"
-        raise BadInput(message)
-    return load_response(document)
 
 
 def base_of(url: str | None) -> str:

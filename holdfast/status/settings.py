@@ -23,9 +23,7 @@ def web(url: str) -> None:
     ValueError
         If it is none.
     """
-    allowed = (
-        "allowed: https://HOST/PATH, or http:// to this machine, without a user, a query and a slash at its end"
-    )
+    allowed = "allowed: https://HOST/PATH, or http:// to this machine, without a user, a query and a slash at its end"
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -69,7 +67,6 @@ class Status(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     port: Port = 9481
     url: Url | None = None
     title: Name = "Status"
-    document: PathText | None = None
     folder: PathText | None = None
     tokens: PathText | None = None
     certificate: PathText | None = None

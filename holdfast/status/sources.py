@@ -2,26 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Protocol
-
-import msgspec
 
 from holdfast.api.board import Board
 from holdfast.api.watching import RolloutWatch, VerdictWatch, Watch
 from holdfast.control.glass import Glass
 from holdfast.control.people_file import load_roster
-from holdfast.errors import BadInput
 from holdfast.live.settings import Settings
-from holdfast.located import Problems, read
 from holdfast.status.internal import Facts
 from holdfast.status.sealing import Seal
 from holdfast.status.snapshot import Heard
 from holdfast.status.watching import Applied, Control, Incidents, Table, blasts
-from holdfast.validation import model, validate
 from holdfast.wall import now
 from rollouts.incidents.history import History
-from rollouts.incidents.response import Response
 
 
 class Sources(Protocol):
@@ -128,25 +121,6 @@ class Topics:
             overrides_unknown=self._glass.unknown,
             sources=[*heard, verdicts],
         )
-
-
-def load_response(path: Path) -> Response:
-    """Read a response document.
-
-    Raises
-    ------
-    BadInput
-        With every error of the file, one a line.
-    """
-    problems = Problems(str(path))
-    document = read(path, problems)
-    validate(document, model(Response), problems)
-    problems.refuse()
-    try:
-        return msgspec.convert(document.plain(), Response)
-    except msgspec.ValidationError as error:
-        message = f"{path}: {error}"
-        raise BadInput(message) from error
 
 
 def moment() -> datetime:

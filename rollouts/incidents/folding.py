@@ -75,6 +75,7 @@ class Incident(Struct, frozen=True, kw_only=True):
     actions: list[ActionItem] = []
     reviewed: str | None = None
     kept: str | None = None
+    reopened: Timestamp | None = None
     merged_into: IncidentId | None = None
     count: int = 0
 
@@ -122,6 +123,8 @@ def objection(incident: Incident, event: Event) -> str | None:
         return "found a second 'opened'"
     if incident.phase == "closed" and not isinstance(event, ActionAdded | ActionDone | Kept | Reopened):
         return f"found {name} after it was closed; allowed: reopen it first"
+    if isinstance(event, RoleTaken):
+        return _role_objection(incident, event)
     if isinstance(event, Mitigated) and incident.phase != "open":
         return f"found {name} while it is {incident.phase}; allowed while it is open"
     if isinstance(event, Resolved) and incident.phase not in ("open", "mitigated"):
@@ -134,6 +137,15 @@ def objection(incident: Incident, event: Event) -> str | None:
     if isinstance(event, Closed):
         return _open_ends(incident)
     return None
+
+
+def _role_objection(incident: Incident, event: RoleTaken) -> str | None:
+    """Say why somebody may not have a role: it is one person's until that one, or the incident lead, hands it over."""
+    holder, lead = incident.roles.get(event.role), incident.roles.get("lead")
+    if holder is None or holder == event.person or event.by in (holder, lead):
+        return None
+    others = "" if lead in (None, holder) else f" or {lead}, who is the incident lead,"
+    return f"found {event.role} taken by {event.by}; {holder} has it, and {holder}{others} may hand it over"
 
 
 def _open_ends(incident: Incident) -> str | None:
@@ -214,7 +226,9 @@ def _(event: Updated, incident: Incident) -> Incident:
 
 @_after.register
 def _(event: Overdue, incident: Incident) -> Incident:
-    return replace(incident, overdue=incident.next_update == event.promised)
+    # As long as nobody has promised one, the response document has: `promised` says until when.
+    promised = incident.next_update or event.promised
+    return replace(incident, next_update=promised, overdue=promised == event.promised)
 
 
 @_after.register
@@ -235,9 +249,9 @@ def _(event: Resolved, incident: Incident) -> Incident:
 
 
 @_after.register
-def _(_: Reopened, incident: Incident) -> Incident:
+def _(event: Reopened, incident: Incident) -> Incident:
     # What was written about it before says nothing of what goes on now.
-    return replace(incident, phase="open", mitigated=None, resolved=None, reviewed=None)
+    return replace(incident, phase="open", mitigated=None, resolved=None, reviewed=None, reopened=event.at)
 
 
 @_after.register

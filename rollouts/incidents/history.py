@@ -6,8 +6,10 @@ An incident's history is a list of events, kept as one message, and how it stand
 
 from typing import Annotated, Final, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
+from detectors.errors import BadInput
 from detectors.policy import Name
 from rollouts.document import Timestamp
 
@@ -20,12 +22,25 @@ Role = Literal["lead", "communications", "expert"]
 
 Phase = Literal["open", "mitigated", "resolved", "closed"]
 
-IncidentId = Annotated[str, Meta(pattern=r"^inc-[0-9]{8}-[0-9a-f]{8}$")]
-"""Day on which it was opened, and eight digits of a digest of what opened it: safe in paths and addresses."""
+IncidentId = Annotated[str, Meta(pattern=r"^inc-[0-9]{8}-[0-9a-f]{8}$", max_length=21)]
+"""Day on which it was opened, and eight digits of a digest of what opened it: safe in paths and addresses.
 
-Title = Annotated[str, Meta(min_length=1, max_length=200)]
-Text = Annotated[str, Meta(min_length=1, max_length=5_000)]
-Person = Annotated[str, Meta(min_length=1, max_length=100)]
+The length keeps a line break at the end out, which the pattern would let pass.
+"""
+
+UNSEEN: Final = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+"""Characters that nobody sees, and that move what one sees: controls, separators of lines, changes of direction."""
+
+_ONE_LINE: Final = rf"^(?![\s\S]*[{UNSEEN}])"
+_LINES: Final = r"^(?![\s\S]*[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069])"
+
+Title = Annotated[str, Meta(min_length=1, max_length=200, pattern=_ONE_LINE)]
+"""One line."""
+
+Text = Annotated[str, Meta(min_length=1, max_length=5_000, pattern=_LINES)]
+"""Lines of plain text."""
+
+Person = Annotated[str, Meta(min_length=1, max_length=100, pattern=_ONE_LINE)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
@@ -34,7 +49,10 @@ class _Value(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Cause(_Value, frozen=True, kw_only=True):
-    """A verdict that stopped a rollout: `verdict` is the id of its CloudEvent, `at` the end of its last tick."""
+    """A verdict that stopped a rollout: `verdict` is the id of its CloudEvent, `at` the end of its last tick.
+
+    `e_value` is the largest of its reasons'; None where nothing was compared, as with an objective.
+    """
 
     rollout: str
     verdict: str
@@ -43,6 +61,7 @@ class Cause(_Value, frozen=True, kw_only=True):
     stage: str
     at: Timestamp
     sentences: list[str] = []
+    e_value: Annotated[float, Meta(ge=0.0)] | None = None
 
 
 class Impact(_Value, frozen=True, kw_only=True):
@@ -230,3 +249,38 @@ class History(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     incident: IncidentId
     events: list[Event]
+
+
+_HISTORIES: Final = msgspec.json.Decoder(History)
+
+
+def encode(history: History) -> bytes:
+    """Write a history as JSON; equal histories give equal bytes."""
+    return msgspec.json.encode(history, order="deterministic")
+
+
+def decode(raw: bytes) -> History:
+    """Read a history.
+
+    Raises
+    ------
+    BadInput
+        If the bytes are none; whether its events may follow each other is looked at by `folding.fold`.
+    """
+    try:
+        return _HISTORIES.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = f"not an incident's history: {error}"
+        raise BadInput(message) from error
+
+
+def checked(history: History) -> History:
+    """Return a history as it will be read again.
+
+    Raises
+    ------
+    BadInput
+        If a text of it is too long, empty or has characters that nobody sees: what is made in a program is only looked
+        at when it is read.
+    """
+    return decode(encode(history))

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from detectors.policy import Duration, Name
 from rollouts.incidents.history import Severity, Share, Title
@@ -23,8 +23,8 @@ class Component(_Part, frozen=True, kw_only=True):
     name: Name
     title: Title
     description: str = ""
-    metrics: list[str] = [EVERYTHING]
-    colos: list[str] = [EVERYTHING]
+    metrics: list[str] = field(default_factory=lambda: [EVERYTHING])
+    colos: list[str] = field(default_factory=lambda: [EVERYTHING])
     is_public: bool = True
 
 
@@ -32,9 +32,9 @@ class Grade(_Part, frozen=True, kw_only=True):
     """How bad something is: the first whose conditions all hold counts. Shares are "at least"; unknown ones hold."""
 
     severity: Severity
-    services: list[str] = [EVERYTHING]
-    colos: list[str] = [EVERYTHING]
-    actions: list[Literal["revert", "halt"]] = ["revert", "halt"]
+    services: list[str] = field(default_factory=lambda: [EVERYTHING])
+    colos: list[str] = field(default_factory=lambda: [EVERYTHING])
+    actions: list[Literal["revert", "halt"]] = field(default_factory=lambda: ["revert", "halt"])
     traffic_share: Share = 0.0
     hosts_share: Share = 0.0
 
@@ -54,10 +54,21 @@ class Rule(_Part, frozen=True, kw_only=True):
     """Who hears what: all rules that match count."""
 
     tell: Annotated[list[Name], Meta(min_length=1)]
-    severities: list[Severity] = ["critical", "major", "minor"]
-    services: list[str] = [EVERYTHING]
-    colos: list[str] = [EVERYTHING]
-    of: list[What] = ["opened", "escalated", "updated", "overdue", "assessed", "mitigated", "resolved", "reopened"]
+    severities: list[Severity] = field(default_factory=lambda: ["critical", "major", "minor"])
+    services: list[str] = field(default_factory=lambda: [EVERYTHING])
+    colos: list[str] = field(default_factory=lambda: [EVERYTHING])
+    of: list[What] = field(
+        default_factory=lambda: [
+            "opened",
+            "escalated",
+            "updated",
+            "overdue",
+            "assessed",
+            "mitigated",
+            "resolved",
+            "reopened",
+        ]
+    )
 
 
 class Step(_Part, frozen=True, kw_only=True):
@@ -65,7 +76,7 @@ class Step(_Part, frozen=True, kw_only=True):
 
     after: Duration
     tell: Annotated[list[Name], Meta(min_length=1)]
-    severities: list[Severity] = ["critical", "major"]
+    severities: list[Severity] = field(default_factory=lambda: ["critical", "major"])
 
 
 class Promises(_Part, frozen=True, kw_only=True):
@@ -90,5 +101,5 @@ class Response(_Part, frozen=True, kw_only=True):
     rules: list[Rule] = []
     escalation: list[Step] = []
     merge_within: Duration = "1h"
-    opens: list[Literal["revert", "halt"]] = ["revert"]
+    opens: list[Literal["revert", "halt"]] = field(default_factory=lambda: ["revert"])
     drills: list[Name] = []

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from detectors.policy import Policy
 from holdfast.api.board import Board
 from holdfast.live.events import Received
 from holdfast.status.internal import Facts, internal
@@ -46,7 +47,13 @@ def name(number: int, day: str = "20260312") -> str:
 def cause(at: datetime, rollout: str = "bots-zebra-internal", sentences: Sequence[str] = ()) -> events.Cause:
     said = list(sentences) or [f"errors in {SECRET_TEXT}-ams01 are 4.2 % (0.1 % before)"]
     return events.Cause(
-        rollout=rollout, verdict="a" * 32, sequence=7, action="revert", stage=f"canary-{SECRET_TEXT}", at=at, sentences=said
+        rollout=rollout,
+        verdict="a" * 32,
+        sequence=7,
+        action="revert",
+        stage=f"canary-{SECRET_TEXT}",
+        at=at,
+        sentences=said,
     )
 
 
@@ -110,7 +117,9 @@ def live(at: datetime = NOW - 40 * MINUTE, number: int = 1) -> History:
     )
 
 
-def past(at: datetime, number: int, service: str = "http", severity: events.Severity = "critical", text: str = "") -> History:
+def past(
+    at: datetime, number: int, service: str = "http", severity: events.Severity = "critical", text: str = ""
+) -> History:
     """Return an incident that is over."""
     said = text or "Requests failed in one region. A change was taken back; all is well again."
     return History(
@@ -129,7 +138,9 @@ def past(at: datetime, number: int, service: str = "http", severity: events.Seve
 
 def histories(*more: History) -> dict[str, History]:
     """Return incidents as they may be: one under way, some that are over, one in a drill, one of a secret service."""
-    hidden = History(incident=name(90), events=[opened(NOW - 3 * MINUTE, "billing-zebra-internal", severity="critical")])
+    hidden = History(
+        incident=name(90), events=[opened(NOW - 3 * MINUTE, "billing-zebra-internal", severity="critical")]
+    )
     drill = History(incident=name(91), events=[opened(NOW - 4 * MINUTE, "dns", severity="critical", is_drill=True)])
     found = [
         live(),
@@ -161,10 +172,11 @@ def facts(at: datetime = NOW) -> Facts:
     }
     policy = msgspec.convert(
         {"policy": "edge", "metrics": [{"name": "busy", "gauge": "cpu", "worse": "increase", "breach": "halt"}]},
-        events_policy(),
+        Policy,
     )
     rollouts = {
-        each: announce(msgspec.convert({"rollout": each, **plan}, Rollout), policy) for each in ("bots-0312", "dns-7", "kv-2")
+        each: announce(msgspec.convert({"rollout": each, **plan}, Rollout), policy)
+        for each in ("bots-0312", "dns-7", "kv-2")
     }
     blast = Blast(
         rollout="bots-0312",
@@ -189,12 +201,14 @@ def facts(at: datetime = NOW) -> Facts:
         key="k",
         drill=False,
     )
-    held = Held(id="f" * 64, request=request, needed=2, approvals=(Approval(by="Edsger", at=at), Approval(by="Ada", at=at)))
+    held = Held(
+        id="f" * 64, request=request, needed=2, approvals=(Approval(by="Edsger", at=at), Approval(by="Ada", at=at))
+    )
     sources = [Heard(name="incidents", at=at), Heard(name="control", at=None, trouble="topic control: there is none")]
     return Facts(announced=rollouts, board=board, blasts={"bots-0312": blast}, overrides=[held], sources=sources)
 
 
-def events_policy() -> Any:
+def Policy -> Any:
     from detectors.policy import Policy
 
     return Policy

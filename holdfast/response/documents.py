@@ -1,0 +1,113 @@
+"""Reading response documents: YAML into the typed model, or every error of a file at once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from detectors.policy import duration_ms
+from holdfast.errors import BadInput
+from holdfast.live.settings import Settings
+from holdfast.located import Place, Problems, join, quoted, read
+from holdfast.validation import model, validate
+from rollouts.incidents.response import Response
+
+NOBODY: Final = Response(response="none")
+"""What counts without a document: incidents are opened, and nobody is told."""
+
+
+def response_of(settings: Settings) -> Response:
+    """Read the document that the settings name; without one, `NOBODY`. Raises as `load_response` does."""
+    named = settings.response.document
+    return NOBODY if named is None else load_response(named)
+
+
+def load_response(path: str | Path) -> Response:
+    """Read a response document.
+
+    Raises
+    ------
+    BadInput
+        With every error of the file, one a line, in the order of the document.
+    """
+    problems = Problems(str(path))
+    document = read(Path(path), problems)
+    validate(document, model(Response), problems)
+    for key in ("components", "recipients"):
+        _unique(document, key, problems)
+    _recipients(document, problems)
+    _components(document, problems)
+    _order(document, problems)
+    problems.refuse()
+    try:
+        return msgspec.convert(document.plain(), Response)
+    except msgspec.ValidationError as error:  # a constraint that `validate` does not know
+        message = f"{path}: {error}"
+        raise BadInput(message) from error
+
+
+def _items(document: Place, key: str) -> Iterator[tuple[str, Place]]:
+    found = document.child(key)
+    for index, each in enumerate(found.items() if found else []):
+        yield join(key, index), each
+
+
+def _names(document: Place, key: str) -> list[str]:
+    found = (each.child("name") for _, each in _items(document, key))
+    return [name for each in found if each and (name := each.string())]
+
+
+def _unique(document: Place, key: str, problems: Problems) -> None:
+    first: dict[str, str] = {}
+    for path, each in _items(document, key):
+        found = each.child("name")
+        text = found.string() if found else None
+        if found is None or text is None:
+            continue
+        if text in first:
+            problems.add(found, f"{path}.name", f"found {quoted(text)}, as in {first[text]}; allowed: each name once")
+        first.setdefault(text, path)
+
+
+def _recipients(document: Place, problems: Problems) -> None:
+    """Note that somebody is to be told who is no recipient: nobody would hear of it."""
+    known = _names(document, "recipients")
+    rules = [*_items(document, "rules"), *_items(document, "escalation")]
+    places = [(f"{path}.tell", each.child("tell")) for path, each in rules]
+    for path, tell in [*places, ("drills", document.child("drills"))]:
+        for index, each in enumerate(tell.items() if tell else []):
+            text = each.string()
+            if text is not None and text not in known:
+                said = f"found {quoted(text)}; allowed: {', '.join(known) or 'none, as there are no recipients'}"
+                problems.add(each, join(path, index), said)
+
+
+def _components(document: Place, problems: Problems) -> None:
+    """Note services without a glob that are no component: no incident would ever be of them."""
+    known = _names(document, "components")
+    for key in ("grades", "rules"):
+        for path, each in _items(document, key):
+            services = each.child("services")
+            for index, one in enumerate(services.items() if services else []):
+                text = one.string()
+                if text is not None and not set(text) & set("*?[") and text not in known:
+                    said = f"found {quoted(text)}; allowed: a glob, or {', '.join(known) or 'a component'}"
+                    problems.add(one, join(f"{path}.services", index), said)
+
+
+def _order(document: Place, problems: Problems) -> None:
+    """Note a step that comes before the one above it: they are taken in their order."""
+    last = -1
+    for path, each in _items(document, "escalation"):
+        after = each.child("after")
+        text = after.string() if after else None
+        try:
+            length = None if text is None else duration_ms(text)
+        except ValueError:
+            continue
+        if after is not None and length is not None:
+            if length < last:
+                said = f"found {quoted(text or '')}; allowed: not before the step above it"
+                problems.add(after, f"{path}.after", said)
+            last = max(last, length)

@@ -1,0 +1,419 @@
+"""The topic of incidents: one message for each, under its id, that holds all that happened to it.
+
+Whoever writes begins a transaction of the one id of the topic, which ends that of any other writer, and decides only on
+what is read after that. So two who write at once write one after the other, and each decides on what the other wrote.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Message as Read
+
+from holdfast.errors import BadInput, Unreachable
+from holdfast.live.announcing import ATTEMPTS_MAX, FENCED, partitions_of, writer
+from holdfast.live.clients import base, consumer
+from holdfast.live.loop import Hook, let_pass
+from holdfast.live.reading import PARTITION_END
+from holdfast.live.records import Record
+from holdfast.live.settings import Settings
+from holdfast.wall import now
+from rollouts.incidents.folding import Incident, fold, folded
+from rollouts.incidents.history import Event, History, IncidentId, Opened, checked, decode, encode
+
+ANSWER_SECONDS: Final = 30.0
+"""How long each answer of the brokers is waited for."""
+
+HISTORY_BYTES_MAX: Final = 4_000_000
+"""Longest history that people may still add to; what the engine adds to it fits into a message beside that."""
+
+_BATCH: Final = 500
+_POLL_SECONDS: Final = 0.1
+_WRITER: Final = "writer"
+
+log = logging.getLogger(__name__)
+
+Added = Mapping[IncidentId, Sequence[Event]]
+Make = Callable[["Ledger", datetime], Added]
+"""Says what is to be added, from the incidents as they are and the time; called again for another try."""
+
+
+class Ledger:
+    """All incidents, as the topic has them: read from its beginning on, in no consumer group.
+
+    What cannot be read is logged with its place and counted in `rejected`; what was known of that incident stays.
+
+    Parameters
+    ----------
+    settings
+        Brokers, and the name of the topic.
+    seconds
+        How long each answer of the brokers is waited for.
+
+    Attributes
+    ----------
+    histories, incidents
+        Each history by the incident's id, and how it stands.
+    """
+
+    def __init__(self, settings: Settings, seconds: float = ANSWER_SECONDS) -> None:
+        self._topic, self._seconds = settings.topics.incidents, seconds
+        self.histories: dict[IncidentId, History] = {}
+        self.incidents: dict[IncidentId, Incident] = {}
+        self.rejected = 0
+        # A replica nearby may lag behind its leader, and what is decided on must be the newest.
+        near = {key: value for key, value in settings.kafka.items() if key != "client.rack"}
+        self._consumer: Consumer = consumer(
+            msgspec.structs.replace(settings, kafka=near), f"{settings.prefix}-incidents-reader"
+        )
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the topic."""
+        self._consumer.close()
+
+    def check(self) -> None:
+        """Make sure that there is a topic.
+
+        Raises
+        ------
+        BadInput
+            If there is none.
+        Unreachable
+            If no broker answers.
+        """
+        partitions_of(self._consumer, self._topic, self._seconds)
+
+    def load(self) -> None:
+        """Read the topic anew, to the end that it has now.
+
+        Raises
+        ------
+        BadInput, Unreachable
+            As `check` does, or if the end is not reached in time.
+        """
+        self.check()
+        self.histories, self.incidents = {}, {}
+        self._consumer.assign([TopicPartition(self._topic, 0, 0)])
+        end = time.monotonic() + self._seconds
+        is_end = False
+        while not is_end:
+            if time.monotonic() > end:
+                message = f"{self._topic}: not read to its end in {self._seconds:g} s"
+                raise Unreachable(message)
+            is_end = self._read(_POLL_SECONDS)[1]
+
+    def poll(self, wait_s: float = 0.0) -> list[IncidentId]:
+        """Take what came since, waiting for it at most so long, and name the incidents that it is of, in order."""
+        return self._read(wait_s)[0]
+
+    def put(self, history: History) -> None:
+        """Take a history for what the topic has, as whoever has just written it there may."""
+        incident = fold(history)
+        self.histories[history.incident], self.incidents[history.incident] = history, incident
+
+    def _read(self, wait_s: float) -> tuple[list[IncidentId], bool]:
+        """Take what is there; tell whose it was, and whether the end was reached."""
+        found: list[IncidentId] = []
+        is_end = False
+        for message in self._consumer.consume(_BATCH, wait_s):
+            error = message.error()
+            if error is None:
+                found += self._taken(message)
+            elif error.code() == PARTITION_END:
+                is_end = True
+            elif error.fatal():
+                raise KafkaException(error)
+            else:
+                log.warning("%s: %s", self._topic, error.str())
+        return found, is_end
+
+    def _taken(self, message: Read) -> list[IncidentId]:
+        value = message.value()
+        try:
+            name = (message.key() or b"").decode()
+            if value is None:
+                self.histories.pop(name, None)
+                return [] if self.incidents.pop(name, None) is None else [name]
+            self.put(_under(name, value))
+        except (BadInput, UnicodeDecodeError) as error:
+            self.rejected += 1
+            log.warning("%s[%s]@%s: left out: %s", self._topic, message.partition(), message.offset(), error)
+            return []
+        return [name]
+
+
+def _under(name: str, value: bytes) -> History:
+    history = decode(value)
+    if history.incident != name:
+        message = f"incident: found {history.incident} under the key {name!r}"
+        raise BadInput(message)
+    return history
+
+
+class Writer:
+    """Writes incidents, as long as nobody else does.
+
+    Parameters
+    ----------
+    settings
+        Brokers, and the name of the topic.
+    hook
+        Told each point that a commit has passed; tests stop the process there.
+    seconds
+        How long each answer of the brokers is waited for.
+
+    Attributes
+    ----------
+    ledger
+        All incidents, up to what was written last.
+    """
+
+    def __init__(self, settings: Settings, hook: Hook = let_pass, seconds: float = ANSWER_SECONDS) -> None:
+        self._topic, self._hook, self._seconds = settings.topics.incidents, hook, seconds
+        self.ledger = Ledger(settings, seconds)
+        try:
+            self.ledger.check()  # a missing topic is told before a producer waits for it
+            self._producer: Producer = writer(base(settings), self._topic, _WRITER)
+            self._producer.init_transactions(seconds)
+            self.ledger.load()
+        except BaseException:
+            self.ledger.close()
+            raise
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ledger.close()
+
+    def write(
+        self,
+        added: Added,
+        records: Sequence[Record] = (),
+        offsets: Sequence[TopicPartition] = (),
+        reader: Consumer | None = None,
+    ) -> dict[IncidentId, Incident]:
+        """Add events to histories, all or none of them, together with what else belongs to them.
+
+        Parameters
+        ----------
+        added
+            Events by incident; one that is not known begins with `Opened`. An event that stands there already, as after
+            a try whose end nobody saw, is not added again.
+        records
+            Further messages.
+        offsets, reader
+            What was read of other topics until then, and by whom.
+
+        Returns
+        -------
+        dict[IncidentId, Incident]
+            How those incidents stand.
+
+        Raises
+        ------
+        BadInput
+            If an event may not follow; nothing was written.
+        KafkaException
+            If the broker refuses: with a code of `FENCED` if somebody else has written since.
+        """
+        histories = self._grown(added)
+        if not histories and not records and not offsets:
+            return {name: self.ledger.incidents[name] for name in added}
+        self._producer.begin_transaction()
+        try:
+            for name, history in histories.items():
+                self._produce(Record(self._topic, name.encode(), encode(history), partition=0))
+            for record in records:
+                self._produce(record)
+            self._hook("produced")
+            if offsets and reader is not None:
+                self._producer.send_offsets_to_transaction([*offsets], reader.consumer_group_metadata(), self._seconds)
+            self._hook("offsets_added")
+            self._producer.commit_transaction(self._seconds)
+        except KafkaException as error:
+            if not error.args[0].fatal() and error.args[0].code() not in FENCED:
+                self._producer.abort_transaction(self._seconds)
+            raise
+        self._hook("committed")
+        for history in histories.values():
+            self.ledger.put(history)
+        return {name: self.ledger.incidents[name] for name in added}
+
+    def _grown(self, added: Added) -> dict[IncidentId, History]:
+        """Add events, and look at what comes of it as it will be read again."""
+        histories: dict[IncidentId, History] = {}
+        for name, events in added.items():
+            before = self.ledger.histories.get(name, History(incident=name, events=[]))
+            new = [event for event in events if event not in before.events]
+            if not new:
+                continue
+            history = checked(History(incident=name, events=[*before.events, *new]))
+            if before.events:
+                folded(self.ledger.incidents[name], new)
+            else:
+                fold(history)
+            histories[name] = history
+        return histories
+
+    def _produce(self, record: Record) -> None:
+        while True:
+            try:
+                self._producer.produce(
+                    record.topic, record.value, record.key, record.partition, headers=list(record.headers)
+                )
+            except BufferError:
+                self._producer.poll(_POLL_SECONDS)
+            else:
+                return
+
+
+def change(settings: Settings, make: Make, seconds: float = ANSWER_SECONDS) -> dict[IncidentId, Incident]:
+    """Change incidents by hand, all that is said or nothing of it, and wait until everybody can read it.
+
+    Parameters
+    ----------
+    settings
+        Brokers, and the name of the topic.
+    make
+        See `Make`.
+    seconds
+        How long each answer of the brokers is waited for.
+
+    Raises
+    ------
+    BadInput
+        What `make` raises; if an event may not follow, has a text that is not allowed, or makes a history longer than
+        `HISTORY_BYTES_MAX`; or if there is no such topic.
+    Unreachable
+        If the brokers do not answer in time, or others wrote all the time. Whether it was written is not known then.
+    """
+    at = now()
+    for _ in range(ATTEMPTS_MAX):
+        try:
+            with Writer(settings, seconds=seconds) as one:
+                added = make(one.ledger, at)
+                _look(one.ledger, added)
+                found = one.write(added)
+                _wait_until_read(settings, found, seconds)
+                return found
+        except KafkaException as error:
+            if error.args[0].code() not in FENCED:
+                message = f"{settings.topics.incidents}: not known to be written: {error.args[0].str()}"
+                raise Unreachable(message) from error
+            log.info("%s: somebody else wrote meanwhile; trying again", settings.topics.incidents)
+    message = f"{settings.topics.incidents}: not written: somebody else wrote {ATTEMPTS_MAX} times meanwhile"
+    raise Unreachable(message)
+
+
+def amend(
+    settings: Settings,
+    incident_id: IncidentId,
+    make: Callable[[Incident, datetime], Sequence[Event]],
+    seconds: float = ANSWER_SECONDS,
+) -> Incident:
+    """Add what is decided on how an incident stands to its history; see `change`.
+
+    Raises
+    ------
+    BadInput
+        If there is no such incident, or as `change` does.
+    """
+
+    def made(ledger: Ledger, at: datetime) -> Added:
+        return {incident_id: make(known(ledger, incident_id), at)}
+
+    return change(settings, made, seconds)[incident_id]
+
+
+def append(
+    settings: Settings, incident_id: IncidentId, events: Sequence[Event], seconds: float = ANSWER_SECONDS
+) -> Incident:
+    """Add events to the history of an incident, or begin one with `Opened`; see `change`.
+
+    Events that are there already are not added again, so that who does not know whether it got through may try again.
+    """
+
+    def made(ledger: Ledger, _: datetime) -> Added:
+        if not (events and isinstance(events[0], Opened)):
+            known(ledger, incident_id)
+        return {incident_id: events}
+
+    return change(settings, made, seconds)[incident_id]
+
+
+def known(ledger: Ledger, incident_id: str) -> Incident:
+    """Return how an incident stands; `BadInput` if there is none."""
+    found = ledger.incidents.get(incident_id)
+    if found is None:
+        near = sorted(ledger.incidents, reverse=True)[:3]
+        message = f"incident {incident_id[:100]!r}: there is none; the newest are: {', '.join(near) or 'none at all'}"
+        raise BadInput(message)
+    return found
+
+
+def read_all(settings: Settings, seconds: float = ANSWER_SECONDS) -> dict[IncidentId, History]:
+    """Read the histories of all incidents, by id.
+
+    Raises
+    ------
+    BadInput
+        If there is no such topic.
+    Unreachable
+        If the brokers do not answer in time.
+    """
+    with Ledger(settings, seconds) as ledger:
+        ledger.load()
+        return ledger.histories
+
+
+def follow(settings: Settings, stop: threading.Event) -> Iterator[tuple[IncidentId, History]]:
+    """Yield the history of each incident, and again whenever something has happened to it, until told to stop.
+
+    Those that there are come first, each once. Raises as `read_all` does.
+    """
+    with Ledger(settings) as ledger:
+        ledger.load()
+        yield from [*ledger.histories.items()]
+        while not stop.is_set():
+            for name in dict.fromkeys(ledger.poll(_POLL_SECONDS)):
+                if name in ledger.histories:
+                    yield name, ledger.histories[name]
+
+
+def _look(ledger: Ledger, added: Added) -> None:
+    """Refuse what would make a history too long for what is still to come."""
+    for name, events in added.items():
+        before = ledger.histories.get(name, History(incident=name, events=[]))
+        size = len(encode(History(incident=name, events=[*before.events, *events])))
+        if size > HISTORY_BYTES_MAX:
+            message = f"{name}: its history would have {size} bytes; allowed: {HISTORY_BYTES_MAX}"
+            raise BadInput(message)
+
+
+def _wait_until_read(settings: Settings, written: Mapping[IncidentId, Incident], seconds: float) -> None:
+    """Wait until readers see what was committed: brokers say that it is before it can be read."""
+    end = time.monotonic() + seconds
+    with Ledger(settings, seconds) as ledger:
+        ledger.load()
+        while not all(_has(ledger, one) for one in written.values()):
+            if time.monotonic() > end:
+                message = f"{', '.join(written)}: written, but could not be read in {seconds:g} s"
+                raise Unreachable(message)
+            ledger.poll(_POLL_SECONDS)
+
+
+def _has(ledger: Ledger, written: Incident) -> bool:
+    found = ledger.incidents.get(written.id)
+    return found is not None and found.count >= written.count

@@ -1,0 +1,97 @@
+"""Incidents on a real broker: written by many at once, read by all, and never in two minds."""
+
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from holdfast.errors import BadInput
+from holdfast.live.clients import admin
+from holdfast.live.settings import Settings, load_settings
+from holdfast.live.topics import create
+from holdfast.response.record import amend, append, follow, read_all
+from holdfast.wall import now
+from rollouts.incidents.history import Acknowledged, Impact, Opened, RoleTaken, Updated
+from rollouts.incidents.roles import taken
+from tests.integration.conftest import Kafka
+
+NAME = "inc-20260312-0a1b2c3d"
+
+
+@pytest.fixture
+def settings(kafka: Kafka) -> Iterator[Settings]:
+    """Give settings whose topics nobody else has."""
+    environ = {
+        "HOLDFAST_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap,
+        "HOLDFAST_PREFIX": f"t{uuid.uuid4().hex[:10]}",
+        "HOLDFAST_PARTITIONS": "1",
+    }
+    found = load_settings(None, environ)
+    client = admin(found)
+    made = create(client, found)
+    yield found
+    for future in client.delete_topics(made).values():
+        future.result()
+
+
+def opened() -> Opened:
+    return Opened(at=now(), by="ada", title="errors at the edge", severity="major", impact=Impact())
+
+
+def test_what_is_appended_is_read_by_all(settings: Settings) -> None:
+    append(settings, NAME, [opened()])
+    found = append(settings, NAME, [Acknowledged(at=now(), by="ada")])
+    assert (found.count, found.acknowledged is not None) == (2, True)
+    assert len(read_all(settings)[NAME].events) == 2
+
+
+def test_what_was_appended_already_is_not_added_again(settings: Settings) -> None:
+    first = opened()
+    append(settings, NAME, [first])
+    event = Acknowledged(at=first.at + timedelta(seconds=1), by="ada")
+    append(settings, NAME, [event])
+    assert append(settings, NAME, [event]).count == 2
+
+
+def test_an_incident_that_nobody_opened_cannot_be_changed(settings: Settings) -> None:
+    with pytest.raises(BadInput, match="there is none; the newest are: none at all"):
+        append(settings, NAME, [Acknowledged(at=now(), by="ada")])
+
+
+def test_a_text_with_characters_that_nobody_sees_is_refused(settings: Settings) -> None:
+    append(settings, NAME, [opened()])
+    with pytest.raises(BadInput, match="not an incident's history"):
+        append(settings, NAME, [Updated(at=now(), by="ada", text="all is well\x1b[2J")])
+    assert len(read_all(settings)[NAME].events) == 1
+
+
+def test_of_many_who_take_a_role_at_once_one_has_it(settings: Settings) -> None:
+    append(settings, NAME, [opened()])
+
+    def take(person: str) -> bool:
+        try:
+            amend(settings, NAME, lambda incident, at: [e for e in [taken(incident, "lead", person, at)] if e])
+        except BadInput as error:
+            assert "has it" in str(error)
+            return False
+        return True
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sum(pool.map(take, ["ada", "bob", "cyd"])) == 1
+    events = read_all(settings)[NAME].events
+    assert [type(event) for event in events] == [Opened, RoleTaken]
+
+
+def test_whoever_follows_hears_of_each_change(settings: Settings) -> None:
+    append(settings, NAME, [opened()])
+    stop, counts = threading.Event(), list[int]()
+    for _, history in follow(settings, stop):
+        counts.append(len(history.events))
+        if len(counts) == 1:
+            append(settings, NAME, [Acknowledged(at=now(), by="ada")])
+        else:
+            stop.set()
+    assert counts == [1, 2]
