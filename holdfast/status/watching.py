@@ -24,7 +24,9 @@ from rollouts.breakers import summary_of
 from rollouts.context import Context, Override
 from rollouts.controlled import State, decode
 from rollouts.folding import fold
+from rollouts.incidents.folding import fold as fold_incident
 from rollouts.incidents.history import History
+from rollouts.incidents.history import decode as decode_history
 from rollouts.reports import Report, fleet_of
 from rollouts.reports import decode as decode_report
 
@@ -115,7 +117,8 @@ class Follower(Watch):
 class Incidents(Follower):
     """Follows the topic of incidents.
 
-    What cannot be read is kept as a history without an event, so that the page says that it does not know all.
+    What cannot be read leaves an incident as it was known; of one that was not, it is kept as a history without an
+    event, so that the page says that it does not know all.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -144,20 +147,21 @@ class Incidents(Follower):
         if value is None:
             table.pop(name, None)
         else:
-            table[name] = self._read(name, value)
+            table[name] = self._read(name, value) or table.get(name) or History(incident=name, events=[])
         if self._fresh is None:
             self._found = table
 
-    def _read(self, name: str, value: bytes) -> History:
+    def _read(self, name: str, value: bytes) -> History | None:
         try:
-            found = msgspec.json.decode(value, type=History)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            log.warning("%s: %s: no history of an incident: %s", self._topic, name, error)
-            return History(incident=name, events=[])
+            found = decode_history(value)
+            fold_incident(found)
+        except BadInput as error:
+            log.warning("%s: %s: left out: %s", self._topic, name, error)
+            return None
         if found.incident == name:
             return found
         log.warning("%s: found the history of %s under the key %s", self._topic, found.incident, name)
-        return History(incident=name, events=[])
+        return None
 
 
 class Table(Follower):

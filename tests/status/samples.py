@@ -36,6 +36,7 @@ RESPONSE = Response(
         Component(name="billing-zebra-internal", title="Billing zebra-internal", is_public=False),
     ],
 )
+HIDDEN = "billing-zebra-internal"
 WATCHED = [(NOW - 71 * DAY, NOW)]
 
 
@@ -206,12 +207,6 @@ def facts(at: datetime = NOW) -> Facts:
     )
     sources = [Heard(name="incidents", at=at), Heard(name="control", at=None, trouble="topic control: there is none")]
     return Facts(announced=rollouts, board=board, blasts={"bots-0312": blast}, overrides=[held], sources=sources)
-
-
-def Policy -> Any:
-    from detectors.policy import Policy
-
-    return Policy
 
 
 def told(found: Mapping[str, History] | None = None, at: datetime = NOW, response: Response = RESPONSE) -> Public:
