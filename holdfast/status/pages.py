@@ -2,13 +2,13 @@
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from importlib.resources import files
 from itertools import groupby
-from typing import Final, TypeVar, get_args
+from typing import Final, NamedTuple, TypeVar, get_args
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from msgspec import Struct
@@ -28,21 +28,32 @@ from holdfast.status.snapshot import (
 )
 from rollouts.incidents.history import Role
 
-CURRENT_MAX: Final = 10
-"""Incidents under way that the first page tells of."""
+BYTES_MAX: Final = 49_000
+"""Largest page, however much there is to say: what does not fit is left out, counted, and in the JSON."""
 
-PAST_MAX: Final = 15
 PAST_DAYS: Final = 14
-COMPONENTS_MAX: Final = 25
-"""Services on the first page; all are in the JSON. A page stays below 50 kB however much there is to say."""
 
-DAYS_TOLD_MAX: Final = 8
-HISTORY_MAX: Final = 150
-WORDS_MAX: Final = 30_000
-"""Most characters of updates on one page, newest first."""
 
-ROWS_MAX: Final = 25
-ROLLOUTS_MAX: Final = 12
+class Room(NamedTuple):
+    """How much of each kind a page tells."""
+
+    current: int
+    past: int
+    components: int
+    days: int
+    listed: int
+    words: int
+    excerpt: int
+
+
+ROOMS: Final = (
+    Room(current=10, past=15, components=60, days=8, listed=150, words=30_000, excerpt=500),
+    Room(current=10, past=10, components=60, days=2, listed=100, words=20_000, excerpt=300),
+    Room(current=6, past=6, components=30, days=0, listed=50, words=10_000, excerpt=200),
+    Room(current=4, past=3, components=12, days=0, listed=20, words=5_000, excerpt=80),
+)
+"""From much to little: the first whose page is small enough counts."""
+
 STALE: Final = timedelta(minutes=1)
 """How old what is known may be before a page says so."""
 
@@ -55,6 +66,7 @@ _HEIGHTS: Final[dict[State, int]] = {
 }
 
 
+Values = dict[str, object]
 Said = TypeVar("Said", PublicUpdate, Note)
 
 
@@ -97,7 +109,7 @@ class Look:
         environment.filters.update(
             iso=words.iso, minute=words.minute, second=words.second, day=words.day, age=words.age, listed=words.listed
         )
-        environment.filters.update(percent=words.percent, runs=runs, counted=counted, told=_told)
+        environment.filters.update(percent=words.percent, runs=runs, counted=counted, told=_told, spoken=spoken)
         environment.globals.update(
             title=words.line(self.title), base=self.base, is_static=self.is_static, css=CSS, js=JS, policy=META_POLICY
         )
@@ -107,66 +119,63 @@ class Look:
 
     def index(self, public: Public, now: datetime) -> bytes:
         """Write the first page."""
-        current, past = public.current, public.past
-        since = public.as_of - timedelta(days=PAST_DAYS)
-        recent = [each for each in past if each.opened >= since][:PAST_MAX]
-        return self._page(
-            "index.html",
-            public,
-            now,
-            "/events",
-            public=public,
-            headline=headline(public, now),
-            current=current[:CURRENT_MAX],
-            current_left_out=max(0, len(current) - CURRENT_MAX),
-            components=public.components[:COMPONENTS_MAX],
-            components_left_out=max(0, len(public.components) - COMPONENTS_MAX),
-            days_max=DAYS_TOLD_MAX,
-            past_days=_by_day(recent),
-            past_days_max=PAST_DAYS,
-            can_subscribe=self.can_subscribe and not self.is_static,
-        )
+        current, since = public.current, public.as_of - timedelta(days=PAST_DAYS)
+        recent = [each for each in public.past if each.opened >= since]
+
+        def values(room: Room) -> Values:
+            return {
+                "public": public,
+                "headline": headline(public, now),
+                "current": current[: room.current],
+                "current_left_out": max(0, len(current) - room.current),
+                "components": public.components[: room.components],
+                "components_left_out": max(0, len(public.components) - room.components),
+                "past_days": _by_day(recent[: room.past]),
+                "past_days_max": PAST_DAYS,
+                "can_subscribe": self.can_subscribe and not self.is_static,
+            }
+
+        return self._page("index.html", public, now, "/events", values)
 
     def history(self, public: Public, now: datetime) -> bytes:
         """Write the list of all incidents."""
         told = [each for each in public.incidents if each.merged_into is None]
-        days, left_out = _by_day(told[:HISTORY_MAX]), max(0, len(told) - HISTORY_MAX)
-        return self._page("history.html", public, now, "/events", public=public, days=days, left_out=left_out)
+
+        def values(room: Room) -> Values:
+            return {
+                "public": public,
+                "days": _by_day(told[: room.listed]),
+                "left_out": max(0, len(told) - room.listed),
+            }
+
+        return self._page("history.html", public, now, "/events", values)
 
     def incident(self, one: PublicIncident, public: Public, now: datetime) -> bytes:
         """Write the page of an incident."""
-        shown = _within(one.updates)
-        left_out = len(one.updates) - len(shown)
-        return self._page(
-            "incident.html", public, now, "/events", incident=one, as_of=public.as_of, shown=shown, left_out=left_out
-        )
+
+        def values(room: Room) -> Values:
+            shown = _within(one.updates, room.words)
+            return {"incident": one, "as_of": public.as_of, "shown": shown, "left_out": len(one.updates) - len(shown)}
+
+        return self._page("incident.html", public, now, "/events", values)
 
     def internal(self, internal: Internal, now: datetime) -> bytes:
         """Write the page for those who respond."""
-        return self._page(
-            "internal.html",
-            internal,
-            now,
-            "/internal/events",
-            internal=internal,
-            rows_max=ROWS_MAX,
-            rollouts_max=ROLLOUTS_MAX,
-        )
+
+        def values(room: Room) -> Values:
+            return {"internal": internal, "rows_max": room.past, "rollouts_max": room.current}
+
+        return self._page("internal.html", internal, now, "/internal/events", values)
 
     def responded(self, one: Responded, internal: Internal, now: datetime) -> bytes:
         """Write the page of an incident for those who respond."""
-        shown = _within(one.timeline)
-        left_out = len(one.timeline) - len(shown)
-        return self._page(
-            "internal_incident.html",
-            internal,
-            now,
-            "/internal/events",
-            incident=one,
-            as_of=internal.as_of,
-            shown=shown,
-            left_out=left_out,
-        )
+
+        def values(room: Room) -> Values:
+            shown = _within(one.timeline, room.words)
+            left_out = len(one.timeline) - len(shown)
+            return {"incident": one, "as_of": internal.as_of, "shown": shown, "left_out": left_out}
+
+        return self._page("internal_incident.html", internal, now, "/internal/events", values)
 
     def message(self, heading: str, sentences: Sequence[str], action: str = "", button: str = "") -> bytes:
         """Write a page that says something once, perhaps with a button that sends a form to `action`."""
@@ -175,17 +184,26 @@ class Look:
         )
         return text.encode()
 
-    def _page(self, template: str, told: Public | Internal, now: datetime, events: str, **values: object) -> bytes:
-        old = now - told.as_of
-        text = self._environment.get_template(template).render(
-            events=events,
-            seen=digest(told),
-            is_public=isinstance(told, Public),
-            is_live=True,
-            old=old if old >= STALE else None,
-            **values,
-        )
-        return text.encode("utf-8", "replace")
+    def _page(
+        self, template: str, told: Public | Internal, now: datetime, events: str, values: Callable[[Room], Values]
+    ) -> bytes:
+        """Write a page with as much as fits."""
+        old, seen = now - told.as_of, digest(told)
+        written = b""
+        for room in ROOMS:
+            text = self._environment.get_template(template).render(
+                events=events,
+                seen=seen,
+                is_public=isinstance(told, Public),
+                is_live=True,
+                old=old if old >= STALE else None,
+                room=room,
+                **values(room),
+            )
+            written = text.encode("utf-8", "replace")
+            if len(written) <= BYTES_MAX:
+                break
+        return written
 
 
 def headline(public: Public, now: datetime) -> str:
@@ -227,17 +245,23 @@ def _told(days: Sequence[Day]) -> list[_Row]:
     return rows
 
 
+def spoken(incident: PublicIncident) -> list[PublicUpdate]:
+    """Return the newest update that somebody has written; if nobody has, the newest there is."""
+    written = [each for each in incident.updates if each.kind == "updated"]
+    return (written or incident.updates)[:1]
+
+
 def _by_day(incidents: Iterable[PublicIncident]) -> list[tuple[str, list[PublicIncident]]]:
     return [(name, list(found)) for name, found in groupby(incidents, key=lambda each: each.opened.date().isoformat())]
 
 
-def _within(said: Sequence[Said]) -> list[Said]:
+def _within(said: Sequence[Said], bytes_max: int) -> list[Said]:
     """Keep as many, newest first, as a page bears."""
     kept: list[Said] = []
     size = 0
     for each in said:
         size += len(each.text.encode()) + 150
-        if size > WORDS_MAX and kept:
+        if size > bytes_max and kept:
             break
         kept.append(each)
     return kept

@@ -28,6 +28,11 @@ from rollouts.incidents.response import Component, Response
 INCIDENTS_MAX: Final = 2_000
 """Most incidents that are told of, the newest; older ones are on the topic."""
 
+NAMED_MAX: Final = 3
+"""Most services that are named in a title."""
+
+DESCRIPTION_MAX: Final = 300
+
 _KINDS: Final[dict[type[Event], Kind]] = {
     Opened: "opened",
     Mitigated: "mitigated",
@@ -93,7 +98,7 @@ def _component(
     return PublicComponent(
         name=one.name,
         title=line(one.title),
-        description=line(one.description),
+        description=line(one.description)[:DESCRIPTION_MAX],
         state=worst(now),
         up=up,
         days_known=sum(each.state != "unknown" for each in days),
@@ -109,7 +114,7 @@ def _incident(history: History, incident: Incident, shown: Sequence[Component]) 
     spoken = [each for each in incident.updates if each.is_public]
     return PublicIncident(
         id=incident.id,
-        title=f"{SEVERITY[incident.severity]}{f' of {listed(titles)}' if titles else ''}",
+        title=f"{SEVERITY[incident.severity]}{_of(titles)}",
         severity=incident.severity,
         phase=phase,
         components=titles,
@@ -121,6 +126,14 @@ def _incident(history: History, incident: Incident, shown: Sequence[Component]) 
         merged_into=incident.merged_into,
         updates=updates[::-1],
     )
+
+
+def _of(titles: list[str]) -> str:
+    """Say which services it is of, in few words."""
+    if not titles:
+        return ""
+    rest = len(titles) - NAMED_MAX
+    return f" of {listed(titles)}" if rest <= 0 else f" of {', '.join(titles[:NAMED_MAX])} and {rest} more"
 
 
 def _said(event: Event) -> PublicUpdate | None:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from detectors.policy import Policy
+from detectors.verdict import Reason, Samples
 from holdfast.api.board import Board
 from holdfast.live.events import Received
 from holdfast.status.internal import Facts, internal
@@ -160,11 +161,30 @@ def extent(count: int, share: float) -> Extent:
     return Extent(hosts=hosts, fleet=share, regions={"eu": share}, colos={"ams01": share, "fra02": share / 2})
 
 
+def reasons() -> list[Reason]:
+    """Return what a verdict says."""
+    sentence = "errors: 1.4 % in the canary, 0.1 % in the control; all of the interval is above what is tolerated"
+    return [
+        Reason(
+            metric="errors",
+            colo=colo,
+            effect=13.0,
+            interval=(9.0, 17.0),
+            e_value=1e9,
+            samples=Samples(canary=40, control=400),
+            sentence=sentence,
+        )
+        for colo in ("ams01", "fra02", None, "waw01")
+    ]
+
+
 def facts(at: datetime = NOW) -> Facts:
     """Return what is under way."""
     board = Board()
     board.unheard(None)
-    stopped = msgspec.structs.replace(VERDICT, sequence=7, action="revert", stage="canary")
+    stopped = msgspec.structs.replace(
+        VERDICT, sequence=7, action="revert", cause="evidence", stage="canary", reasons=reasons()
+    )
     board.take(Received("bots-0312", at - MINUTE, "1" * 32, stopped))
     board.take(Received("dns-7", at - MINUTE, "2" * 32, msgspec.structs.replace(VERDICT, sequence=3, action="wait")))
     plan: dict[str, Any] = {

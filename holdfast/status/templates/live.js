@@ -6,7 +6,8 @@
     if (!at || !stale) { return; }
     var minutes = Math.floor((Date.now() - Date.parse(at.dateTime)) / 60000);
     if (minutes >= 3) {
-      stale.textContent = "This page is " + minutes + " minutes old: nothing newer is known.";
+      stale.textContent = "This page is " + (minutes < 120 ? minutes + " minutes" : Math.floor(minutes / 60) + " hours") +
+        " old: nothing newer is known.";
       stale.hidden = false;
     } else if (stale.dataset.kept !== "yes") {
       stale.hidden = true;
