@@ -27,6 +27,7 @@ from holdfast.commands import report as report_commands
 from holdfast.commands import rollout as rollout_commands
 from holdfast.commands import serve as serve_commands
 from holdfast.commands import sink as sink_commands
+from holdfast.commands import status as status_commands
 from holdfast.commands import store as store_commands
 from holdfast.commands import token as token_commands
 from holdfast.commands import topics as topics_commands
@@ -78,6 +79,7 @@ app.command()(record_commands.record)
 app.command()(report_commands.report)
 app.command()(query_commands.query)
 app.command()(serve_commands.serve)
+app.add_typer(status_commands.app, name="status")
 app.add_typer(token_commands.app, name="token")
 app.add_typer(store_commands.app, name="store")
 app.add_typer(gate_commands.app, name="gate")

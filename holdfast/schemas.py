@@ -8,6 +8,7 @@ import msgspec
 from detectors.policy import Policy
 from holdfast.recording import document as recorded
 from holdfast.recording.document import Source
+from holdfast.status.snapshot import Public
 from rollouts.certificate import SignedCertificate
 from rollouts.document import Rollout
 from rollouts.incidents.response import Response
@@ -17,7 +18,7 @@ from sinks.cloudevents import VerdictEvent
 from sinks.verdict_messages import Heartbeat
 
 DocumentName = Literal[
-    "policy", "rollout", "verdict", "heartbeat", "truth", "certificate", "source", "people", "response"
+    "policy", "rollout", "verdict", "heartbeat", "truth", "certificate", "source", "people", "response", "status"
 ]
 NAMES: Final[tuple[DocumentName, ...]] = get_args(DocumentName)
 
@@ -32,6 +33,7 @@ _MODELS: Final[dict[DocumentName, Any]] = {
     "source": Source,
     "people": People,
     "response": Response,
+    "status": Public,
 }
 _TITLES: Final[dict[DocumentName, str]] = {
     "policy": "holdfast policy",
@@ -43,6 +45,7 @@ _TITLES: Final[dict[DocumentName, str]] = {
     "source": "holdfast source of a recording's samples",
     "people": "holdfast people",
     "response": "holdfast response to incidents",
+    "status": "holdfast status page",
 }
 
 
@@ -52,8 +55,8 @@ def schema(name: DocumentName) -> dict[str, Any]:
     Parameters
     ----------
     name
-        `policy`, `rollout`, `truth`, `certificate`, `source`, `people`, `response`, or `verdict` or `heartbeat`,
-        which are whole CloudEvents.
+        `policy`, `rollout`, `truth`, `certificate`, `source`, `people`, `response`, `status`, which is what a
+        status page says, or `verdict` or `heartbeat`, which are whole CloudEvents.
     """
     body = _tidied(msgspec.json.schema(_MODELS[name]))
     return {

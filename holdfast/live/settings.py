@@ -22,6 +22,7 @@ from holdfast.live.topic_names import NAMES, TOPIC_NAME_MAX, Given, MetricsTopic
 from holdfast.live.variables import CONFIG, origins, with_variables
 from holdfast.located import Place, Problems, join, quoted, read
 from holdfast.notifying.settings import Notify, notify_rule
+from holdfast.status.settings import Status, status_rules
 from holdfast.validation import model, validate
 
 OURS: Final = {
@@ -115,6 +116,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     clickhouse: ClickHouse | None = None
     api: Api = Api()
     notify: Notify = Notify()
+    status: Status = Status()
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -160,6 +162,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Where `holdfast serve` listens, whom it lets in, and where it sends events.
     notify
         How notices of incidents are sent, and for how long that is tried.
+    status
+        Where `holdfast status serve` listens, and how it writes to subscribers.
     origins
         Where each value came from, by its path: a file and line, or a variable. What is not there is a default.
     """
@@ -191,6 +195,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     clickhouse: ClickHouse | None
     api: Api
     notify: Notify
+    status: Status
     origins: dict[str, str] = {}
 
     @property
@@ -248,6 +253,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     gate_rule(document, problems)
     api_rules(document, problems)
     notify_rule(document, problems)
+    status_rules(document, problems)
     _collected(problems.refuse, errors)
     if errors:
         raise BadInput("\n".join(errors))
@@ -343,6 +349,7 @@ def _loaded(file: _File, sources: dict[str, str]) -> Loaded:
         clickhouse=file.clickhouse,
         api=file.api,
         notify=file.notify,
+        status=file.status,
         origins=sources,
     )
     written = msgspec.to_builtins(file) | {
