@@ -18,12 +18,14 @@ from holdfast.commands import config as config_commands
 from holdfast.commands import control as control_commands
 from holdfast.commands import deadletters as deadletters_commands
 from holdfast.commands import gate as gate_commands
+from holdfast.commands import incident as incident_commands
 from holdfast.commands import incidents as incidents_commands
 from holdfast.commands import notify as notify_commands
 from holdfast.commands import produce as produce_commands
 from holdfast.commands import query as query_commands
 from holdfast.commands import record as record_commands
 from holdfast.commands import report as report_commands
+from holdfast.commands import respond as respond_commands
 from holdfast.commands import rollout as rollout_commands
 from holdfast.commands import serve as serve_commands
 from holdfast.commands import sink as sink_commands
@@ -75,6 +77,8 @@ app.add_typer(deadletters_commands.app, name="deadletters")
 app.add_typer(notify_commands.app, name="notify")
 app.command()(produce_commands.produce)
 app.add_typer(incidents_commands.app, name="incidents")
+app.add_typer(incident_commands.app, name="incident")
+app.command()(respond_commands.respond)
 app.command()(record_commands.record)
 app.command()(report_commands.report)
 app.command()(query_commands.query)
