@@ -115,6 +115,8 @@ def keep(
     documents = announced(settings, cause.rollout, None, None)
     truth = truth_of(found, cause, documents.policy.tick, began, harmless=harmless)
     given = {"--topic": topic, "--table": table, "--url": url, "--column": column, "--select": select}
+    if source in ("kafka", "clickhouse") and config is not None:
+        given["--config"] = str(config)
     described = source_of(source, given, documents, None, None)
     with Bars(2) as bars:
         steps = {step: bars.part(f"{incident}: {step}") for step in ("reading", "writing")}

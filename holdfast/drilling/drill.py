@@ -19,6 +19,8 @@ from holdfast.live.clients import admin, base, consumer, producer
 from holdfast.live.produce import Pace, Played, Player, require_topic
 from holdfast.live.reading import end_of
 from holdfast.live.settings import Settings
+from holdfast.notifying.journal import decode as delivered
+from holdfast.notifying.journal import incident_of
 from holdfast.response.documents import response_of
 from holdfast.response.record import follow
 from holdfast.wall import now, now_ms
@@ -238,13 +240,12 @@ class Drill:
     def _notified(self) -> None:
         board = Board(self._settings, self._settings.topics.notified)
         try:
-            known = dict(board.load(ANSWER_S))
+            sent = {incident_of(key) for key, value in board.load(ANSWER_S) if _is_sent(key, value)}
             while not self._stop.is_set():
-                name = self.incident
-                if name is not None and any(key.startswith(f"{name}/".encode()) for key in known):
+                if self.incident in sent:
                     self._happened("notification", now_ms())
                     return
-                known.update(board.poll(_POLL_S))
+                sent |= {incident_of(key) for key, value in board.poll(_POLL_S) if _is_sent(key, value)}
         finally:
             board.close()
 
@@ -268,6 +269,10 @@ class Drill:
             if answer.status == http.HTTPStatus.OK and self.incident.encode() in body:
                 self._happened("page", now_ms())
                 return
+
+
+def _is_sent(key: bytes, value: bytes | None) -> bool:
+    return value is not None and delivered(key, value)[1].state == "sent"
 
 
 def page_of(text: str) -> str:

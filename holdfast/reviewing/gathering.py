@@ -14,6 +14,8 @@ from holdfast.live.announcing import Announcements
 from holdfast.live.clients import base
 from holdfast.live.settings import Settings
 from holdfast.live.stores import Where
+from holdfast.notifying.journal import decode as delivered
+from holdfast.notifying.journal import incident_of
 from holdfast.reviewing.draft import REASONS_MAX, second
 from holdfast.reviewing.facts import Evidence, Knew, Moment, Reached, ReviewFacts
 from holdfast.reviewing.telling import controlled_as
@@ -70,6 +72,7 @@ def gather(settings: Settings, history: History, out: Path | None = None, store:
     _verdicts(settings, rollouts, found)
     _announced(settings, rollouts, found)
     _controlled(settings, rollouts, found)
+    _notified(settings, incident.id, found)
     _audited(settings, rollouts, (incident.opened, incident.resolved), found)
     if out is not None:
         for number, rollout in enumerate(rollouts, start=1):
@@ -192,6 +195,14 @@ def _controlled(settings: Settings, rollouts: Sequence[str], found: _Found) -> N
 def _reached(state: State) -> Reached:
     seats = {seat.host: seat.colo for stage in state.reached for before in stage.before for seat in before.seats}
     return Reached(state.rollout, len(seats), tuple(sorted(set(seats.values()))))
+
+
+def _notified(settings: Settings, incident: str, found: _Found) -> None:
+    for key, value in _records(settings, settings.topics.notified, found):
+        if value is not None and incident_of(key) == incident:
+            (_, place), what = delivered(key, value)
+            why = f" ({what.reason})" if what.reason else ""
+            found.moments.append(Moment(what.at, "notice", str(place), f"{what.state}{why}: {what.subject}"))
 
 
 def _audited(
