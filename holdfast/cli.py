@@ -17,8 +17,10 @@ from holdfast.commands import compare as compare_commands
 from holdfast.commands import config as config_commands
 from holdfast.commands import control as control_commands
 from holdfast.commands import deadletters as deadletters_commands
+from holdfast.commands import drill as drill_commands
 from holdfast.commands import gate as gate_commands
 from holdfast.commands import incident as incident_commands
+from holdfast.commands import incident_review as incident_review_commands
 from holdfast.commands import incidents as incidents_commands
 from holdfast.commands import notify as notify_commands
 from holdfast.commands import produce as produce_commands
@@ -78,7 +80,10 @@ app.add_typer(notify_commands.app, name="notify")
 app.command()(produce_commands.produce)
 app.add_typer(incidents_commands.app, name="incidents")
 app.add_typer(incident_commands.app, name="incident")
+incident_commands.app.command()(incident_review_commands.review)
+incident_commands.app.command()(incident_review_commands.keep)
 app.command()(respond_commands.respond)
+app.command()(drill_commands.drill)
 app.command()(record_commands.record)
 app.command()(report_commands.report)
 app.command()(query_commands.query)
