@@ -74,7 +74,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
         Kinds that are not looked for.
     """
 
-    exercised_within: timedelta = timedelta(days=30)
+    exercised_within: timedelta = timedelta(days=14)
     drilled_within: timedelta = timedelta(days=90)
     expiring_within: timedelta = timedelta(hours=1)
     stuck_after: timedelta = timedelta(hours=1)
@@ -173,6 +173,8 @@ class Facts(Struct, frozen=True, kw_only=True):
         What is under control, by rollout.
     reports
         The newest report of each host.
+    unreadable_reports
+        Hosts whose newest report cannot be read, and why.
     verdicts, sent, log
         See there.
     policies
@@ -189,6 +191,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     unreadable: Mapping[str, str] = {}
     control: Mapping[str, State] | Unknown
     reports: Mapping[str, Report] | Unknown
+    unreadable_reports: Mapping[str, str] = {}
     verdicts: Verdicts | Unknown
     sent: Sent | Unknown
     log: Log | Unknown

@@ -82,25 +82,29 @@ def ungated_change(facts: Facts, now: datetime) -> list[Finding]:
     found = unknown("ungated-change", facts.rollouts, facts.control, facts.reports)
     if isinstance(facts.rollouts, Unknown) or isinstance(facts.control, Unknown) or isinstance(facts.reports, Unknown):
         return found
-    if not facts.reports:
+    if not facts.reports and not facts.unreadable_reports:
         said = "no host reports what it has"
         return [Finding(kind="ungated-change", subject="", sentence=said, known=False)]
     carriers = _carriers(facts)
-    hosts: dict[tuple[str, str, str], list[str]] = {}
+    hosts: dict[tuple[str, str], dict[str, list[str]]] = {}
     for name, report in sorted(facts.reports.items()):
         for unit, digest in sorted(report.units.items()):
             why = _objection(facts, carriers.get((unit, digest), frozenset()), unit, digest, report, now)
             if why is not None:
-                hosts.setdefault((unit, digest, why), []).append(name)
-    found += [
-        Finding(
-            kind="ungated-change",
-            subject=f"{unit} {short(digest)}",
-            sentence=f"{_counted(names)}: {why}",
-        )
-        for (unit, digest, why), names in hosts.items()
+                hosts.setdefault((unit, digest), {}).setdefault(why, []).append(name)
+    for (unit, digest), whys in hosts.items():
+        said = "; ".join(f"{_counted(names)}: {why}" for why, names in whys.items())
+        found.append(Finding(kind="ungated-change", subject=f"{unit} {short(digest)}", sentence=said))
+    return [*found, *_unheard(facts, now)]
+
+
+def _unheard(facts: Facts, now: datetime) -> list[Finding]:
+    """Name the hosts of which it is not known what they have."""
+    found = [
+        Finding(kind="ungated-change", subject=host, sentence=f"its report cannot be read: {why}", known=False)
+        for host, why in sorted(facts.unreadable_reports.items())
     ]
-    silent = [name for name, one in sorted(facts.reports.items()) if now - one.at > facts.bounds.silent_after]
+    silent = [name for name, one in sorted(or_none(facts.reports).items()) if now - one.at > facts.bounds.silent_after]
     if silent:
         said = f"{_counted(silent)}: silent since {written(now - facts.bounds.silent_after)} or before"
         found.append(Finding(kind="ungated-change", subject="silent hosts", sentence=said, known=False))
@@ -145,8 +149,9 @@ def _is_ahead(facts: Facts, name: str, report: Report, now: datetime) -> bool:
     if watched is None or finished_at(watched.announcement) is not None:
         return False
     announcement = watched.announcement
-    host = Host(host=report.host, colo=report.colo, region=report.region, labels=report.labels)
-    known = {"host", "colo", "region", *report.labels}
+    labels = {announcement.policy.unit: report.host, **report.labels}  # as the plans of control name hosts
+    host = Host(host=report.host, colo=report.colo, region=report.region, labels=labels)
+    known = {"host", "colo", "region", *labels}
     for index, stage in enumerate(announcement.rollout.stages):
         start = start_of(announcement, index)
         if start is None or start > now:

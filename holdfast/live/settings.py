@@ -15,6 +15,7 @@ from detectors.policy import Name, duration_ms
 from holdfast.api.settings import Api, api_rules
 from holdfast.errors import BadInput
 from holdfast.live.clickhouse_settings import ClickHouse
+from holdfast.live.drift_settings import Drift
 from holdfast.live.durations import between
 from holdfast.live.gate_settings import Gate, gate_rule
 from holdfast.live.logs import Form, Level
@@ -103,6 +104,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     gate: Gate = Gate()
     people: PathText | None = None
     former_people: Annotated[list[PathText], Meta(max_length=100)] = []
+    drift: Drift = Drift()
     data: PathText = "holdfast-data"
     clickhouse: ClickHouse | None = None
     api: Api = Api()
@@ -141,6 +143,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Whether policies must have passed their gate.
     people, former_people
         Files of the people who may override, and of those who were before them.
+    drift
+        What `holdfast audit drift` looks for.
     data
         Folder of the embedded store.
     clickhouse
@@ -173,6 +177,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     gate: Gate
     people: str | None
     former_people: list[str]
+    drift: Drift
     data: Path
     clickhouse: ClickHouse | None
     api: Api
@@ -322,6 +327,7 @@ def _loaded(file: _File, sources: dict[str, str]) -> Loaded:
         gate=file.gate,
         people=file.people,
         former_people=file.former_people,
+        drift=file.drift,
         data=Path(file.data),
         clickhouse=file.clickhouse,
         api=file.api,
