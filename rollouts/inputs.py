@@ -85,10 +85,18 @@ def taken(events: Sequence[Event], state: State, given: Input, now: datetime) ->
             Commanded(at=now, id=given.id, command=given.command, by=given.by, why=given.why) if is_news else None
         ), []
     if state.is_ended:
-        return None, []
+        return None, _too_late(state, given, now)
     if isinstance(given, Verdict):
         return _verdict(state, given, now)
     return _doubt(state, given, now) if isinstance(given, Doubt) else (_trust(state, given, now), [])
+
+
+def _too_late(state: State, given: Verdict | Doubt | Trust, now: datetime) -> list[Note]:
+    """Say that nothing comes of a verdict that would have stopped a rollout which has ended."""
+    if not isinstance(given, Verdict) or not given.binding or given.action not in ("halt", "revert"):
+        return []
+    about = f"verdict {given.sequence}, {given.action}, on stage {given.stage!r}"
+    return [note(state, now, "refused", f"{about}: the rollout is {state.phase}; allowed: nothing more")]
 
 
 def _objection(events: Sequence[Event], state: State, given: Command) -> str | None:

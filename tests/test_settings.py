@@ -53,6 +53,18 @@ former_people:
   - people-2025.yaml
 response:
   document: response.yaml
+drift:
+  exercised_within: 60d
+  drilled_within: 30d
+  expiring_within: 30m
+  stuck_after: 2h
+  silent_after: 5m
+  sent_within: 30m
+  policies:
+    - edge.yaml
+  baseline: baseline.yaml
+  leave_out:
+    - no-drill
 data: kept
 clickhouse:
   host: clickhouse-1

@@ -58,11 +58,13 @@ def submit_plan(
     """Submit a plan to control, which announces it and begins when nothing keeps it from that."""
     from holdfast.control.asking import Submission, ask
     from holdfast.control.documents import load_plan
+    from holdfast.control.refusals import on_record
     from holdfast.control.units import publish
 
     given, judged_by, settings = load_plan(path), load_policy(policy), load_settings(config)
     if contents is not None:
-        publish(settings, given.package, contents)
+        with on_record(settings, by, given.rollout, "package"):
+            publish(settings, given.package, contents)
     ask(settings, Submission(plan=given, policy=judged_by, by=by))
     sys.stdout.write(f"{given.rollout}: under control\n")
 

@@ -22,7 +22,7 @@ from holdfast.control.deployers import Deployer, NotDelivered
 from holdfast.control.ears import Ears, input_of
 from holdfast.control.glass import Glass
 from holdfast.control.people_file import load_roster
-from holdfast.control.refusals import Refusals
+from holdfast.control.refusals import Refusals, of_host
 from holdfast.control.scribe import Noted, Scribe
 from holdfast.errors import BadInput, Unreachable
 from holdfast.live.announcing import change
@@ -42,7 +42,7 @@ from rollouts.folding import CONTROL, fold
 from rollouts.inputs import Acted, Input
 from rollouts.inventory import Inventory
 from rollouts.plans import Plan, resolve
-from rollouts.reports import Report, fleet_of, heard
+from rollouts.reports import Report, fleet_of, heard, lasting_problem
 from rollouts.reports import decode as decode_report
 
 log = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ class Control:
         try:
             for key, value in asked.load():
                 self._read(key, value, waiting)
-            self._hear(applied.load())
+            wrong = self._hear(applied.load())
             log.info("control: in charge of %d rollouts", len(self._held))
             self._glass.start()
             self._scribe.start()
@@ -157,7 +157,9 @@ class Control:
                 for key, value in asked.poll(_LOOK_S):
                     if key.startswith(ASKED):
                         self._read(key, value, waiting)
-                self._hear(applied.poll(0.0))
+                if wrong := self._refusals.new([*wrong, *self._hear(applied.poll(0.0))]):
+                    self._write({}, noted=wrong)
+                wrong = []
                 for key in [*waiting]:
                     self._answer(key, waiting.pop(key))
                 told = ears.next()
@@ -201,15 +203,24 @@ class Control:
             if state is not None:
                 self._held[key.decode()] = (events, state)
 
-    def _hear(self, records: Iterable[tuple[bytes, bytes | None]]) -> None:
+    def _hear(self, records: Iterable[tuple[bytes, bytes | None]]) -> list[Noted]:
+        """Take reports, and return what is wrong with some."""
+        wrong: list[Noted] = []
         for key, value in records:
+            host, now = key.decode(errors="replace"), _now()
             try:
                 if value is None:
-                    self._reports.pop(key.decode(), None)
-                else:
-                    self._reports = heard(self._reports, decode_report(value), _now())
+                    self._reports.pop(host, None)
+                    continue
+                report = decode_report(value)
+                problem = lasting_problem(self._reports.get(report.host), report)
+                self._reports = heard(self._reports, report, now)
             except BadInput as error:
-                log.warning("report refused: %s", error)
+                wrong.append(of_host(host, "report refused", str(error), now))
+            else:
+                if problem is not None:
+                    wrong.append(of_host(report.host, "package refused", problem, now))
+        return wrong
 
     def _context(self) -> Context:
         fleet = self._fleet or (fleet_of(self._reports.values()) if self._reports else None)
@@ -325,7 +336,13 @@ class Control:
     def _is_performed(self, state: State, effect: Announce | Tell | Deploy | Restore) -> bool:
         try:
             self._perform(state, effect)
-        except (BadInput, Unreachable, NotDelivered) as error:
+        except BadInput as error:  # as when somebody else has told the end of the rollout
+            what = f"{type(effect).__name__.lower()} refused"
+            note = Note(id=f"{effect.id}/refused", at=_now(), what=what, by=CONTROL, why=str(error))
+            if noted := self._refusals.new([Noted(rollout=state.rollout, note=note)]):
+                self._write({}, noted=noted)
+            return False
+        except (Unreachable, NotDelivered) as error:
             log.warning("%s: to be done again: %s", state.rollout, error)
             return False
         return True

@@ -15,6 +15,7 @@ from detectors.policy import Name, duration_ms
 from holdfast.api.settings import Api, api_rules
 from holdfast.errors import BadInput
 from holdfast.live.clickhouse_settings import ClickHouse
+from holdfast.live.drift_settings import Drift
 from holdfast.live.durations import between
 from holdfast.live.gate_settings import Gate, gate_rule
 from holdfast.live.logs import Form, Level
@@ -112,6 +113,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     people: PathText | None = None
     former_people: Annotated[list[PathText], Meta(max_length=100)] = []
     response: ResponseFile = ResponseFile()
+    drift: Drift = Drift()
     data: PathText = "holdfast-data"
     clickhouse: ClickHouse | None = None
     api: Api = Api()
@@ -154,6 +156,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Files of the people who may override, and of those who were before them.
     response
         Names the response document.
+    drift
+        What `holdfast audit drift` looks for.
     data
         Folder of the embedded store.
     clickhouse
@@ -191,6 +195,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     people: str | None
     former_people: list[str]
     response: ResponseFile
+    drift: Drift
     data: Path
     clickhouse: ClickHouse | None
     api: Api
@@ -345,6 +350,7 @@ def _loaded(file: _File, sources: dict[str, str]) -> Loaded:
         people=file.people,
         former_people=file.former_people,
         response=file.response,
+        drift=file.drift,
         data=Path(file.data),
         clickhouse=file.clickhouse,
         api=file.api,
