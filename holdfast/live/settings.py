@@ -15,6 +15,7 @@ from detectors.policy import Name, duration_ms
 from holdfast.api.settings import Api, api_rules
 from holdfast.errors import BadInput
 from holdfast.live.clickhouse_settings import ClickHouse
+from holdfast.live.deployer_settings import Deploying, deployer_rule
 from holdfast.live.durations import between
 from holdfast.live.gate_settings import Gate, gate_rule
 from holdfast.live.logs import Form, Level
@@ -106,6 +107,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     data: PathText = "holdfast-data"
     clickhouse: ClickHouse | None = None
     api: Api = Api()
+    deployer: Deploying = Deploying()
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -147,6 +149,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         The server that the sink writes to; None for the embedded store.
     api
         Where `holdfast serve` listens, whom it lets in, and where it sends events.
+    deployer
+        What brings units to hosts.
     origins
         Where each value came from, by its path: a file and line, or a variable. What is not there is a default.
     """
@@ -176,6 +180,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     data: Path
     clickhouse: ClickHouse | None
     api: Api
+    deployer: Deploying
     origins: dict[str, str] = {}
 
     @property
@@ -232,6 +237,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     _worker_rule(document, problems)
     gate_rule(document, problems)
     api_rules(document, problems)
+    deployer_rule(document, problems)
     _collected(problems.refuse, errors)
     if errors:
         raise BadInput("\n".join(errors))
@@ -325,6 +331,7 @@ def _loaded(file: _File, sources: dict[str, str]) -> Loaded:
         data=Path(file.data),
         clickhouse=file.clickhouse,
         api=file.api,
+        deployer=file.deployer,
         origins=sources,
     )
     written = msgspec.to_builtins(file) | {
