@@ -83,13 +83,13 @@ def apply(state: dict, units: dict) -> None:
             state["units"][name] = unit["digest"]
 
 
-def report(reports: list[dict]) -> None:
+def report(api: str, token: str | None, reports: list[dict]) -> None:
     """Tell holdfast what hosts have."""
     headers = {"content-type": "application/json"}
-    if token := os.environ.get("HOLDFAST_TOKEN"):
+    if token:
         headers["authorization"] = f"Bearer {token}"
     body = json.dumps({"reports": reports}).encode()
-    parts = urlsplit(os.environ["HOLDFAST_API"])
+    parts = urlsplit(api)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname, parts.port, timeout=30)
     try:
@@ -104,6 +104,7 @@ def report(reports: list[dict]) -> None:
 
 def work(hosts: Hosts) -> None:
     """Report all hosts every 30 s, and those of an action once it is done."""
+    api, token = os.environ["HOLDFAST_API"], os.environ.get("HOLDFAST_TOKEN")
     due = 0.0
     while True:
         try:
@@ -112,7 +113,7 @@ def work(hosts: Hosts) -> None:
             names, due = list(hosts.hosts), time.monotonic() + 30
         try:
             if names:
-                report(hosts.reports(names))
+                report(api, token, hosts.reports(names))
         except (OSError, http.client.HTTPException) as error:
             sys.stderr.write(f"not reported: {error}\n")
             due = time.monotonic() + 2
@@ -132,7 +133,7 @@ class Receiver(BaseHTTPRequestHandler):
             return
         order = json.loads(body)
         self.server.hosts.take(order)
-        ORDERS.put(order)
+        ORDERS.put(order)  # to be reported
         answer = json.dumps({"id": order["id"]}).encode()
         self.send_response(202)
         self.send_header("content-type", "application/json")

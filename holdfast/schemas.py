@@ -8,14 +8,30 @@ import msgspec
 from detectors.policy import Policy
 from holdfast.recording import document as recorded
 from holdfast.recording.document import Source
+from rollouts.breakers import Limits
 from rollouts.certificate import SignedCertificate
 from rollouts.document import Rollout
+from rollouts.inventory import Inventory
 from rollouts.people import People
+from rollouts.plans import Package, Plan
 from rollouts.truth import Truth
 from sinks.cloudevents import VerdictEvent
 from sinks.verdict_messages import Heartbeat
 
-DocumentName = Literal["policy", "rollout", "verdict", "heartbeat", "truth", "certificate", "source", "people"]
+DocumentName = Literal[
+    "policy",
+    "rollout",
+    "verdict",
+    "heartbeat",
+    "truth",
+    "certificate",
+    "source",
+    "people",
+    "plan",
+    "package",
+    "inventory",
+    "limits",
+]
 NAMES: Final[tuple[DocumentName, ...]] = get_args(DocumentName)
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -28,6 +44,10 @@ _MODELS: Final[dict[DocumentName, Any]] = {
     "certificate": SignedCertificate,
     "source": Source,
     "people": People,
+    "plan": Plan,
+    "package": Package,
+    "inventory": Inventory,
+    "limits": Limits,
 }
 _TITLES: Final[dict[DocumentName, str]] = {
     "policy": "holdfast policy",
@@ -38,7 +58,16 @@ _TITLES: Final[dict[DocumentName, str]] = {
     "certificate": "holdfast gate certificate",
     "source": "holdfast source of a recording's samples",
     "people": "holdfast people",
+    "plan": "holdfast plan",
+    "package": "holdfast package",
+    "inventory": "holdfast inventory",
+    "limits": "holdfast limits",
 }
+_WORDS: Final[dict[DocumentName, str]] = {
+    "source": recorded.__doc__ or "",
+    "package": "Units that are released together, each by name, kind and digest of its content: `package` of a plan.",
+}
+"""Of documents whose model is no class with a text of its own."""
 
 
 def schema(name: DocumentName) -> dict[str, Any]:
@@ -47,15 +76,14 @@ def schema(name: DocumentName) -> dict[str, Any]:
     Parameters
     ----------
     name
-        `policy`, `rollout`, `truth`, `certificate`, `source`, `people`, or `verdict` or `heartbeat`, which are whole
-        CloudEvents.
+        One of `NAMES`; `verdict` and `heartbeat` are whole CloudEvents, `package` is a part of a plan.
     """
     body = _tidied(msgspec.json.schema(_MODELS[name]))
     return {
         "$schema": _DIALECT,
         "$id": f"https://holdfast.dev/schema/{name}.v1.json",
         "title": _TITLES[name],
-        "description": inspect.cleandoc((recorded if name == "source" else _MODELS[name]).__doc__ or ""),
+        "description": inspect.cleandoc(_WORDS.get(name) or _MODELS[name].__doc__ or ""),
         **body,
     }
 
