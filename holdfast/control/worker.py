@@ -349,7 +349,7 @@ class Control:
 
     def _write_down(self, noted: Iterable[Noted]) -> None:
         """Keep what the deployer says: before it is kept that an action is done, so that none of it is lost."""
-        new = self._refusals.new(noted, logging.INFO)
+        new = self._refusals.new(noted, logging.DEBUG)  # whoever writes them logs them
         if new:
             self._write({}, noted=new)
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +22,7 @@ import pytest
 from holdfast.live.settings import load_settings
 from rollouts.packages import digest_of
 from tests.integration.cluster import ROOT, Cluster
-from tests.integration.test_control import COLOS, NAME, NEW, OLD, WAIT_S, Fleet, audited, stages_begun, submit
+from tests.integration.test_control import COLOS, NAME, NEW, OLD, WAIT_S, Fleet, said, stages_begun, submit
 from tests.kafka.broker import free_ports
 
 SECRET = f"whsec_{base64.b64encode(b'k' * 32).decode()}"
@@ -41,7 +42,8 @@ class Elsewhere(Fleet):
         self.hosts = {host: {"host": host, "colo": colo, "region": region, **old} for host, colo, region in hosts}
         self.state.write_text(json.dumps(self.hosts))
         self.killed, self._stopping = 0, False
-        self._processes, self._keepers, self._others = {}, [], []
+        self._processes, self._keepers = {}, []
+        self._others: list[subprocess.Popen[bytes]] = []
 
     def run(self, name: str, command: list[str], **environment: str) -> None:
         """Run a program beside, until the end."""
@@ -60,9 +62,9 @@ class Elsewhere(Fleet):
         end = time.monotonic() + WAIT_S
         while True:
             try:
-                connection = HTTPConnection("127.0.0.1", port, timeout=5)
-                connection.request("GET", path)
-                connection.getresponse().read()
+                with closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+                    connection.request("GET", path)
+                    connection.getresponse().read()
             except OSError:
                 assert time.monotonic() < end, self.cluster.logs()
                 time.sleep(0.1)
@@ -120,10 +122,10 @@ class Between:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
-                connection = HTTPConnection("127.0.0.1", port, timeout=20)
-                connection.request("POST", "/", body, dict(self.headers.items()))
-                answer = connection.getresponse()
-                content = answer.read()
+                with closing(HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+                    connection.request("POST", "/", body, dict(self.headers.items()))
+                    answer = connection.getresponse()
+                    content = answer.read()
                 if self.headers["webhook-id"] not in seen:
                     seen.add(self.headers["webhook-id"])
                     then()
@@ -175,8 +177,7 @@ def test_a_webhook_that_has_no_kafka_is_told_each_action_though_control_is_kille
         released_and_reverted(fleet)
         done_once_each(orders((cluster.folder / "receiver.log").read_text()))
         assert fleet.killed == 4
-        said = [each.split(": ")[0] for each in audited(fleet)]
-        assert "restore 4 of 1 hosts delivered by webhook" in said
+        comes(fleet, "restore 4 of 1 hosts delivered by webhook: acknowledged")
     finally:
         fleet.stop()
         between.close()
@@ -207,16 +208,24 @@ def test_a_command_is_given_each_action_though_control_is_killed_before_it_knows
         released_and_reverted(fleet)
         assert fleet.killed >= 3
         assert [state["numbers"] for state in json.loads(fleet.state.read_text()).values()].count({"bots": 4}) == 1
-        assert any(each.startswith("restore 3 of 9 hosts delivered by command") for each in audited(fleet))
+        comes(fleet, "restore 3 of 9 hosts delivered by command: exit status 0: bots: restore 3")
     finally:
         fleet.stop()
+
+
+def comes(fleet: Elsewhere, words: str) -> None:
+    """Wait until an entry is on the audit topic, which is whole."""
+    end = time.monotonic() + WAIT_S
+    while not any(each.startswith(words) for each in said(fleet)):
+        assert time.monotonic() < end, said(fleet)
+        time.sleep(0.3)
 
 
 def report_all(fleet: Elsewhere) -> None:
     """Report every host, as whoever has them does before there is a first action."""
     at = datetime.now(UTC).isoformat()
     body = json.dumps({"reports": [{**host, "sequence": 1, "at": at} for host in fleet.hosts.values()]})
-    connection = HTTPConnection("127.0.0.1", fleet.settings.api.port, timeout=30)
-    connection.request("POST", "/v1/reports", body, {"content-type": "application/json"})
-    answer = connection.getresponse()
-    assert (answer.status, answer.read()) == (200, b'{"taken":100}')
+    with closing(HTTPConnection("127.0.0.1", fleet.settings.api.port, timeout=30)) as connection:
+        connection.request("POST", "/v1/reports", body, {"content-type": "application/json"})
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b'{"taken":100}')

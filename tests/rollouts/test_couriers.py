@@ -190,7 +190,7 @@ def test_an_error_of_our_own_is_no_delivery(caplog: pytest.LogCaptureFixture) ->
 
 # ------------------------------------------------------------------ webhook
 
-Answering = Callable[[BaseHTTPRequestHandler, bytes], None]
+Answering = Callable[[BaseHTTPRequestHandler, bytes], object]
 
 
 @contextmanager
