@@ -53,6 +53,7 @@ class Pair:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet, self._group = fleet, f"{fleet.settings.prefix}-control"
+        self._client = admin(fleet.settings)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._is_over = False
         self.gaps: list[float] = []
@@ -82,7 +83,7 @@ class Pair:
 
     def members(self) -> set[str]:
         """Name the workers that the broker counts as members."""
-        group = admin(self._fleet.settings).describe_consumer_groups([self._group])[self._group].result(10)
+        group = self._client.describe_consumer_groups([self._group])[self._group].result(10)
         return {str(member.group_instance_id).removesuffix("-control") for member in group.members}
 
     def close(self) -> None:
@@ -93,11 +94,11 @@ class Pair:
 
     def _watch(self) -> None:
         """Note who has the partition and runs, and how long nobody did since somebody had."""
-        client, since = admin(self._fleet.settings), time.monotonic()
+        since = time.monotonic()
         while not self._is_over:
             try:
-                group = client.describe_consumer_groups([self._group])[self._group].result(10)
-            except KafkaException:
+                group = self._client.describe_consumer_groups([self._group])[self._group].result(10)
+            except (KafkaException, TimeoutError):
                 continue
             found = [
                 str(member.group_instance_id).removesuffix("-control")
