@@ -28,6 +28,9 @@ NOT_YET: Final = datetime(2200, 1, 1, tzinfo=UTC)
 REST: Final = "rest"
 """Name of what no stage reaches."""
 
+Package = Annotated[list[Unit], Meta(max_length=1_000)]
+"""Units that are released together."""
+
 Share = Annotated[float, Meta(gt=0, le=1, description="A part of the whole, as in 0.05.")]
 
 
@@ -79,7 +82,7 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
 
     rollout: Name
-    package: Annotated[list[Unit], Meta(max_length=1_000)]
+    package: Package
     stages: Annotated[list[PlanStage], Meta(min_length=1, max_length=100)]
     policy: Name | None = None
     started: Timestamp | None = None

@@ -112,6 +112,16 @@ api:
       timeout: 5s
       backoff: 2s
       backoff_max: 10s
+deployer:
+  webhook:
+    attempts: 4
+    backoff: 2s
+    backoff_max: 10s
+    again_after: 30s
+    url: https://deploy.example.com/orders
+    secret: deploy.secret
+    timeout: 20s
+  command:
 """
 
 

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from detectors.policy import duration_ms
 from holdfast.api.app import Asgi, application
+from holdfast.api.applying import keeper
 from holdfast.api.board import Board
 from holdfast.api.delivering import Delivery, Events, Undelivered
 from holdfast.api.services import Services
@@ -173,7 +174,8 @@ def services_of(settings: Settings) -> tuple[Services, list[Watch]]:
     targets = [_delivery(settings, each, telemetry) for each in settings.api.webhooks]
     watches: list[Watch] = [rollouts, verdicts, *targets]
     silences: dict[str, Callable[[], float]] = {each.name: each.silence for each in (rollouts, verdicts)}
-    return Services(settings.api, gate, board, rollouts, telemetry, targets, silences), watches
+    services = Services(settings.api, gate, board, rollouts, telemetry, keeper(settings), targets, silences)
+    return services, watches
 
 
 def _delivery(settings: Settings, webhook: Webhook, telemetry: ApiTelemetry) -> Delivery:

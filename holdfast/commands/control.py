@@ -129,7 +129,7 @@ def control(
     config: Config = None,
 ) -> None:
     """Release plans stage by stage, as the verdicts say; several of it stand by for each other."""
-    from holdfast.control.deployers import TopicDeployer
+    from holdfast.control import deployers
     from holdfast.control.documents import load_inventory, load_limits
     from holdfast.control.worker import Control
     from holdfast.live.clients import admin
@@ -139,10 +139,11 @@ def control(
 
     settings = load_settings(config)
     configure(settings.log.level, settings.log.form)
+    deployers.require(settings)
     require(admin(settings), settings)
     worker = Control(
         settings,
-        lambda: TopicDeployer(settings),
+        lambda: deployers.deployer_of(settings),
         None if inventory is None else load_inventory(inventory),
         None if limits is None else load_limits(limits),
     )

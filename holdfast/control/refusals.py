@@ -52,11 +52,11 @@ class Refusals:
         """List those that are not known to be on the audit topic."""
         return [*self._waiting.values()]
 
-    def new(self, noted: Iterable[Noted]) -> list[Noted]:
-        """Leave out what was said before."""
+    def new(self, noted: Iterable[Noted], level: int = logging.WARNING) -> list[Noted]:
+        """Leave out what was said before, and log the rest."""
         found = [one for one in noted if _key(one) not in self._known]
         for one in found:
-            log.warning("%s: %s", one.rollout, draft_of(one).body["sentence"])
+            log.log(level, "%s: %s", one.rollout, draft_of(one).body["sentence"])
             self._known[_key(one)] = None
         while len(self._known) > _KNOWN_MAX:
             self._known.pop(next(iter(self._known)))

@@ -335,7 +335,7 @@ class Control:
 
     def _is_performed(self, state: State, effect: Announce | Tell | Deploy | Restore) -> bool:
         try:
-            self._perform(state, effect)
+            return self._perform(state, effect)
         except BadInput as error:  # as when somebody else has told the end of the rollout
             what = f"{type(effect).__name__.lower()} refused"
             note = Note(id=f"{effect.id}/refused", at=_now(), what=what, by=CONTROL, why=str(error))
@@ -345,18 +345,30 @@ class Control:
         except (Unreachable, NotDelivered) as error:
             log.warning("%s: to be done again: %s", state.rollout, error)
             return False
-        return True
 
-    def _perform(self, state: State, effect: Announce | Tell | Deploy | Restore) -> None:
+    def _perform(self, state: State, effect: Announce | Tell | Deploy | Restore) -> bool:
+        """Do an effect, and tell whether it is done: what takes its time is asked for again at the next look."""
         client, topic = base(self._settings), self._settings.topics.rollouts
         match effect:
             case Announce():
                 change(client, topic, state.rollout, lambda before: _announced(before, effect))
             case Tell():
                 change(client, topic, state.rollout, lambda before: _told(before, effect))
+            case Deploy() if state.phase == "halted":
+                self._deployer.hold(state.rollout)  # nobody gets any more of it while it is halted
+                return False
             case Deploy() | Restore():
                 kinds = {unit.unit: unit.kind for unit in state.resolved.plan.package}
-                self._deployer.deliver(state.rollout, kinds, effect)
+                is_done = self._deployer.deliver(state.rollout, kinds, effect)
+                self._write_down(self._deployer.notes())
+                return is_done
+        return True
+
+    def _write_down(self, noted: Iterable[Noted]) -> None:
+        """Keep what the deployer says: before it is kept that an action is done, so that none of it is lost."""
+        new = self._refusals.new(noted, logging.DEBUG)  # whoever writes them logs them
+        if new:
+            self._write({}, noted=new)
 
     def _listen(self, told: Told) -> None:
         names = [told.rollout] if told.rollout is not None else [*self._held]

@@ -15,6 +15,7 @@ from detectors.policy import Name, duration_ms
 from holdfast.api.settings import Api, api_rules
 from holdfast.errors import BadInput
 from holdfast.live.clickhouse_settings import ClickHouse
+from holdfast.live.deployer_settings import Deploying, deployer_rule
 from holdfast.live.drift_settings import Drift
 from holdfast.live.durations import between
 from holdfast.live.gate_settings import Gate, gate_rule
@@ -119,6 +120,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     api: Api = Api()
     notify: Notify = Notify()
     status: Status = Status()
+    deployer: Deploying = Deploying()
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -168,6 +170,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         How notices of incidents are sent, and for how long that is tried.
     status
         Where `holdfast status serve` listens, and how it writes to subscribers.
+    deployer
+        What brings units to hosts.
     origins
         Where each value came from, by its path: a file and line, or a variable. What is not there is a default.
     """
@@ -201,6 +205,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     api: Api
     notify: Notify
     status: Status
+    deployer: Deploying
     origins: dict[str, str] = {}
 
     @property
@@ -259,6 +264,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     api_rules(document, problems)
     notify_rule(document, problems)
     status_rules(document, problems)
+    deployer_rule(document, problems)
     _collected(problems.refuse, errors)
     if errors:
         raise BadInput("\n".join(errors))
@@ -356,6 +362,7 @@ def _loaded(file: _File, sources: dict[str, str]) -> Loaded:
         api=file.api,
         notify=file.notify,
         status=file.status,
+        deployer=file.deployer,
         origins=sources,
     )
     written = msgspec.to_builtins(file) | {
