@@ -7,6 +7,7 @@ requests with an error; those that have a unit with the word `broken` in it, 5 %
 import argparse
 import json
 import signal
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -86,7 +87,8 @@ def main() -> None:
     writer = producer(settings)
     traffic = Traffic(writer, settings.metrics[0].topic, places, given.seed)
     second = int(time.time()) - given.past
-    print(f"{len(places)} hosts in {given.colos} colos", flush=True)
+    sys.stdout.write(f"{len(places)} hosts in {given.colos} colos\n")
+    sys.stdout.flush()
     while not stopping.is_set() and worker.is_alive():
         if second > time.time():
             stopping.wait(0.05)

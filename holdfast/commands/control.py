@@ -114,6 +114,7 @@ def reach(rollout: Rollout, inventory: InventoryFile = None, config: Config = No
         others=seen.others,
         overrides=overrides,
         is_audited=True,
+        is_watched=True,
     )
     found = blast(seen.states[rollout], context)
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+from datetime import datetime
 
 from holdfast.live.clients import base
 from holdfast.live.events import Event as Told
@@ -50,6 +51,11 @@ class Ears:
     def done(self) -> None:
         """Say that it was dealt with."""
         self._dealt_with.release()
+
+    def has_judged(self, rollout: str, at: datetime) -> bool:
+        """Tell whether the judge is known to have come as far as a time in a rollout."""
+        through = self._subscription.judged_through(rollout)
+        return through is not None and through >= at
 
     def close(self) -> None:
         """Stop listening; what was not dealt with comes again."""

@@ -39,7 +39,7 @@ from rollouts.controlled import Announce, Deploy, Event, Note, Restore, State, S
 from rollouts.controlled import decode as decode_history
 from rollouts.controller import decide
 from rollouts.folding import CONTROL, fold
-from rollouts.inputs import Acted, Input
+from rollouts.inputs import Acted, Input, Trust
 from rollouts.inventory import Inventory
 from rollouts.plans import Plan, resolve
 from rollouts.reports import Report, fleet_of, heard
@@ -164,9 +164,10 @@ class Control:
                 if told is not None:
                     self._listen(told)
                     ears.done()
-                for name, (_, state) in sorted(self._held.items()):
+                for name, (events, state) in sorted(self._held.items()):
                     if not state.is_ended or state.outbox:
-                        self._go_on(name, None)
+                        is_news = state.judged is None and ears.has_judged(name, events[0].at)
+                        self._go_on(name, Trust() if is_news else None)
                 written = [noted for noted in self._refusals.waiting() if self._scribe.has_written(noted)]
                 if written:
                     self._write({}, written=written)
@@ -227,6 +228,7 @@ class Control:
             overrides=self._glass.overrides(now),
             unknown=self._glass.unknown,
             is_audited=True,
+            is_watched=True,
         )
 
     def _answer(self, key: bytes, value: bytes) -> None:

@@ -23,7 +23,6 @@ from holdfast.live.store_owner import Owner
 from holdfast.live.telemetry import Telemetry
 from rollouts.announced import decode as decode_announcement
 from rollouts.announced import start_of
-
 from rollouts.audit import decode as decode_entry
 from rollouts.audit import hash_of
 from sinks.clickhouse import Server as ClickHouse

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -145,6 +146,13 @@ class Subscription:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await asyncio.to_thread(self.close)
+
+    def judged_through(self, rollout: str) -> datetime | None:
+        """Tell through when the engine is known to have judged a rollout, in event time; None if it was not heard.
+
+        It may be called from another thread.
+        """
+        return self._following.judged_through(rollout)
 
     def acknowledge(self) -> None:
         """Say that the event handed out last is dealt with; asking for the next one says so too."""
