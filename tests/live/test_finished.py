@@ -7,6 +7,7 @@ from holdfast.live.settings import load_settings
 from rollouts.announced import with_event
 from streams.live.resuming import Resumption
 from tests.live.engine import announced, end_of, feed, make_engine, make_recording
+from tests.live.late import another
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +49,22 @@ def test_its_last_word_says_that_it_is_the_last(finished):
         record for number in range(2) for record in engine.broker.logs[topic, number] if record.key == name.encode()
     ]
     assert b'"finished":true' in said[-1].value
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_it_stays_over_when_another_rollout_is_announced_after_a_time_without_any(tmp_path, is_killed):
+    recording = make_recording(tmp_path / "bots", live_ticks=20)
+    mine = with_event(announced(recording), "finished", None, end_of(recording))
+    engine = make_engine(load_settings(None, {"HOLDFAST_WORKER": "test"}), [mine])
+    feed(engine, recording)
+    rng = np.random.default_rng(1)
+    engine.run(rng)
+    before = [header for header, *_ in engine.headers() if header.rollout == mine.rollout.rollout]
+    assert engine.aggregate.step._framing.open == set()
+    if is_killed:
+        engine.aggregate.kill()
+    engine.told.announce(another(mine_again := announced(recording)))
+    engine.run(rng)
+    after = [header for header, *_ in engine.headers()]
+    assert [header for header in after if header.rollout == mine_again.rollout.rollout] == before
+    assert any(header.rollout == "another" for header in after)
