@@ -24,6 +24,7 @@ from holdfast.control.glass import Glass
 from holdfast.control.people_file import load_roster
 from holdfast.control.refusals import Refusals
 from holdfast.control.scribe import Noted, Scribe
+from holdfast.control.watch import Watch
 from holdfast.errors import BadInput, Unreachable
 from holdfast.live.announcing import change
 from holdfast.live.clients import base, consumer
@@ -90,9 +91,16 @@ class Control:
         self._fleet, self._limits, self._stale_after, self._hook = fleet, limits or Limits(), stale_after, hook
         self._who = None if settings.people is None else load_roster(settings)
         self._stopping = threading.Event()
+        self._is_ready = False
+        self.telemetry = Watch(settings)
         self._is_mine = False
         self._held: dict[str, Held] = {}
         self._reports: dict[str, Report] = {}
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is in charge and knows all rollouts, or stands by for whoever is."""
+        return self._is_ready
 
     def stop(self) -> None:
         """End after what is at hand."""
@@ -113,6 +121,8 @@ class Control:
         try:
             while not self._stopping.is_set():
                 member.poll(_LOOK_S)
+                self.telemetry.alive()
+                self._is_ready = not self._is_mine and bool(member.memberid())
                 if self._is_mine:
                     self._lead(member)
         except KafkaException as error:
@@ -152,8 +162,11 @@ class Control:
             self._glass.start()
             self._scribe.start()
             ears.start()
+            self.telemetry.takes_over(ears)
+            self._is_ready = True
             while self._is_mine and not self._stopping.is_set():
                 member.poll(0.0)
+                self.telemetry.alive()
                 for key, value in asked.poll(_LOOK_S):
                     if key.startswith(ASKED):
                         self._read(key, value, waiting)
@@ -171,7 +184,11 @@ class Control:
                 written = [noted for noted in self._refusals.waiting() if self._scribe.has_written(noted)]
                 if written:
                     self._write({}, written=written)
+                states = {name: state for name, (_, state) in self._held.items()}
+                self.telemetry.look(states, self._reports, self._fleet, self._limits, _now())
         finally:
+            self._is_ready = False
+            self.telemetry.stands_by()
             self._glass.close()
             self._scribe.close()
             ears.close()

@@ -137,7 +137,7 @@ class Joining:
     is_changed
         Whether there is something to be written down.
     passed_ms
-        Through when ticks were ever closed (ms). While nothing is open nobody keeps the time, and what is over stays so.
+        Through when ticks were ever closed (ms): what is over stays so while nothing is open and nobody keeps the time.
     """
 
     joined: set[str] = field(default_factory=set)

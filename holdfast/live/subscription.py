@@ -19,7 +19,7 @@ from holdfast.live.durations import seconds_of
 from holdfast.live.events import Event, Fresh, Stale
 from holdfast.live.following import Following, Place
 from holdfast.live.partitioner import partition_of
-from holdfast.live.reading import PARTITION_END
+from holdfast.live.reading import PARTITION_END, behind
 from sinks.messages import Message
 from sinks.signatures import Keys
 
@@ -153,6 +153,13 @@ class Subscription:
         It may be called from another thread.
         """
         return self._following.judged_through(rollout)
+
+    def backlog(self) -> int:
+        """Count the messages that are known to be there and were not read yet; it may be called from another thread."""
+        try:
+            return sum(behind(self._consumer).values())
+        except (KafkaException, RuntimeError):  # it is being closed
+            return 0
 
     def acknowledge(self) -> None:
         """Say that the event handed out last is dealt with; asking for the next one says so too."""

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from holdfast.control.documents import load_plan
 from rollouts.controlled import Event, RevertBegun, StageBegun, State, decode
 from rollouts.folding import fold
 from tests.integration.cluster import ROOT, Cluster
+from tests.kafka.broker import free_ports
 
 EXAMPLE = ROOT / "examples" / "release"
 HOLDFAST = str(Path(sys.executable).parent / "holdfast")
@@ -32,16 +34,17 @@ class Engine:
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.cluster, self.hosts = cluster, folder
+        self.port = free_ports(1)[0]
         self._environment = {**os.environ, "HOLDFAST_CONFIG": str(cluster.path), "USER": "ann"}
         self._processes = [
             self._start("run", HOLDFAST, "run"),
-            self._start("control", HOLDFAST, "control"),
+            self._start("control", HOLDFAST, "control", HOLDFAST_HTTP__PORT=str(self.port)),
             self._start("fleet", sys.executable, str(EXAMPLE / "fleet.py"), "--root", str(folder)),
         ]
 
-    def _start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
+    def _start(self, name: str, *command: str, **more: str) -> subprocess.Popen[bytes]:
         with (self.cluster.folder / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
+            return subprocess.Popen(command, cwd=ROOT, env={**self._environment, **more}, stdout=log, stderr=log)
 
     def stop(self) -> list[int]:
         """Stop all as whoever runs them does, and return how they ended."""
@@ -87,6 +90,11 @@ class Engine:
         found = "nothing" if state is None else f"{state.phase}, {state.halted}, {state.judged}"
         raise AssertionError(f"{rollout}: found {found}\n{self.cluster.logs()}")
 
+    def page(self, path: str) -> str:
+        """Return a page of control."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+            return str(answer.read(), "utf-8")
+
     def has(self) -> Counter[bytes]:
         """Count what the hosts have on their disks."""
         return Counter(path.read_bytes() for path in self.hosts.glob("*/current/units/bots/features.json"))
@@ -131,3 +139,12 @@ def test_a_harmless_package_reaches_everybody_and_a_bad_one_is_taken_back_from_a
     chain = read(engine.cluster.settings)
     assert chain.first_break() is None
     assert chain.links[-1].entry.body["sentence"] == f"reverted: {why}"
+
+    who = f'role="control",worker="{engine.cluster.settings.worker}"'
+    assert "ready" in engine.page("/readyz")
+    assert "alive" in engine.page("/healthz")
+    metrics = engine.page("/metrics")
+    assert f'holdfast_control_rollouts{{phase="completed",{who}}} 1.0' in metrics
+    assert f'holdfast_control_rollouts{{phase="reverted",{who}}} 1.0' in metrics
+    assert f"holdfast_control_reports_overdue{{{who}}} 0.0" in metrics
+    assert f"holdfast_control_hosts{{{who}}} {HOSTS}.0" in metrics

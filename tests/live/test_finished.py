@@ -63,8 +63,8 @@ def test_it_stays_over_when_another_rollout_is_announced_after_a_time_without_an
     assert engine.aggregate.step._framing.open == set()
     if is_killed:
         engine.aggregate.kill()
-    engine.told.announce(another(mine_again := announced(recording)))
+    engine.told.announce(another(announced(recording)))
     engine.run(rng)
     after = [header for header, *_ in engine.headers()]
-    assert [header for header in after if header.rollout == mine_again.rollout.rollout] == before
+    assert [header for header in after if header.rollout == mine.rollout.rollout] == before
     assert any(header.rollout == "another" for header in after)
