@@ -18,10 +18,7 @@ from tests.rollouts.fleet import World
 class Silent:
     """Ears that have heard nothing for a while."""
 
-    silent_s = 12.5
-
-    def backlog(self) -> int:
-        return 7
+    silent_s, backlog = 12.5, 7
 
 
 def made() -> Watch:

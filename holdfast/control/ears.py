@@ -64,9 +64,10 @@ class Ears:
         """Seconds since a verdict was heard, or since the beginning."""
         return time.monotonic() - self._verdict_s
 
+    @property
     def backlog(self) -> int:
-        """Count the messages of the verdict topic that were not read yet."""
-        return self._subscription.backlog()
+        """How many messages of the verdict topic were not read a moment ago."""
+        return self._subscription.backlog
 
     def close(self) -> None:
         """Stop listening; what was not dealt with comes again."""

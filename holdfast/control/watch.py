@@ -98,7 +98,7 @@ class Watch(Telemetry):
         self._tell(self._entries, notes)
         hosts = list(reports) if fleet is None else [host.host for host in fleet.hosts]
         self._reports(len(hosts), len(overdue(hosts, reports, now)))
-        self.queues({self._topic: 0 if self._ears is None else self._ears.backlog()}, 0)
+        self.queues({self._topic: 0 if self._ears is None else self._ears.backlog}, 0)
 
     def _count(self, breakers: Mapping[str, int], summaries: Iterable[Summary], actions: int) -> None:
         known = list(summaries)

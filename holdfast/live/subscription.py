@@ -34,6 +34,7 @@ _OURS: Final = {
 }
 _GIVEN: Final = ("bootstrap.servers", "group.id")
 _COMMIT_EVERY_S: Final = 10.0
+_COUNT_EVERY_S: Final = 5.0
 _WAIT_S_MAX: Final = 0.5
 _ANSWER_S: Final = 30.0
 _LEAVE_S: Final = 5.0
@@ -100,8 +101,8 @@ class Subscription:
         self._dirty: set[int] = set()
         self._ours: set[int] = set()
         self._at_end: set[int] = set()
-        self._begun_s = self._committed_s = time.monotonic()
-        self._partitions = 0
+        self._begun_s = self._committed_s = self._counted_s = time.monotonic()
+        self._partitions = self._backlog = 0
         self._is_joined = self._is_dumb = self._is_closed = self._is_shut = self._is_stepping = False
         for name in self._names or ():
             self._following.expect(name, self._begun_s)
@@ -154,12 +155,10 @@ class Subscription:
         """
         return self._following.judged_through(rollout)
 
+    @property
     def backlog(self) -> int:
-        """Count the messages that are known to be there and were not read yet; it may be called from another thread."""
-        try:
-            return sum(behind(self._consumer).values())
-        except (KafkaException, RuntimeError):  # it is being closed
-            return 0
+        """How many messages there were a moment ago that had not been read yet."""
+        return self._backlog
 
     def acknowledge(self) -> None:
         """Say that the event handed out last is dealt with; asking for the next one says so too."""
@@ -217,6 +216,9 @@ class Subscription:
             self._quiet(record, error, now_s)
         if self._dirty and now_s - self._committed_s > _COMMIT_EVERY_S:
             self._commit()
+        if now_s - self._counted_s > _COUNT_EVERY_S:
+            # Here alone: in the middle of a rebalance a consumer would keep whoever asks it from elsewhere for ever.
+            self._counted_s, self._backlog = now_s, sum(behind(self._consumer).values())
 
     def _take(self, record: Record, now_s: float) -> None:
         partition, offset = record.partition() or 0, record.offset() or 0

@@ -7,7 +7,7 @@ from holdfast.live.settings import load_settings
 from rollouts.announced import with_event
 from streams.live.resuming import Resumption
 from tests.live.engine import announced, end_of, feed, make_engine, make_recording
-from tests.live.late import another
+from tests.live.late import aggregating, another
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_it_stays_over_when_another_rollout_is_announced_after_a_time_without_an
     rng = np.random.default_rng(1)
     engine.run(rng)
     before = [header for header, *_ in engine.headers() if header.rollout == mine.rollout.rollout]
-    assert engine.aggregate.step._framing.open == set()
+    assert aggregating(engine)._framing.open == set()
     if is_killed:
         engine.aggregate.kill()
     engine.told.announce(another(announced(recording)))
