@@ -37,7 +37,7 @@ class Doubt(Struct, frozen=True, kw_only=True):
 
 
 class Trust(Struct, frozen=True, kw_only=True):
-    """The judge is heard again, and this is its newest word."""
+    """The judge is heard, for the first time or again, and this is its newest word."""
 
     in_force: Action | None = None
 
@@ -153,7 +153,7 @@ def _trust(state: State, given: Trust, now: datetime) -> Event | None:
     in_force = before.in_force
     if stage is not None and given.in_force is not None and given.in_force != (in_force.action if in_force else "wait"):
         in_force = _assumed(before, given.in_force, stage, before.sequence)
-    if before.lost is None and in_force == before.in_force:
+    if state.judged is not None and before.lost is None and in_force == before.in_force:
         return None
     return Judged(at=now, sequence=before.sequence, in_force=in_force)
 

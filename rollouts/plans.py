@@ -7,7 +7,6 @@ stage reaches, which is the control of all of them, and gets the change at the v
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
@@ -15,15 +14,12 @@ from msgspec import Meta, Struct
 from detectors.errors import BadInput
 from detectors.policy import Duration, Name, duration_ms
 from rollouts import freezes, inventory, packages
-from rollouts.document import Rollout, Stage, Timestamp, Unit
+from rollouts.document import NOT_YET, Rollout, Stage, Timestamp, Unit
 from rollouts.freezes import Freeze
 from rollouts.inventory import Host, Inventory, Reach
 
 STEP_SHARE_MAX: Final = 0.5
 """Most of the fleet that a single stage may add: more at once is everywhere at once."""
-
-NOT_YET: Final = datetime(2200, 1, 1, tzinfo=UTC)
-"""When an announced rollout starts as long as nobody has told that its first stage did: not by itself."""
 
 REST: Final = "rest"
 """Name of what no stage reaches."""

@@ -116,6 +116,7 @@ def reach(rollout: Rollout, inventory: InventoryFile = None, config: Config = No
         others=seen.others,
         overrides=overrides,
         is_audited=True,
+        is_watched=True,
     )
     found = blast(seen.states[rollout], context)
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
@@ -133,6 +134,7 @@ def control(
     from holdfast.control.documents import load_inventory, load_limits
     from holdfast.control.worker import Control
     from holdfast.live.clients import admin
+    from holdfast.live.http import Server
     from holdfast.live.logs import configure
     from holdfast.live.loop import Fenced
     from holdfast.live.topics import require
@@ -150,7 +152,8 @@ def control(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     try:
-        worker.run()
+        with Server(settings.http, [worker.telemetry], lambda: worker.is_ready):
+            worker.run()
     except Fenced as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(FAILED) from error

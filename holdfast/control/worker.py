@@ -24,6 +24,7 @@ from holdfast.control.glass import Glass
 from holdfast.control.people_file import load_roster
 from holdfast.control.refusals import Refusals, of_host
 from holdfast.control.scribe import Noted, Scribe
+from holdfast.control.watch import Watch
 from holdfast.errors import BadInput, Unreachable
 from holdfast.live.announcing import change
 from holdfast.live.clients import base, consumer
@@ -39,7 +40,7 @@ from rollouts.controlled import Announce, Deploy, Event, Note, Restore, State, S
 from rollouts.controlled import decode as decode_history
 from rollouts.controller import decide
 from rollouts.folding import CONTROL, fold
-from rollouts.inputs import Acted, Input
+from rollouts.inputs import Acted, Input, Trust
 from rollouts.inventory import Inventory
 from rollouts.plans import Plan, resolve
 from rollouts.reports import Report, fleet_of, heard, lasting_problem
@@ -90,9 +91,16 @@ class Control:
         self._fleet, self._limits, self._stale_after, self._hook = fleet, limits or Limits(), stale_after, hook
         self._who = None if settings.people is None else load_roster(settings)
         self._stopping = threading.Event()
+        self._is_ready = False
+        self.telemetry = Watch(settings)
         self._is_mine = False
         self._held: dict[str, Held] = {}
         self._reports: dict[str, Report] = {}
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is in charge and knows all rollouts, or stands by for whoever is."""
+        return self._is_ready
 
     def stop(self) -> None:
         """End after what is at hand."""
@@ -113,6 +121,8 @@ class Control:
         try:
             while not self._stopping.is_set():
                 member.poll(_LOOK_S)
+                self.telemetry.alive()
+                self._is_ready = not self._is_mine and bool(member.memberid())
                 if self._is_mine:
                     self._lead(member)
         except KafkaException as error:
@@ -152,8 +162,11 @@ class Control:
             self._glass.start()
             self._scribe.start()
             ears.start()
+            self.telemetry.takes_over(ears)
+            self._is_ready = True
             while self._is_mine and not self._stopping.is_set():
                 member.poll(0.0)
+                self.telemetry.alive()
                 for key, value in asked.poll(_LOOK_S):
                     if key.startswith(ASKED):
                         self._read(key, value, waiting)
@@ -166,13 +179,18 @@ class Control:
                 if told is not None:
                     self._listen(told)
                     ears.done()
-                for name, (_, state) in sorted(self._held.items()):
+                for name, (events, state) in sorted(self._held.items()):
                     if not state.is_ended or state.outbox:
-                        self._go_on(name, None)
+                        is_news = state.judged is None and ears.has_judged(name, events[0].at)
+                        self._go_on(name, Trust() if is_news else None)
                 written = [noted for noted in self._refusals.waiting() if self._scribe.has_written(noted)]
                 if written:
                     self._write({}, written=written)
+                states = {name: state for name, (_, state) in self._held.items()}
+                self.telemetry.look(states, self._reports, self._fleet, self._limits, _now())
         finally:
+            self._is_ready = False
+            self.telemetry.stands_by()
             self._glass.close()
             self._scribe.close()
             ears.close()
@@ -238,6 +256,7 @@ class Control:
             overrides=self._glass.overrides(now),
             unknown=self._glass.unknown,
             is_audited=True,
+            is_watched=True,
         )
 
     def _answer(self, key: bytes, value: bytes) -> None:

@@ -26,6 +26,7 @@ from holdfast.control.overriding import say
 from holdfast.control.scribe import DID, REFUSED
 from holdfast.errors import BadInput
 from holdfast.live.clients import admin, producer
+from holdfast.wall import now_ms
 from rollouts.breakglass import APPROVE, REQUEST, Request, id_of
 from rollouts.controlled import Event, Note, RevertBegun, StageBegun, State, decode
 from rollouts.document import Unit
@@ -36,7 +37,7 @@ from rollouts.packages import digest_of
 from rollouts.people import OverrideKind
 from rollouts.plans import Most, Plan, PlanStage
 from sinks.cloudevents import verdict_event
-from sinks.verdict_messages import verdict_message
+from sinks.verdict_messages import heartbeat_message, verdict_message
 from tests.integration.cluster import ROOT, Cluster
 from tests.overrides import PEOPLE, WHO, hand, request, vote
 
@@ -148,6 +149,13 @@ class Fleet:
         writer.produce(self.settings.topics.verdicts, message.value, message.key, headers=[*message.headers])
         assert writer.flush(30) == 0
 
+    def beat(self) -> None:
+        """Say that the rollout has been judged up to now, as a judge does."""
+        message = heartbeat_message("bots", 0, None, now_ms() + 1_000, now_ms(), None, finished=False)
+        writer = producer(self.settings)
+        writer.produce(self.settings.topics.verdicts, message.value, message.key, headers=[*message.headers])
+        assert writer.flush(30) == 0
+
     def has(self) -> dict[str, bytes]:
         return {place.host: (place.root / "current" / "units" / NAME).read_bytes() for place in self.places}
 
@@ -178,6 +186,7 @@ def submit(fleet: Fleet) -> None:
                 raise
             time.sleep(0.3)
         else:
+            fleet.beat()
             return
 
 
