@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from detectors.policy import Policy, duration_ms
+from holdfast.commands.demo import SEED
 from holdfast.documents import load_policy, load_rollout, load_truth
 from holdfast.replaying import Outcome, replay_recording
 from holdfast.reviewing.replayed import review_of
@@ -28,7 +29,6 @@ from streams.replay import Progress, moment
 HARMLESS: Final = "bot-features-0311"
 BAD: Final = "bot-features-0312"
 
-SEED: Final = 300
 SPEED: Final = 300.0
 """How much faster than real time event time runs where somebody watches."""
 
