@@ -26,6 +26,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="The incident, as in inc-2
 By = Annotated[str, typer.Option("--by", envvar="USER", help="Who says so.")]
 Why = Annotated[str, typer.Option("--why", help="The reason, for the timeline.")]
 How = Annotated[str, typer.Option("--how", help="By what, for the timeline.")]
+RoleName = Annotated[Role, typer.Argument(help="Which role.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Colos = Annotated[list[str] | None, typer.Option("--colo", help="A colo that is hurt; may be given again.")]
 Services = Annotated[list[str] | None, typer.Option("--service", help="A component that is hurt; may be given again.")]
@@ -125,9 +126,7 @@ def show_incident(incident: Id, as_json: Json = False, config: Config = None) ->
 
 
 @app.command()
-def take(
-    incident: Id, role: Annotated[Role, typer.Argument()], by: By, as_json: Json = False, config: Config = None
-) -> None:
+def take(incident: Id, role: RoleName, by: By, as_json: Json = False, config: Config = None) -> None:
     """Take a role that nobody has; the first to take one acknowledges the incident."""
     from rollouts.incidents.roles import taken
 
@@ -137,7 +136,7 @@ def take(
 @app.command("hand-over")
 def hand_over(
     incident: Id,
-    role: Annotated[Role, typer.Argument()],
+    role: RoleName,
     person: Annotated[str, typer.Argument(help="Who has it from then on.")],
     by: By,
     as_json: Json = False,
@@ -291,9 +290,7 @@ def add_action(
     owner: Annotated[str, typer.Option(help="Who does it.")],
     due: Annotated[str, typer.Option(help="Until when: 14d, or 2026-04-01.")],
     by: By,
-    name: Annotated[
-        str | None, typer.Option("--id", help="Its name; one that is there is replaced. Else a number.")
-    ] = None,
+    name: Annotated[str | None, typer.Option("--id", help="Its name; one of that name is replaced.")] = None,
     as_json: Json = False,
     config: Config = None,
 ) -> None:

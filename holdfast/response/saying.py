@@ -44,7 +44,7 @@ def incident_id(text: str) -> IncidentId:
     try:
         return msgspec.convert(text, IncidentId)
     except msgspec.ValidationError as error:
-        message = f"incident: found {text[:100]!r}; allowed: an id as `holdfast incident list` shows, like inc-20260312-0a1b2c3d"
+        message = f"incident: found {text[:100]!r}; allowed: an id, as in inc-20260312-0a1b2c3d"
         raise BadInput(message) from error
 
 
@@ -62,9 +62,7 @@ def when(what: str, text: str, now: datetime) -> datetime:
         try:
             at = datetime.fromisoformat(text)
         except ValueError as error:
-            message = (
-                f"{what}: found {text[:40]!r}; allowed: a duration as in 30m or 14d, or a day or time as in 2026-04-01"
-            )
+            message = f"{what}: found {text[:40]!r}; allowed: a duration, as in 30m or 14d, or a day, as in 2026-04-01"
             raise BadInput(message) from error
         at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
     if at <= now:

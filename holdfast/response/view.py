@@ -55,10 +55,9 @@ def show_list(console: Console, incidents: Iterable[Incident], now: datetime) ->
     for name in ("incident", "severity", "phase", "opened", "lead", "next update", "what"):
         table.add_column(name, no_wrap=name != "what", overflow="fold")
     for one in found:
-        cells = (one.id, one.severity, phase(one), written(one.opened), one.roles.get("lead", "nobody"))
-        table.add_row(
-            *(Shown(cell) for cell in (*cells, _next(one), f"{'DRILL: ' if one.is_drill else ''}{one.title}"))
-        )
+        what = f"{'DRILL: ' if one.is_drill else ''}{one.title}"
+        stands = (one.id, one.severity, phase(one), written(one.opened), one.roles.get("lead", "nobody"), _next(one))
+        table.add_row(*map(Shown, (*stands, what)))
     console.print(table)
     late = sum(len(overdue_actions(one, now)) for one in found)
     if late:
@@ -110,9 +109,8 @@ def _facts(incident: Incident, now: datetime) -> list[tuple[str, str]]:
         name = each.rollout or "unattributed"
         rows.append(("candidates" if number == 0 else "", f"{each.score:.2f} {name}: {'; '.join(each.evidence)}"))
     for number, item in enumerate(incident.actions):
-        state = (
-            f"done {written(item.done)}" if item.done else f"due {written(item.due)}{', overdue' * (item.id in late)}"
-        )
+        until = f"due {written(item.due)}{', overdue' * (item.id in late)}"
+        state = f"done {written(item.done)}" if item.done else until
         rows.append(("action items" if number == 0 else "", f"{item.id}: {item.what}, by {item.owner}, {state}"))
     return rows
 
@@ -187,4 +185,4 @@ def _said(event: Event) -> str:
         case Closed():
             return "closed"
         case _:
-            return type(event).__struct_config__.tag
+            return str(type(event).__struct_config__.tag)
