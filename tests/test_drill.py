@@ -5,9 +5,10 @@ import pytest
 
 from detectors.policy import duration_ms
 from holdfast.drilling.drill import page_of
-from holdfast.drilling.fleet import KIND, LABEL, Rehearsal, rehearsal
+from holdfast.drilling.fleet import LABEL, Rehearsal, rehearsal
 from holdfast.drilling.steps import Step, in_words, rehearsed
 from holdfast.errors import BadInput
+from rollouts.incidents.opening import DRILL_KIND
 from sinks.cloudevents import epoch_ms
 from streams.recording import Samples
 from streams.wire.decoding import decode
@@ -31,7 +32,7 @@ def test_no_label_of_a_drill_is_one_that_a_real_host_has() -> None:
 def test_the_rollout_of_a_drill_selects_its_own_hosts_alone() -> None:
     plan = rehearsal(NAME, 1, NOW).rollout
     assert [(stage.canary[LABEL], stage.control and stage.control[LABEL]) for stage in plan.stages] == [(NAME, NAME)]
-    assert [unit.kind for unit in plan.package] == [KIND]
+    assert [unit.kind for unit in plan.package] == [DRILL_KIND]
 
 
 def test_its_policy_reads_its_own_metrics_alone() -> None:

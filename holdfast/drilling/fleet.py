@@ -19,16 +19,13 @@ from holdfast.documents import load_policy, load_rollout, load_truth
 from holdfast.produce import Frame, frames_of, shift_of, shifted
 from holdfast.replaying import samples_of
 from rollouts.document import Rollout, Unit
-from rollouts.incidents.opening import DRILL
+from rollouts.incidents.opening import DRILL, DRILL_KIND
 from sinks.cloudevents import epoch_ms
 from streams.fleet import Fleet, write
 from streams.recording import LabelColumn, Samples
 
 LABEL: Final = "drill"
 """The label that only hosts of a drill have; its value is the drill's name."""
-
-KIND: Final = "drill"
-"""Kind of the one unit in the package of a drill."""
 
 _METRIC: Final = "drill_"
 _METRICS: Final = ("errors", "requests")
@@ -95,7 +92,7 @@ def rehearsal(name: str, seed: int, now: int) -> Rehearsal:
     moved = shifted((marked(batch, name) for batch in batches), by_ms)
     return Rehearsal(
         _planned(plan, name, by_ms),
-        replace(policy, policy=KIND, metrics=[_named(each) for each in policy.metrics if each.name in _METRICS]),
+        replace(policy, policy=DRILL_KIND, metrics=[_named(each) for each in policy.metrics if each.name in _METRICS]),
         frames_of(moved, "arrow", spread_ms=tick_ms),
         now,
         epoch_ms(onset) + by_ms,
@@ -126,8 +123,8 @@ def _planned(plan: Rollout, name: str, by_ms: int) -> Rollout:
         )
         for stage in plan.stages
     ]
-    package = [Unit(unit="nothing", kind=KIND, digest=plan.package[0].digest)]
-    return moved_by(replace(plan, rollout=name, stages=stages, package=package, policy=KIND), by_ms)
+    package = [Unit(unit="nothing", kind=DRILL_KIND, digest=plan.package[0].digest)]
+    return moved_by(replace(plan, rollout=name, stages=stages, package=package, policy=DRILL_KIND), by_ms)
 
 
 def _named(metric: Metric) -> Metric:
