@@ -44,6 +44,7 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     "package": load_plan,
     "hosts": load_inventory,
     "window": load_limits,
+    "deployer": lambda path: load_settings(path, {}),
 }
 
 

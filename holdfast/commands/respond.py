@@ -17,8 +17,9 @@ def respond(config: Config = None) -> None:
     from holdfast.live.loop import Fenced
     from holdfast.live.telemetry import Telemetry
     from holdfast.live.topics import require
+    from holdfast.notifying.notifier import Notifier
+    from holdfast.notifying.telemetry import NotifyTelemetry
     from holdfast.response.documents import response_of
-    from holdfast.response.parts import PARTS
     from holdfast.response.worker import Respond
 
     settings = load_settings(config)
@@ -26,11 +27,13 @@ def respond(config: Config = None) -> None:
     response = response_of(settings)
     require(admin(settings), settings)
     telemetry = Telemetry("respond", settings.worker)
-    worker = Respond(settings, response, telemetry, PARTS)
+    told = NotifyTelemetry()
+    parts = {"notify": lambda settings, response: Notifier(settings, response, telemetry=told)}
+    worker = Respond(settings, response, telemetry, parts)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     try:
-        with Server(settings.http, [telemetry], lambda: worker.is_ready):
+        with Server(settings.http, [telemetry, told], lambda: worker.is_ready):
             worker.run()
     except Fenced as error:
         sys.stderr.write(f"{error}\n")

@@ -24,6 +24,7 @@ from rollouts.controlled import Event, Reverted, State
 from rollouts.controlled import decode as decode_history
 from rollouts.folding import fold
 from rollouts.incidents.attribution import Change, Start, Surroundings
+from rollouts.incidents.opening import DRILL_KIND
 from streams.live.frames import FrameError, SourcePartition, header_of
 
 log = logging.getLogger(__name__)
@@ -218,4 +219,5 @@ def change_of(
         colos=colos,
         hosts_share=hosts_share,
         gone=gone,
+        is_drill=bool(rollout.package) and all(unit.kind == DRILL_KIND for unit in rollout.package),
     )

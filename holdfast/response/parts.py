@@ -27,9 +27,6 @@ class Part(Protocol):
 
 Make = Callable[[Settings, Response], Part]
 
-PARTS: Final[dict[str, Make]] = {}
-"""What is run beside the worker, by name: whoever has one to add adds it here."""
-
 
 class Beside:
     """Runs parts, each in a thread of its own, and begins those anew that fail.

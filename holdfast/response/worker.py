@@ -96,7 +96,7 @@ class Respond:
         parts: Mapping[Name, Make],
         hook: Hook = let_pass,
     ) -> None:
-        self._settings, self._response, self._telemetry, self._hook = settings, response, telemetry, hook
+        self._settings, self._response, self.telemetry, self._hook = settings, response, telemetry, hook
         self._parts = parts
         self._counts = Counts(telemetry)
         self._keys = Keys.load(settings.trusted_keys) if settings.trusted_keys else None
@@ -127,7 +127,7 @@ class Respond:
         )
         try:
             while not self._stopping.is_set():
-                self._telemetry.alive()
+                self.telemetry.alive()
                 member.poll(_LOOK_S)
                 if self._is_mine:
                     self._lead(member)
@@ -190,10 +190,11 @@ class Respond:
         self._begin(reader)
         taken, committed, ticked = Taken(), time.monotonic(), 0.0
         while self._is_mine and not self._stopping.is_set():
-            self._telemetry.alive()
+            self.telemetry.alive()
             member.poll(0.0)
             self._take(reader.consume(_BATCH, _LOOK_S), taken)
             facts.poll()
+            writer.ledger.poll()  # what people have written since; that it was, the next write is told
             at = time.monotonic()
             is_tick, is_late = at - ticked >= _TICK_S, bool(taken.read) and at - committed >= COMMIT_SECONDS
             added = self._decided(writer, facts, taken, is_tick=is_tick)
@@ -212,7 +213,7 @@ class Respond:
         offsets = [TopicPartition(topic, number, offset) for number, offset in sorted(taken.read.items())]
         writer.write(added, taken.letters, offsets, reader)
         self._failures = 0
-        self._telemetry.transaction(time.monotonic() - started, is_committed=True, records=len(added))
+        self.telemetry.transaction(time.monotonic() - started, is_committed=True, records=len(added))
         events = [event for each in added.values() for event in each]
         self._counts.stops(sum(isinstance(event, Opened | Joined) for event in events))
         for name, each in added.items():

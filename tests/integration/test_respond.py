@@ -24,7 +24,7 @@ from holdfast.response.record import amend, append, read_all
 from holdfast.response.worker import Respond
 from holdfast.wall import now, now_ms
 from rollouts.incidents.folding import Incident, fold
-from rollouts.incidents.history import Acknowledged, Escalated, History, Impact, Opened, Overdue, Ranked
+from rollouts.incidents.history import Acknowledged, Escalated, History, Impact, Opened, Overdue, Ranked, Resolved
 from sinks.cloudevents import epoch_ms, verdict_event
 from sinks.messages import Message
 from sinks.verdict_messages import heartbeat_message, verdict_message
@@ -129,6 +129,20 @@ def test_a_revert_opens_an_incident_and_escalates_until_somebody_acknowledges_it
     events = read_all(settings)[name].events
     kinds = [type(event) for event in events]
     assert (kinds[:2], kinds.count(Escalated), kinds.count(Overdue)) == ([Opened, Ranked], 2, 1)
+
+
+def test_what_people_write_is_counted_soon(settings: Settings) -> None:
+    def open_ones() -> float:
+        return worker.telemetry.registry.get_sample_value("holdfast_incidents_open", {"severity": "major"}) or 0.0
+
+    with working(settings) as worker:
+        publish(settings.kafka["bootstrap.servers"], settings.topics.verdicts, [said("features")])
+        (name,) = until(settings, bool)
+        amend(settings, name, lambda _, at: [Resolved(at=at, by="ada", how="over")])
+        end = time.monotonic() + WAIT_S
+        while open_ones() and time.monotonic() < end:
+            time.sleep(0.1)
+        assert open_ones() == 0.0
 
 
 def test_what_does_not_bind_or_is_no_stop_opens_nothing(settings: Settings) -> None:

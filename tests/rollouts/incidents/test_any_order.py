@@ -50,6 +50,7 @@ AROUND = Surroundings(
         "a": change("a", [-30.0], colos=COLOS, units=["x@1"]),
         "b": change("b", [-20.0], colos=COLOS[:1], units=["x@1", "y@1"]),
         "c": change("c", [10.0], colos=COLOS[1:]),
+        "drill-d": change("drill-d", [-10.0]),
     },
     traffic={"ams01": 0.5, "fra02": 0.3},
 )

@@ -1,9 +1,10 @@
 """Which stops have one cause."""
 
 import pytest
+from msgspec.structs import replace
 
 from detectors.errors import BadInput
-from rollouts.incidents.attribution import Surroundings
+from rollouts.incidents.attribution import Change, Surroundings
 from rollouts.incidents.folding import Incident, evolve, fold, folded
 from rollouts.incidents.history import Closed, Event, History, Impact, Joined, MergedInto, Opened, Resolved, Reviewed
 from rollouts.incidents.merging import CAUSES_MAX, ROOM, Arrived, place_of, together, united
@@ -21,7 +22,7 @@ def place(new, *known_stops, around=None, response=RESPONSE):
     for each in known_stops:
         for name, events in respond(known, [each], response, around, each.at).items():
             known[name] = folded(known[name], events) if name in known else fold(History(incident=name, events=events))
-    arrived = Arrived(cause=cause_of(new), impact=impact_of(new, response, around), is_drill=new.is_drill)
+    arrived = Arrived(cause=cause_of(new), impact=impact_of(new, response, around), is_drill=new.is_drill(around))
     found = place_of(arrived, known.values(), response, around)
     return None if found is None else found[1]
 
@@ -61,6 +62,11 @@ def test_two_that_are_as_likely_stay_two() -> None:
 def test_what_hurts_elsewhere_or_otherwise_stays_apart(other) -> None:
     around = Surroundings(changes={"a": change("a", [-20.0]), "b": change("b", [5.0])})
     assert place(stop("b", "v2", 10.0, **other), stop("a"), around=around) is None
+
+
+@pytest.mark.parametrize("changes", [{}, {"drill-b": replace(change("drill-b"), is_drill=False)}])
+def test_a_name_alone_makes_no_drill_of_a_rollout(changes: dict[str, Change]) -> None:
+    assert not stop("drill-b").is_drill(Surroundings(changes=changes))
 
 
 def test_drills_stay_apart() -> None:

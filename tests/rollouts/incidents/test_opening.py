@@ -138,7 +138,8 @@ def test_a_stop_opens_an_incident_and_the_candidates_are_ranked() -> None:
 
 
 def test_a_rollout_of_a_drill_opens_a_drill() -> None:
-    ((_, events),) = respond({}, [stop("drill-42")], RESPONSE, NOTHING, NOON).items()
+    around = Surroundings(changes={"drill-42": change("drill-42")})
+    ((_, events),) = respond({}, [stop("drill-42")], RESPONSE, around, NOON).items()
     assert isinstance(events[0], Opened)
     assert events[0].is_drill
 
