@@ -30,7 +30,7 @@ from streams.live.frames import FrameError, SourcePartition, header_of
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 1.0
-"""How long cohort ticks are looked for when a stop has come: who waits to hear of it does not wait for this."""
+"""How long cohort ticks are looked for when a stop has come: who is to hear of it waits for that."""
 
 RECENT: Final = timedelta(days=2)
 """How long after its end a rollout counts as a change that may have done harm."""
@@ -111,9 +111,9 @@ class Facts:
                 else:
                     self.back.pop(state.rollout, None)
 
-    def around(self, places: Sequence[Place] = ()) -> Surroundings:
-        """Return what is known beside some verdicts; `LOOK_SECONDS` are taken to see how the fleet was then."""
-        reach = self._looked(places) if places else {}
+    def around(self, places: Sequence[Place] = (), seconds: float = LOOK_SECONDS) -> Surroundings:
+        """Return what is known beside some verdicts; so many seconds at most are for how the fleet was then."""
+        reach = self._looked(places, seconds) if places else {}
         traffic: dict[str, float] = {}
         colos: dict[str, frozenset[str]] = {}
         shares: dict[str, float] = {}
@@ -136,11 +136,11 @@ class Facts:
         state = self._states.get(name)
         return self.back.get(name) if state is not None and state.phase in ("reverted", "aborted") else None
 
-    def _looked(self, places: Sequence[Place]) -> dict[str, Reach]:
+    def _looked(self, places: Sequence[Place], seconds: float) -> dict[str, Reach]:
         """Read the cohort ticks of rollouts from shortly before their verdicts on."""
         found: dict[str, Reach] = {}
         try:
-            frames = self._frames({each.rollout: each for each in places})
+            frames = self._frames({each.rollout: each for each in places}, seconds)
         except (KafkaException, Unreachable) as error:
             log.warning("%s: not read, and so shares of traffic are not known: %s", self._topic, error)
             return found
@@ -154,14 +154,14 @@ class Facts:
                 found[name] = reach
         return found
 
-    def _frames(self, places: Mapping[str, Place]) -> dict[str, dict[SourcePartition, bytes]]:
+    def _frames(self, places: Mapping[str, Place], seconds: float) -> dict[str, dict[SourcePartition, bytes]]:
         """Return, for each rollout, the newest frame of each source partition that is there."""
-        end = time.monotonic() + LOOK_SECONDS
+        end = time.monotonic() + seconds
         first: dict[int, int] = {}
         for each in places.values():
             first[each.partition] = min(each.timestamp_ms - _BACK_MS, first.get(each.partition, each.timestamp_ms))
         starts = [TopicPartition(self._topic, number, at) for number, at in sorted(first.items())]
-        self._ticks.assign(self._ticks.offsets_for_times(starts, timeout=LOOK_SECONDS))
+        self._ticks.assign(self._ticks.offsets_for_times(starts, timeout=seconds))
         unread = {*first}
         frames: dict[str, dict[SourcePartition, bytes]] = {}
         try:

@@ -35,7 +35,7 @@ from holdfast.wall import now, now_ms
 from rollouts.incidents.folding import ENGINE, Incident
 from rollouts.incidents.history import Event, IncidentId, Joined, Opened, Ranked
 from rollouts.incidents.mitigating import mitigated
-from rollouts.incidents.opening import Stop, candidates_of, opens, respond
+from rollouts.incidents.opening import Stop, candidates_of, opens, respond, sharpened
 from rollouts.incidents.response import Response
 from rollouts.incidents.timers import due
 from sinks.signatures import Keys
@@ -49,6 +49,13 @@ COMMIT_SECONDS: Final = 10.0
 ATTEMPTS_MAX: Final = 20
 """How many writes in a row may fail before the worker ends, to be started anew."""
 
+LOOKS_MAX: Final = 5
+"""How often shares of traffic are looked for again that were not found when an incident was opened."""
+
+VAGUE_MAX: Final = 100
+"""Most incidents of which that is looked for."""
+
+_LOOK_AGAIN_S: Final = 2.0
 _ANSWER_S: Final = 30.0
 _LOOK_S: Final = 0.1
 _TICK_S: Final = 0.5
@@ -100,6 +107,7 @@ class Respond:
         self._parts = parts
         self._counts = Counts(telemetry)
         self._keys = Keys.load(settings.trusted_keys) if settings.trusted_keys else None
+        self._vague: dict[IncidentId, tuple[list[Place], int]] = {}
         self._stopping = threading.Event()
         self._is_mine = False
         self.is_ready = False
@@ -211,10 +219,14 @@ class Respond:
     def _write(self, writer: Writer, reader: Consumer, added: Added, taken: Taken) -> None:
         topic, started = self._settings.topics.verdicts, time.monotonic()
         offsets = [TopicPartition(topic, number, offset) for number, offset in sorted(taken.read.items())]
-        writer.write(added, taken.letters, offsets, reader)
+        found = writer.write(added, taken.letters, offsets, reader)
         self._failures = 0
         self.telemetry.transaction(time.monotonic() - started, is_committed=True, records=len(added))
         events = [event for each in added.values() for event in each]
+        for name, incident in found.items():
+            if incident.impact.traffic_share is None and taken.places and len(self._vague) < VAGUE_MAX:
+                theirs = {cause.rollout for cause in incident.causes}
+                self._vague[name] = [each for each in taken.places if each.rollout in theirs], 0
         self._counts.stops(sum(isinstance(event, Opened | Joined) for event in events))
         for name, each in added.items():
             for event in each:
@@ -269,6 +281,8 @@ class Respond:
         if taken.stops:
             around = facts.around(taken.places)
             added = respond(known, taken.stops, self._response, around, at)
+        elif is_tick and self._vague:
+            added |= self._looked_again(known, facts, at)
         if is_tick:
             for name, incident in known.items():
                 if not incident.is_over and name not in added:
@@ -276,6 +290,20 @@ class Respond:
                     if events:
                         added[name] = events
         return added
+
+    def _looked_again(
+        self, known: Mapping[IncidentId, Incident], facts: Facts, at: datetime
+    ) -> dict[IncidentId, list[Event]]:
+        """Look once more, while nobody waits, for how much one incident hurts."""
+        name, (places, looks) = self._vague.popitem()
+        incident = known.get(name)
+        if incident is None or incident.is_over or not places:
+            return {}
+        around = facts.around(places, _LOOK_AGAIN_S)
+        events = sharpened(incident, self._response, around, at)
+        if not events and looks + 1 < LOOKS_MAX:
+            self._vague = {name: (places, looks + 1), **self._vague}
+        return {name: events} if events else {}
 
     def _in_time(self, incident: Incident, facts: Facts, at: datetime) -> list[Event]:
         events = due(incident, self._response, at)

@@ -237,6 +237,26 @@ def respond(
     return added
 
 
+def sharpened(incident: Incident, response: Response, around: Surroundings, now: datetime) -> list[Event]:
+    """Say what is known by now of how much an incident hurts, and was not when it was opened; nothing if nothing is."""
+    impact, action = incident.impact, incident.causes[0].action if incident.causes else "revert"
+    names = {cause.rollout for cause in incident.causes} & {*around.changes}
+    reached = [share for name in sorted(names) if (share := around.changes[name].hosts_share) is not None]
+    traffic = impact.traffic_share if impact.traffic_share is not None else around.share_of(impact.colos)
+    hosts = impact.hosts_share if impact.hosts_share is not None else max(reached, default=None)
+    known = msgspec.structs.replace(impact, traffic_share=traffic, hosts_share=hosts)
+    if incident.is_over or known == impact:
+        return []
+    graded = severity_of(known, action, response)
+    worse = graded if _is_worse(graded, incident.severity) else None
+    why = "how much it hurts is known by now"
+    events: list[Event] = [Assessed(at=now, by=ENGINE, severity=worse, impact=known, why=why)]
+    candidates = candidates_of(evolve(incident, events[0]), around)
+    if candidates != incident.candidates:
+        events.append(Ranked(at=now, by=ENGINE, candidates=candidates))
+    return events
+
+
 def candidates_of(incident: Incident, around: Surroundings) -> list[Candidate]:
     """Rank what may have caused an incident."""
     return rank(incident.impact.colos, onset_of(incident), incident.causes, around.changes)

@@ -23,8 +23,19 @@ from holdfast.response.documents import response_of
 from holdfast.response.record import amend, append, read_all
 from holdfast.response.worker import Respond
 from holdfast.wall import now, now_ms
+from rollouts.controlled import encode
 from rollouts.incidents.folding import Incident, fold
-from rollouts.incidents.history import Acknowledged, Escalated, History, Impact, Opened, Overdue, Ranked, Resolved
+from rollouts.incidents.history import (
+    Acknowledged,
+    Escalated,
+    History,
+    Impact,
+    Mitigated,
+    Opened,
+    Overdue,
+    Ranked,
+    Resolved,
+)
 from sinks.cloudevents import epoch_ms, verdict_event
 from sinks.messages import Message
 from sinks.verdict_messages import heartbeat_message, verdict_message
@@ -32,6 +43,7 @@ from tests.integration.cluster import Cluster
 from tests.integration.conftest import Kafka
 from tests.integration.topics import publish
 from tests.live.engine import announced, end_of
+from tests.rollouts.fleet import World
 from tests.rollouts.incidents.making import stop
 
 WAIT_S = 60.0
@@ -223,11 +235,29 @@ def test_what_the_engine_reverts_opens_an_incident_with_shares_of_traffic_and_ho
         cluster.start("aggregate")
         cluster.start("judge")
         cluster.wait_until_finished(announcement.rollout.rollout)
-        found = until(cluster.settings, bool)
+        found = until(cluster.settings, lambda found: any(one.impact.traffic_share for one in found.values()))
     one = next(iter(found.values()))
     assert one.causes[0].rollout == announcement.rollout.rollout
-    assert one.impact.traffic_share is not None
-    assert 0.0 < one.impact.traffic_share < 1.0
+    assert 0.0 < (one.impact.traffic_share or 0.0) < 1.0
     assert one.impact.hosts_share is not None
     assert 0.0 < one.impact.hosts_share < 1.0
     assert one.candidates[0].rollout == announcement.rollout.rollout
+
+
+def test_what_hosts_report_as_taken_back_is_mitigated_and_not_resolved(settings: Settings) -> None:
+    where = settings.kafka["bootstrap.servers"]
+    world = World()
+    world.advance_to("half")
+    world.verdict(900, "revert", "half")
+    at = epoch_ms(world.now) // 1_000 * 1_000
+    with working(settings):
+        told = verdict_message(verdict_event("bots", at, stop("bots").said), now_ms(), None)
+        publish(where, settings.topics.verdicts, [told])
+        publish(where, settings.topics.control, [Message(b"bots", encode(world.events), [])])
+        until(settings, bool)
+        world.settle()
+        publish(where, settings.topics.control, [Message(b"bots", encode(world.events), [])])
+        (one,) = until(settings, lambda found: all(one.phase != "open" for one in found.values())).values()
+    assert one.phase == "mitigated"
+    mitigated = next(event for event in read_all(settings)[one.id].events if isinstance(event, Mitigated))
+    assert (mitigated.by, mitigated.how) == ("holdfast", "taken back, as the hosts report: bots")

@@ -25,6 +25,7 @@ from rollouts.incidents.opening import (
     plain,
     respond,
     severity_of,
+    sharpened,
     title_of,
 )
 from rollouts.incidents.response import Component, Grade, Response
@@ -190,3 +191,17 @@ def test_what_is_over_is_not_joined() -> None:
 def test_an_incident_by_hand_has_a_place_beside_those_of_verdicts() -> None:
     found = respond({NAME: incident()}, [stop()], RESPONSE, NOTHING, NOON)
     assert NAME not in found
+
+
+def test_what_is_known_later_is_told_later_and_once() -> None:
+    around = Surroundings(changes={"bot-features": change()})
+    ((name, events),) = respond({}, [stop()], GRADES, around, NOON).items()
+    one = incident_of(name, events)
+    assert sharpened(one, GRADES, around, at(1.0)) == []
+    later = Surroundings(changes=around.changes, traffic={"ams01": 0.1})
+    found = sharpened(one, GRADES, later, at(1.0))
+    assert [type(event) for event in found] == [Assessed]
+    for event in found:
+        one = evolve(one, event)
+    assert (one.impact.traffic_share, one.severity) == (0.1, "critical")
+    assert sharpened(one, GRADES, later, at(2.0)) == []
