@@ -118,7 +118,10 @@ def impact_of(stop: Stop, response: Response, around: Surroundings) -> Impact:
 
 def severity_of(impact: Impact, action: Literal["revert", "halt"], response: Response) -> Severity:
     """Return the severity of the first grade whose conditions all hold; `UNGRADED` if none does."""
-    return next((each.severity for each in response.grades if _holds(each, impact, action)), UNGRADED)
+    for grade in response.grades:
+        if _holds(grade, impact, action):
+            return grade.severity
+    return UNGRADED
 
 
 def _holds(grade: Grade, impact: Impact, action: Literal["revert", "halt"]) -> bool:
@@ -271,7 +274,8 @@ def _joining(
     if incident.phase == "mitigated":
         events.insert(0, Reopened(at=now, by=ENGINE, why=plain(f"{cause.rollout} was stopped too")))
     # What people have called it stands until it gets worse than what they knew.
-    before, after = (severity_of(each, cause.action, response) for each in (incident.impact, impact))
+    before: Severity = severity_of(incident.impact, cause.action, response)
+    after: Severity = severity_of(impact, cause.action, response)
     if _is_worse(after, before) and _is_worse(after, incident.severity):
         events.append(Assessed(at=now, by=ENGINE, severity=after, why=plain(f"{cause.rollout} was stopped too")))
     return events

@@ -44,8 +44,9 @@ def promised_for(incident: Incident, response: Response) -> datetime | None:
         return None
     if incident.next_update is not None:
         return incident.next_update
-    said = [incident.opened, *(update.at for update in incident.updates[-1:])]
-    since = max([*said, *([] if incident.reopened is None else [incident.reopened])])
+    since = incident.opened if incident.reopened is None else max(incident.opened, incident.reopened)
+    if incident.updates:
+        since = max(since, incident.updates[-1].at)
     return since + promise_of(incident, response)
 
 
