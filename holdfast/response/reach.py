@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from detectors.policy import Policy
 from rollouts.announced import decode
@@ -75,8 +75,8 @@ def _add(
         reached.setdefault(each.rollout, defaultdict(float))
     with pa.ipc.open_stream(pa.py_buffer(frame)) as stream:
         table = stream.read_all().select(_NEEDED)
-    wanted = pa.array([reporting] if counted is None else [counted, reporting], pa.int32())
-    for row in table.filter(pc.is_in(table["metric"], value_set=wanted)).to_pylist():
+    wanted = np.isin(table["metric"].to_numpy(), [reporting] if counted is None else [counted, reporting])
+    for row in table.filter(pa.array(wanted)).to_pylist():
         colo = str(row["colo"])
         if row["metric"] == counted:
             if row["units"] > 0.0:  # where nobody has counted, nobody knows
