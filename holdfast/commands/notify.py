@@ -74,7 +74,7 @@ def list_(as_json: AsJson = False, config: Config = None) -> None:
 
 
 @app.command("test")
-def test_(recipient: Recipient, config: Config = None) -> None:
+def try_out(recipient: Recipient, config: Config = None) -> None:
     """Send a test message to a recipient, at all addresses, and say how long each took."""
     from holdfast.notifying.addresses import addresses_of
     from holdfast.notifying.trying import tried
