@@ -177,6 +177,8 @@ class Senders:
             reply = process.ask(order)
         except BaseException:
             self._lose(process)
+            with self._change:
+                self._keep_some()
             raise
         self._give(process)
         if reply.error is not None:
