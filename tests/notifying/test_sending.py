@@ -1,6 +1,7 @@
 """One message, sent by Apprise to real servers that are well or in trouble."""
 
 import base64
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +16,7 @@ LONG_S = 60.0
 @pytest.fixture(scope="module")
 def senders() -> Iterator[Senders]:
     """Give what sends, ready to send."""
-    made = Senders(ready=1)
+    made = Senders()
     made.check(address("json://localhost"))
     yield made
     made.close()
@@ -91,7 +92,7 @@ def test_a_redirect_is_not_followed(senders: Senders) -> None:
 def test_whoever_does_not_come_to_an_end_is_cut_off(senders: Senders, answer: Answer) -> None:
     with hook(answer) as server:
         error = refused(senders, server.url, 2.0)
-    assert str(error) in ("no answer in 2 s", "no answer in time", "the process that sends has ended")
+    assert re.search("no answer in time|Read timed out|larger than there is room for", str(error))
 
 
 def test_after_one_that_was_cut_off_the_next_message_goes_out(senders: Senders) -> None:
@@ -140,7 +141,7 @@ def test_a_password_goes_to_the_server_and_nowhere_else(senders: Senders) -> Non
 
 
 def test_what_is_closed_sends_no_more() -> None:
-    made = Senders(ready=1)
+    made = Senders()
     made.close()
-    with pytest.raises(Failed, match="no process"):
+    with pytest.raises(Failed, match="has ended"):
         made.send(address("json://localhost"), message(), 1.0)
