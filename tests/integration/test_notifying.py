@@ -113,7 +113,7 @@ def until(is_so: Callable[[], object]) -> None:
 
 def test_an_incident_is_told_by_mail_and_to_a_webhook_and_kept(told: Told) -> None:
     with mail() as server, hook() as web:
-        document = response(mail=[server.url()], web=[web.url])
+        document = response({"mail": [server.url()], "web": [web.url]})
         with told.notifier(document) as notifier:
             begun = time.monotonic()
             told.write(history(1, now()))
@@ -129,7 +129,7 @@ def test_an_incident_is_told_by_mail_and_to_a_webhook_and_kept(told: Told) -> No
 
 def test_what_was_told_is_not_told_again_after_a_restart_and_what_came_meanwhile_is(told: Told) -> None:
     with hook() as web:
-        document, at = response(web=[web.url]), now()
+        document, at = response({"web": [web.url]}), now()
         with told.notifier(document):
             told.write(history(1, at))
             until(lambda: web.posted)
@@ -149,7 +149,7 @@ def test_what_was_told_is_not_told_again_after_a_restart_and_what_came_meanwhile
 
 def test_who_does_not_answer_delays_nobody_else(told: Told) -> None:
     with hook(silent) as stuck, mail("slow") as slow, hook() as web:
-        document = response(stuck=[stuck.url], slow=[slow.url()], web=[web.url])
+        document = response({"stuck": [stuck.url], "slow": [slow.url()], "web": [web.url]})
         with told.notifier(document):
             told.write(*(history(number, now()) for number in range(5)))
             until(lambda: len(web.posted) == 5)
@@ -159,7 +159,7 @@ def test_who_does_not_answer_delays_nobody_else(told: Told) -> None:
 
 def test_what_is_refused_at_first_is_tried_again_and_what_always_is_is_given_up(told: Told) -> None:
     with mail("busy-first") as busy, hook(status(500), status(503), status(200)) as late, hook(status(500)) as never:
-        document = response(busy=[busy.url()], late=[late.url], never=[never.url])
+        document = response({"busy": [busy.url()], "late": [late.url], "never": [never.url]})
         with told.notifier(document):
             told.write(history(1, now()))
             until(lambda: len(told.journal()) == 3)
@@ -178,7 +178,7 @@ def test_what_is_refused_at_first_is_tried_again_and_what_always_is_is_given_up(
 
 def test_a_flood_is_summed_up_and_nothing_of_it_is_forgotten(told: Told) -> None:
     with hook() as web:
-        document, at = response(per_hour=20, web=[web.url]), now()
+        document, at = response({"web": [web.url]}, 20), now()
         with told.notifier(document):
             told.write(*(history(number, at) for number in range(1_000)))
             until(lambda: len(told.journal()) == 1_000 or len(web.posted) > 20)
@@ -195,7 +195,7 @@ def test_a_flood_is_summed_up_and_nothing_of_it_is_forgotten(told: Told) -> None
 @pytest.mark.parametrize("point", ["sent", "kept"])
 def test_killed_at_any_point_nothing_is_lost_and_one_at_most_comes_twice(told: Told, point: str) -> None:
     with hook() as web:
-        document, at = response(web=[web.url]), now()
+        document, at = response({"web": [web.url]}), now()
         told.write(*(history(number, at) for number in range(6)))
         killed = told.start(document, point, 3)
         assert killed.wait(WAIT_S) == -signal.SIGKILL
@@ -209,7 +209,7 @@ def test_killed_at_any_point_nothing_is_lost_and_one_at_most_comes_twice(told: T
 
 def test_one_of_two_notifiers_tells_and_the_other_takes_over(told: Told) -> None:
     with hook() as web:
-        document, at = response(web=[web.url]), now()
+        document, at = response({"web": [web.url]}), now()
         first = told.start(document)
         told.write(history(1, at))
         until(lambda: web.posted)
@@ -226,7 +226,7 @@ def test_one_of_two_notifiers_tells_and_the_other_takes_over(told: Told) -> None
 
 def test_no_secret_is_on_a_topic_or_in_a_log(told: Told) -> None:
     with hook(status(500)) as web:
-        document = response(web=[f"{web.url}?-key=hush-hush&+Authorization=Bearer%20t0psecret"])
+        document = response({"web": [f"{web.url}?-key=hush-hush&+Authorization=Bearer%20t0psecret"]})
         told.write(history(1, now()))
         told.start(document)
         until(told.journal)
@@ -243,7 +243,7 @@ def test_what_is_no_history_is_left_out_and_the_others_are_told(told: Told) -> N
         raw.produce(told.settings.topics.incidents, b"{not json", b"inc-20260312-00000009")
         raw.produce(told.settings.topics.incidents, b'{"incident":"inc-20260312-0000000a","events":[]}', b"x")
         assert raw.flush(WAIT_S) == 0
-        with told.notifier(response(web=[web.url])) as notifier:
+        with told.notifier(response({"web": [web.url]})) as notifier:
             told.write(history(1, now()))
             until(lambda: web.posted)
         assert notifier.telemetry.registry.get_sample_value("holdfast_notify_refused_total") == 2
@@ -254,7 +254,7 @@ def test_old_and_over_is_not_told_but_an_open_incident_of_which_nobody_heard_is_
     with hook() as web:
         over = history(1, long_ago, Resolved(at=long_ago + minutes(1), by="ada", how="reverted"))
         told.write(over, history(2, long_ago))
-        with told.notifier(response(web=[web.url])):
+        with told.notifier(response({"web": [web.url]})):
             told.write(history(3, now()))
             until(lambda: len(told.journal()) == 2)
     states = {key[0].split("-")[2]: (value.state, value.reason) for key, value in told.journal().items()}

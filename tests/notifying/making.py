@@ -25,7 +25,7 @@ def updated(at: datetime, text: str = "we look") -> Updated:
     return Updated(at=at, by="ada", text=text)
 
 
-def response(per_hour: int = 60, **urls: list[str]) -> Response:
+def response(urls: dict[str, list[str]], per_hour: int = 60) -> Response:
     """Give a document by which everybody hears everything."""
     return Response(
         response="test",
@@ -36,12 +36,12 @@ def response(per_hour: int = 60, **urls: list[str]) -> Response:
 
 def notice(number: int = 1, at: datetime = NOON) -> Notice:
     """Give one notice."""
-    return notices(history(number, at), response(oncall=["json://localhost"]))[0]
+    return notices(history(number, at), response({"oncall": ["json://localhost"]}))[0]
 
 
 def message(number: int = 1) -> Message:
     """Give one message."""
-    return words(notice(number), response(oncall=["json://localhost"]))
+    return words(notice(number), response({"oncall": ["json://localhost"]}))
 
 
 def address(url: str, name: str = "oncall") -> Address:

@@ -12,6 +12,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
+from urllib.parse import parse_qsl
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -52,7 +53,7 @@ class Mail:
         if self.mood == "slow":
             await asyncio.sleep(30)
         if self.mood == "dropping":
-            assert server.transport is not None
+            assert isinstance(server.transport, asyncio.Transport)
             server.transport.abort()
             return "451 never heard"
         if self.mood == "refusing":
@@ -151,7 +152,10 @@ def hook(*answers: Answer) -> Iterator[Hook]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             size = int(self.headers.get("Content-Length", "0"))
-            found.posted.append((self.path, dict(self.headers), json.loads(self.rfile.read(size))))
+            raw = self.rfile.read(size)
+            is_json = self.headers.get("Content-Type", "").startswith("application/json")
+            body = json.loads(raw) if is_json else dict(parse_qsl(raw.decode()))
+            found.posted.append((self.path, dict(self.headers), body))
             found.times.append(time.monotonic())
             answer = left.pop(0) if len(left) > 1 else left[0]
             try:

@@ -12,22 +12,22 @@ from tests.notifying.making import address, response
 URL = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#ops?footer=no"
 
 
-def errors(environ: dict[str, str] | None = None, **urls: list[str]) -> list[str]:
+def errors(urls: dict[str, list[str]], environ: dict[str, str] | None = None) -> list[str]:
     with pytest.raises(BadInput) as caught:
-        addresses_of(response(**urls), environ or {})
+        addresses_of(response(urls), environ or {})
     return str(caught.value).splitlines()
 
 
 def test_a_variable_stands_for_what_the_environment_says() -> None:
     urls = ["mailtos://${USER_1}:${PASS}@mail.example.net", "json://localhost"]
-    found = addresses_of(response(oncall=urls), {"USER_1": "bob", "PASS": "hush"})["oncall"]
+    found = addresses_of(response({"oncall": urls}), {"USER_1": "bob", "PASS": "hush"})["oncall"]
     assert [each.url for each in found] == ["mailtos://bob:hush@mail.example.net", "json://localhost"]
     assert [each.name for each in found] == ["oncall[0]", "oncall[1]"]
     assert found[0].schema == "mailtos"
 
 
 def test_each_missing_variable_is_named_and_nothing_of_the_address_is() -> None:
-    assert errors({"EMPTY": ""}, a=["slack://${TOKEN}/s3cret"], b=["json://localhost", "json://${EMPTY}/"]) == [
+    assert errors({"a": ["slack://${TOKEN}/s3cret"], "b": ["json://localhost", "json://${EMPTY}/"]}, {"EMPTY": ""}) == [
         "test: recipients[0].urls[0]: the variable TOKEN is not set",
         "test: recipients[1].urls[1]: the variable EMPTY is not set",
     ]
@@ -35,24 +35,22 @@ def test_each_missing_variable_is_named_and_nothing_of_the_address_is() -> None:
 
 @pytest.mark.parametrize("url", ["", "no address, s3cret", "://s3cret", "s3cret@example.net", "js on://s3cret"])
 def test_what_is_no_address_is_refused_and_not_repeated(url: str) -> None:
-    (error,) = errors(a=[url])
+    (error,) = errors({"a": [url]})
     assert error == "test: recipients[0].urls[0]: found no address of Apprise; allowed: as in mailtos://… or slack://…"
 
 
 def test_a_variable_cannot_bring_a_line_break() -> None:
-    (error,) = errors({"HOST": "localhost\r\nX-Evil: 1"}, a=["json://${HOST}"])
+    (error,) = errors({"a": ["json://${HOST}"]}, {"HOST": "localhost\r\nX-Evil: 1"})
     assert error.endswith("found a line break or another character that cannot be printed")
 
 
 def test_what_is_no_name_of_a_variable_is_refused() -> None:
-    assert "around what is no name of a variable" in errors(a=["json://${a b}/"])[0]
+    assert "around what is no name of a variable" in errors({"a": ["json://${a b}/"]})[0]
 
 
 def test_addresses_have_a_bound() -> None:
     urls = {f"r{number}": ["json://localhost"] * 20 for number in range(11)}
-    assert errors(**urls) == [
-        f"test: recipients: found 220 addresses; allowed: at most {ADDRESSES_MAX} of all together"
-    ]
+    assert errors(urls) == [f"test: recipients: found 220 addresses; allowed: at most {ADDRESSES_MAX} of all together"]
 
 
 def test_an_address_is_not_shown() -> None:

@@ -16,7 +16,7 @@ OPS = Place(recipient="ops", index=0)
 
 
 def outbox(document: Response | None = None, count: int = 1) -> Outbox:
-    found = document or response(ops=["json://localhost"])
+    found = document or response({"ops": ["json://localhost"]})
     return Outbox(found, {each.name: count for each in found.recipients}, timedelta(hours=1))
 
 
@@ -77,7 +77,7 @@ def test_what_is_remembered_is_not_told() -> None:
 
 
 def test_the_limit_holds_after_a_restart() -> None:
-    document = response(per_hour=1, ops=["json://localhost"])
+    document = response({"ops": ["json://localhost"]}, 1)
     first, second = outbox(document), outbox(document)
     first.take(history(1), NOON)
     second.remember(sent(first, parcel_of(first)))
@@ -87,7 +87,7 @@ def test_the_limit_holds_after_a_restart() -> None:
 
 
 def test_what_is_beyond_the_limit_is_summed_up_and_each_is_kept_as_told() -> None:
-    box = outbox(response(per_hour=2, ops=["json://localhost"]))
+    box = outbox(response({"ops": ["json://localhost"]}, 2))
     for number in range(5):
         box.take(history(number), NOON)
     sent(box, parcel_of(box))
@@ -102,7 +102,7 @@ def test_what_is_beyond_the_limit_is_summed_up_and_each_is_kept_as_told() -> Non
 def test_the_same_sum_has_the_same_id() -> None:
     ids = set()
     for _ in range(2):
-        box = outbox(response(per_hour=1, ops=["json://localhost"]))
+        box = outbox(response({"ops": ["json://localhost"]}, 1))
         box.take(history(1), NOON)
         box.take(history(2), NOON)
         ids.add(parcel_of(box).message.id)
@@ -121,7 +121,7 @@ def test_what_could_not_be_sent_is_kept_with_its_reason_and_is_not_tried_for_eve
 
 
 def test_what_has_waited_for_too_long_is_given_up() -> None:
-    box = outbox(response(per_hour=1, ops=["json://localhost"]))
+    box = outbox(response({"ops": ["json://localhost"]}, 1))
     box.take(history(1), NOON)
     sent(box, parcel_of(box))
     box.take(history(2), NOON)

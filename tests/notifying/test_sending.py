@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from holdfast.notifying.sending import Failed, Senders
-from tests.notifying.making import address, message
+from rollouts.incidents.history import Resolved
+from rollouts.incidents.notices import notices
+from rollouts.incidents.wording import words
+from tests.notifying.making import NOON, address, history, message, minutes, response
 from tests.notifying.servers import Answer, Mood, dropping, endless, free_port, hook, mail, silent, status
 
 LONG_S = 60.0
@@ -130,6 +133,20 @@ def test_an_address_can_be_looked_at_without_sending(senders: Senders) -> None:
     assert server.posted == []
     with pytest.raises(Failed, match="cannot use"):
         senders.check(address("slack://too-short"))
+
+
+def test_a_pager_keeps_one_alert_for_an_incident_and_closes_it_when_that_is_over(senders: Senders) -> None:
+    resolved = Resolved(at=NOON + minutes(5), by="ada", how="reverted")
+    document = response({"oncall": ["json://localhost"]})
+    told = [words(each, document) for each in notices(history(1, NOON, resolved), document)]
+    with hook() as server:
+        for each in told:
+            senders.send(
+                address(f"goalert://127.0.0.1:{server.port}/{'0' * 8}-0000-0000-0000-{'0' * 12}"), each, LONG_S
+            )
+    bodies = [body for _, _, body in server.posted]
+    assert [body["dedup"] for body in bodies] == [told[0].thread] * 2
+    assert [body.get("action") for body in bodies] == [None, "close"]
 
 
 def test_a_password_goes_to_the_server_and_nowhere_else(senders: Senders) -> None:

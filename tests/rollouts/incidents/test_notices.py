@@ -33,30 +33,28 @@ from tests.rollouts.incidents.making import NAME, at
 ALL = Rule(tell=["all"])
 
 
-def opened(severity: Severity = "major", *, is_drill: bool = False, **impact: list[str]) -> Opened:
-    where = Impact(**({"colos": ["ams01"], "services": ["dns"]} | impact))
+def opened(severity: Severity = "major", *, is_drill: bool = False, impact: Impact | None = None) -> Opened:
+    where = impact or Impact(colos=["ams01"], services=["dns"])
     return Opened(at=at(0), by="holdfast", title="errors", severity=severity, impact=where, is_drill=is_drill)
 
 
-def told(*events: Event, rules: list[Rule] | None = None, **more: list[str]) -> list[Notice]:
+def told(*events: Event, rules: list[Rule] | None = None, drills: list[str] | None = None) -> list[Notice]:
     names = {name for rule in rules or [ALL] for name in rule.tell}
     response = Response(
         response="r",
         recipients=[Recipient(name=name, urls=["json://localhost"]) for name in sorted(names)],
         rules=[ALL] if rules is None else rules,
-        **more,
+        drills=drills or [],
     )
     return notices(History(incident=NAME, events=[*events]), response)
 
 
-def said(*events: Event, rules: list[Rule] | None = None, **more: list[str]) -> list[tuple[str, str]]:
-    return [(notice.what, notice.recipient) for notice in told(*events, rules=rules, **more)]
+def said(*events: Event, rules: list[Rule] | None = None, drills: list[str] | None = None) -> list[tuple[str, str]]:
+    return [(notice.what, notice.recipient) for notice in told(*events, rules=rules, drills=drills)]
 
 
-def assessed(severity: Severity | None = None, minutes: float = 1, **impact: list[str]) -> Assessed:
-    return Assessed(
-        at=at(minutes), by="ada", severity=severity, impact=Impact(**impact) if impact else None, why="looked"
-    )
+def assessed(severity: Severity | None = None, minutes: float = 1) -> Assessed:
+    return Assessed(at=at(minutes), by="ada", severity=severity, why="looked")
 
 
 def escalated(*names: str) -> Escalated:
@@ -84,7 +82,7 @@ def test_every_turn_of_an_incident_is_told_and_nothing_else_is() -> None:
 
 def test_what_a_rule_does_not_name_is_not_told_by_it() -> None:
     rule = Rule(tell=["quiet"], of=["opened", "closed"])
-    done = [Resolved(at=at(1), by="ada", how="x"), Reviewed(at=at(2), by="ada", digest="0" * 64)]
+    done: list[Event] = [Resolved(at=at(1), by="ada", how="x"), Reviewed(at=at(2), by="ada", digest="0" * 64)]
     assert said(opened(), *done, Closed(at=at(3), by="ada"), rules=[rule]) == [("opened", "quiet"), ("closed", "quiet")]
 
 
@@ -105,7 +103,7 @@ def test_a_rule_fits_by_severity_service_and_colo(rule: Rule, fits: bool) -> Non
 
 def test_of_what_nobody_knows_everybody_hears() -> None:
     rule = Rule(tell=["web"], services=["web"], colos=["fra*"])
-    assert said(opened(services=[], colos=[]), rules=[rule]) == [("opened", "web")]
+    assert said(opened(impact=Impact()), rules=[rule]) == [("opened", "web")]
 
 
 def test_who_fits_several_rules_hears_once() -> None:
@@ -131,7 +129,7 @@ def test_a_further_stop_is_told_only_where_it_makes_it_larger() -> None:
 
 
 def test_a_step_of_the_escalation_tells_whom_it_names_and_later_whether_they_are_needed() -> None:
-    over = [Mitigated(at=at(20), by="holdfast", how="x"), Updated(at=at(21), by="ada", text="x")]
+    over: list[Event] = [Mitigated(at=at(20), by="holdfast", how="x"), Updated(at=at(21), by="ada", text="x")]
     found = said(opened(), escalated("boss"), *over, rules=[Rule(tell=["boss"], severities=["critical"])])
     assert found == [("escalated", "boss"), ("mitigated", "boss")]
 

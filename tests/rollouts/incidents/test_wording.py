@@ -176,7 +176,7 @@ def test_it_says_when_the_next_word_comes() -> None:
     assert "Next update: was due by 12:30 UTC\n" in written(opened(), late).plain
     over = Resolved(at=at(5), by="ada", how="x")
     assert "Next update: none is promised: it is over\n" in written(opened(), over).plain
-    again = [over, Reopened(at=at(60), by="ada", why="x")]
+    again: list[Event] = [over, Reopened(at=at(60), by="ada", why="x")]
     assert "Next update: by 13:30 UTC\n" in written(opened(), *again).plain
 
 
@@ -245,7 +245,8 @@ def events_of(text: str, what: What) -> list[Event]:
         "mitigated": [Mitigated(at=at(1), by=person, how=text)],
         "resolved": [Resolved(at=at(1), by=person, how=text)],
     }
-    return [first, *([] if what == "opened" else [ranked, role]), *more[what]]
+    between: list[Event] = [] if what == "opened" else [ranked, role]
+    return [first, *between, *more[what]]
 
 
 WHATS = st.sampled_from(["opened", "updated", "assessed", "mitigated", "resolved"])
