@@ -100,6 +100,13 @@ api:
       timeout: 5s
       backoff: 2s
       backoff_max: 10s
+notify:
+  attempts: 4
+  timeout: 20s
+  backoff: 1s
+  backoff_max: 30s
+  age_max: 2h
+  link: https://status.example.com/incidents/{incident}
 """
 
 
