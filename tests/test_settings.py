@@ -53,6 +53,18 @@ former_people:
   - people-2025.yaml
 response:
   document: response.yaml
+drift:
+  exercised_within: 60d
+  drilled_within: 30d
+  expiring_within: 30m
+  stuck_after: 2h
+  silent_after: 5m
+  sent_within: 30m
+  policies:
+    - edge.yaml
+  baseline: baseline.yaml
+  leave_out:
+    - no-drill
 data: kept
 clickhouse:
   host: clickhouse-1
@@ -107,6 +119,16 @@ notify:
   backoff_max: 30s
   age_max: 2h
   link: https://status.example.com/incidents/{incident}
+deployer:
+  webhook:
+    attempts: 4
+    backoff: 2s
+    backoff_max: 10s
+    again_after: 30s
+    url: https://deploy.example.com/orders
+    secret: deploy.secret
+    timeout: 20s
+  command:
 """
 
 

@@ -81,7 +81,12 @@ class Sender(Protocol):
 
 
 def send(url: str, body: bytes, given: dict[str, str], seconds: float) -> None:
-    """Post a body, once.
+    """Post a body, once; of the answer the status alone counts. See `post`."""
+    post(url, body, given, seconds, _ANSWER_BYTES)
+
+
+def post(url: str, body: bytes, given: dict[str, str], seconds: float, answer_bytes: int) -> bytes:
+    """Post a body, once, and return the beginning of the answer.
 
     Parameters
     ----------
@@ -91,6 +96,8 @@ def send(url: str, body: bytes, given: dict[str, str], seconds: float) -> None:
         What is sent, and its headers.
     seconds
         How long all of it may take.
+    answer_bytes
+        How much of the answer is read.
 
     Raises
     ------
@@ -106,14 +113,18 @@ def send(url: str, body: bytes, given: dict[str, str], seconds: float) -> None:
     )
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     # The timeout of a socket is one of each step; somebody who answers a byte at a time is cut off by this one.
-    late = threading.Timer(seconds, _cut, [connection])
+    held: list[socket.socket] = []
+    late = threading.Timer(seconds, _cut, [held])
     late.daemon = True
     late.start()
     try:
+        connection.connect()
+        # Kept here, as the connection itself lets go of it when the answer says that it is the last one.
+        held.append(connection.sock)
         connection.request("POST", path, body, {"content-type": CONTENT_TYPE, "user-agent": "holdfast", **given})
         answer = connection.getresponse()
         status = answer.status
-        answer.read(_ANSWER_BYTES)
+        content = answer.read(answer_bytes)
     except (OSError, http.client.HTTPException, AttributeError) as error:  # cut off, a connection has no socket
         reason = getattr(error, "strerror", None) or type(error).__name__
         text = f"no answer in {seconds:g} s: {reason}"
@@ -125,13 +136,13 @@ def send(url: str, body: bytes, given: dict[str, str], seconds: float) -> None:
         # 410 says that nobody wants this any more; a redirect is not followed, but may be put right by next time.
         text = f"answered with status {status}"
         raise Failed(text, "refused", is_final=status == 410)
+    return content
 
 
-def _cut(connection: http.client.HTTPConnection) -> None:
-    found: socket.socket | None = connection.sock
-    if found is not None:
+def _cut(held: list[socket.socket]) -> None:
+    for each in held:
         try:
-            found.shutdown(socket.SHUT_RDWR)
+            each.shutdown(socket.SHUT_RDWR)
         except OSError:
             return
 

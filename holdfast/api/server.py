@@ -16,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from detectors.policy import duration_ms
 from holdfast.api.app import Asgi, application
+from holdfast.api.applying import keeper
 from holdfast.api.board import Board
 from holdfast.api.delivering import Delivery, Events, Undelivered
 from holdfast.api.services import Services
@@ -76,6 +77,8 @@ class Server:
         Where to listen; port 0 is any free one.
     app
         What answers.
+    section
+        Where `api` stands in the settings, for errors.
 
     Raises
     ------
@@ -83,8 +86,8 @@ class Server:
         If the address cannot be listened on, or certificate and key cannot be used.
     """
 
-    def __init__(self, api: Api, app: Asgi) -> None:
-        self._socket = _listening(api)
+    def __init__(self, api: Api, app: Asgi, section: str = "api") -> None:
+        self._socket = _listening(api, section)
         seconds = duration_ms(api.timeout) / 1_000
         protocol = type("Protocol", (PatientProtocol,), {"seconds": min(seconds, PatientProtocol.seconds)})
         config = uvicorn.Config(
@@ -108,7 +111,8 @@ class Server:
             config.load()
         except (OSError, ssl.SSLError) as error:
             self._socket.close()
-            message = f"api.certificate: {api.certificate} and {api.key} cannot be used: {error.strerror or error}"
+            why = error.strerror or error
+            message = f"{section}.certificate: {api.certificate} and {api.key} cannot be used: {why}"
             raise BadInput(message) from error
         self._server = _Quiet(config)
 
@@ -143,14 +147,14 @@ class _Quiet(uvicorn.Server):
         yield
 
 
-def _listening(api: Api) -> socket.socket:
+def _listening(api: Api, section: str) -> socket.socket:
     try:
         family = socket.getaddrinfo(api.host, api.port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((api.host, api.port), family=family)
     except OSError as error:
         message = (
-            f"api: cannot listen on {api.host}:{api.port}: {error.strerror or error}; allowed: an address of this "
-            "machine and a port that is free, or 0 for any"
+            f"{section}: cannot listen on {api.host}:{api.port}: {error.strerror or error}; allowed: an address of "
+            "this machine and a port that is free, or 0 for any"
         )
         raise BadInput(message) from error
 
@@ -170,7 +174,8 @@ def services_of(settings: Settings) -> tuple[Services, list[Watch]]:
     targets = [_delivery(settings, each, telemetry) for each in settings.api.webhooks]
     watches: list[Watch] = [rollouts, verdicts, *targets]
     silences: dict[str, Callable[[], float]] = {each.name: each.silence for each in (rollouts, verdicts)}
-    return Services(settings.api, gate, board, rollouts, telemetry, targets, silences), watches
+    services = Services(settings.api, gate, board, rollouts, telemetry, keeper(settings), targets, silences)
+    return services, watches
 
 
 def _delivery(settings: Settings, webhook: Webhook, telemetry: ApiTelemetry) -> Delivery:

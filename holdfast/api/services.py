@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol
 
+from holdfast.api.applying import Take
 from holdfast.api.board import Board, Opinion
 from holdfast.api.delivering import TargetState
 from holdfast.api.refusals import Refused
@@ -47,6 +48,7 @@ class Services:
     board: Board
     rollouts: Rollouts
     telemetry: ApiTelemetry
+    keep_reports: Take
     targets: Sequence[Target] = ()
     silences: Mapping[str, Callable[[], float]] = field(default_factory=dict)
 

@@ -29,7 +29,15 @@ from holdfast.validation import model, validate
 from rollouts.document import Timestamp
 
 Scope = Literal[
-    "judge", "verdicts:read", "rollouts:read", "rollouts:write", "webhooks:read", "metrics:read", "health:read"
+    "judge",
+    "verdicts:read",
+    "rollouts:read",
+    "rollouts:write",
+    "reports:write",
+    "webhooks:read",
+    "metrics:read",
+    "health:read",
+    "status:read",
 ]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 

@@ -58,11 +58,13 @@ def submit_plan(
     """Submit a plan to control, which announces it and begins when nothing keeps it from that."""
     from holdfast.control.asking import Submission, ask
     from holdfast.control.documents import load_plan
+    from holdfast.control.refusals import on_record
     from holdfast.control.units import publish
 
     given, judged_by, settings = load_plan(path), load_policy(policy), load_settings(config)
     if contents is not None:
-        publish(settings, given.package, contents)
+        with on_record(settings, by, given.rollout, "package"):
+            publish(settings, given.package, contents)
     ask(settings, Submission(plan=given, policy=judged_by, by=by))
     sys.stdout.write(f"{given.rollout}: under control\n")
 
@@ -114,6 +116,7 @@ def reach(rollout: Rollout, inventory: InventoryFile = None, config: Config = No
         others=seen.others,
         overrides=overrides,
         is_audited=True,
+        is_watched=True,
     )
     found = blast(seen.states[rollout], context)
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
@@ -127,27 +130,30 @@ def control(
     config: Config = None,
 ) -> None:
     """Release plans stage by stage, as the verdicts say; several of it stand by for each other."""
-    from holdfast.control.deployers import TopicDeployer
+    from holdfast.control import deployers
     from holdfast.control.documents import load_inventory, load_limits
     from holdfast.control.worker import Control
     from holdfast.live.clients import admin
+    from holdfast.live.http import Server
     from holdfast.live.logs import configure
     from holdfast.live.loop import Fenced
     from holdfast.live.topics import require
 
     settings = load_settings(config)
     configure(settings.log.level, settings.log.form)
+    deployers.require(settings)
     require(admin(settings), settings)
     worker = Control(
         settings,
-        lambda: TopicDeployer(settings),
+        lambda: deployers.deployer_of(settings),
         None if inventory is None else load_inventory(inventory),
         None if limits is None else load_limits(limits),
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     try:
-        worker.run()
+        with Server(settings.http, [worker.telemetry], lambda: worker.is_ready):
+            worker.run()
     except Fenced as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(FAILED) from error

@@ -13,7 +13,7 @@ from holdfast.control.audit_log import AuditLog
 from holdfast.errors import BadInput, Unreachable
 from holdfast.live.settings import Settings
 from rollouts.audit import Link
-from rollouts.breakglass import State, after, in_force
+from rollouts.breakglass import Held, State, after, in_force
 from rollouts.context import Override
 from rollouts.people import Roster
 
@@ -70,6 +70,10 @@ class Glass:
     def overrides(self, now: datetime) -> list[Override]:
         """List what is in force; whatever has expired by now is not, whether or not anything was read since."""
         return overrides_of(self._state, now)
+
+    def held(self, now: datetime) -> tuple[Held, ...]:
+        """List what is in force, with who asked for it, who approved it and why."""
+        return in_force(self._state, now)
 
     def close(self) -> None:
         """Stop reading."""

@@ -22,6 +22,7 @@ from holdfast.live.sinking import Kept, SinkLoop
 from holdfast.live.store_owner import Owner
 from holdfast.live.telemetry import Telemetry
 from rollouts.announced import decode as decode_announcement
+from rollouts.announced import start_of
 from rollouts.audit import decode as decode_entry
 from rollouts.audit import hash_of
 from sinks.clickhouse import Server as ClickHouse
@@ -97,16 +98,17 @@ class Reader:
 def _announced(value: bytes, place: Place) -> list[LiveRows]:
     announcement = decode_announcement(value)
     plan, policy, events = announcement.rollout, announcement.policy, announcement.events
+    started = start_of(announcement, 0) or plan.started
     rollout = rollout_rows(
         place,
         rollout=plan.rollout,
-        started=plan.started,
+        started=started,
         policy=policy.policy,
         mode=plan.mode,
         document=msgspec.json.encode(plan),
         policy_document=msgspec.json.encode(policy),
         policy_digest=digest(policy),
-        recorded=max([plan.started, *(event.effective_at for event in events)]),
+        recorded=max([started, *(event.effective_at for event in events)]),
     )
     told = [(event.event, event.stage or "", event.effective_at) for event in events]
     return [rollout, event_rows(place, plan.rollout, told)] if told else [rollout]

@@ -54,6 +54,7 @@ class Topics(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     audit: TopicName
     undelivered: TopicName
     notified: TopicName
+    status: TopicName
 
     def samples_of(self, topic: str) -> str:
         """Name the topic that holds the samples of an unkeyed one, keyed by colo."""
@@ -82,3 +83,4 @@ class TopicNames(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     audit: TopicName | None = None
     undelivered: TopicName | None = None
     notified: TopicName | None = None
+    status: TopicName | None = None

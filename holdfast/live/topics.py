@@ -90,10 +90,11 @@ def wanted(settings: Settings) -> list[Wanted]:
         names.dead_letters: kept,
         names.audit: {**kept, "retention.ms": "-1", "retention.bytes": "-1", "message.timestamp.type": "LogAppendTime"},
         **({names.undelivered: kept} if settings.api.webhooks else {}),
-        **dict.fromkeys((names.control, names.desired, names.applied, names.units, names.incidents), compact),
+        **dict.fromkeys((names.control, names.desired, names.applied, names.units), compact),
+        **dict.fromkeys((names.incidents, names.status), compact),
         names.notified: {**compact, "cleanup.policy": "compact,delete", "retention.ms": str(settings.retention_ms)},
     }
-    whole = (names.rollouts, names.audit, names.control, names.incidents, names.notified)
+    whole = (names.rollouts, names.audit, names.control, names.incidents, names.notified, names.status)
     return [
         Wanted(name, 1 if name in whole else settings.partitions, settings.replication, config)
         for name, config in topics.items()

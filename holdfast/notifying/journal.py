@@ -66,6 +66,17 @@ def encode_key(key: Key) -> bytes:
     return f"{key[0]}/{key[1].recipient}/{key[1].index}".encode()
 
 
+def incident_of(key: bytes) -> str:
+    """Return the incident that a key is of.
+
+    Examples
+    --------
+    >>> incident_of(b"inc-20260312-1a2b3c4d-0000-opened/a/b/1")
+    'inc-20260312-1a2b3c4d'
+    """
+    return "-".join(key.decode(errors="replace").split("-")[:3])
+
+
 def encode(value: Delivered) -> bytes:
     """Write what became of a notice."""
     return msgspec.json.encode(value, order="deterministic")

@@ -17,6 +17,7 @@ from holdfast.api.tokens import Gate
 from holdfast.live.events import Received
 from holdfast.wall import now
 from rollouts.announced import Announcement
+from rollouts.reports import Report
 from tests.test_following import VERDICT, at
 
 STAGES = [{"name": name, "canary": {"cohort": name}, "bake": "30m"} for name in ("canary", "region")]
@@ -56,8 +57,15 @@ class Room:
     def __init__(self, gate: Gate | None = None, **api: object) -> None:
         self.rollouts, self.board = Memory(), Board()
         self.board.unheard(None)
+        self.reports: list[Report] = []
         self.services = Services(
-            msgspec.convert(api, Api), gate or Gate(None, now), self.board, self.rollouts, ApiTelemetry(), [Target()]
+            msgspec.convert(api, Api),
+            gate or Gate(None, now),
+            self.board,
+            self.rollouts,
+            ApiTelemetry(),
+            self.reports.extend,
+            [Target()],
         )
         self.app = application(self.services)
         self.client = TestClient(self.app, base_url="http://localhost", raise_server_exceptions=False)

@@ -64,13 +64,14 @@ def change(
     units: Iterable[str] = (),
     gone: float | None = None,
 ) -> Change:
-    """Give a rollout whose stages began so many minutes after noon."""
+    """Give a rollout whose stages began so many minutes after noon; by its name it is a drill."""
     return Change(
         rollout=rollout,
         units=frozenset(units),
         starts=[Start(stage=f"s{number}", at=at(each)) for number, each in enumerate(minutes)],
         colos=None if colos is None else frozenset(colos),
         gone=None if gone is None else at(gone),
+        is_drill=rollout.startswith("drill-"),
     )
 
 

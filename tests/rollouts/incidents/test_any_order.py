@@ -50,6 +50,7 @@ AROUND = Surroundings(
         "a": change("a", [-30.0], colos=COLOS, units=["x@1"]),
         "b": change("b", [-20.0], colos=COLOS[:1], units=["x@1", "y@1"]),
         "c": change("c", [10.0], colos=COLOS[1:]),
+        "drill-d": change("drill-d", [-10.0]),
     },
     traffic={"ams01": 0.5, "fra02": 0.3},
 )
@@ -114,15 +115,15 @@ class AnyOrder(RuleBasedStateMachine):
                     f"v{self.number}",
                     self.minutes,
                     colos=data.draw(st.sets(st.sampled_from(COLOS))),
-                    action=data.draw(st.sampled_from(["revert", "halt", "wait"])),
+                    action=data.draw(st.sampled_from(["revert", "revert", "halt", "wait"])),
                     e_value=data.draw(st.sampled_from([1.0, 1e9])),
-                    is_binding=data.draw(st.booleans()),
+                    is_binding=data.draw(st.sampled_from([True, True, True, False])),
                 )
             )
         self.stops += new
-        self.hear(new)
+        self.hear([*new, *new[:1]])
 
-    @precondition(lambda self: self.stops)
+    @precondition(lambda self: self.histories)
     @rule(data=st.data())
     def hear_again(self, data: st.DataObject) -> None:
         before = self.histories.copy()
@@ -225,5 +226,5 @@ class AnyOrder(RuleBasedStateMachine):
             assert len(promised) == len({*promised})
 
 
-AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
-test_any_order = AnyOrder.TestCase
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

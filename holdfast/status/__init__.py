@@ -1,0 +1,1 @@
+"""The status page: for everybody, and for those who respond."""
