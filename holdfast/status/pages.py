@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cache
 from importlib.resources import files
 from itertools import groupby
 from typing import Final, NamedTuple, TypeVar, get_args
@@ -97,25 +97,13 @@ class Look:
     can_subscribe: bool = False
     is_static: bool = False
 
-    @cached_property
-    def _environment(self) -> Environment:
-        environment = Environment(
-            loader=PackageLoader("holdfast.status"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
+    def _written(self, template: str, **values: object) -> bytes:
+        text = (
+            _environment()
+            .get_template(template)
+            .render(title=words.line(self.title), base=self.base, is_static=self.is_static, **values)
         )
-        environment.filters.update(
-            iso=words.iso, minute=words.minute, second=words.second, day=words.day, age=words.age, listed=words.listed
-        )
-        environment.filters.update(percent=words.percent, runs=runs, counted=counted, told=_told, spoken=spoken)
-        environment.globals.update(
-            title=words.line(self.title), base=self.base, is_static=self.is_static, css=CSS, js=JS, policy=META_POLICY
-        )
-        environment.globals.update(states=words.STATE, phases=words.PHASE, kinds=words.KIND, roles=get_args(Role))
-        environment.globals.update(moment=words.moment, minute=words.minute, second=words.second)
-        return environment
+        return text.encode("utf-8", "replace")
 
     def index(self, public: Public, now: datetime) -> bytes:
         """Write the first page."""
@@ -179,10 +167,15 @@ class Look:
 
     def message(self, heading: str, sentences: Sequence[str], action: str = "", button: str = "") -> bytes:
         """Write a page that says something once, perhaps with a button that sends a form to `action`."""
-        text = self._environment.get_template("message.html").render(
-            heading=heading, sentences=sentences, action=action, button=button, is_public=True, is_live=False
+        return self._written(
+            "message.html",
+            heading=heading,
+            sentences=sentences,
+            action=action,
+            button=button,
+            is_public=True,
+            is_live=False,
         )
-        return text.encode()
 
     def _page(
         self, template: str, told: Public | Internal, now: datetime, events: str, values: Callable[[Room], Values]
@@ -191,7 +184,8 @@ class Look:
         old, seen = now - told.as_of, digest(told)
         written = b""
         for room in ROOMS:
-            text = self._environment.get_template(template).render(
+            written = self._written(
+                template,
                 events=events,
                 seen=seen,
                 is_public=isinstance(told, Public),
@@ -200,10 +194,28 @@ class Look:
                 room=room,
                 **values(room),
             )
-            written = text.encode("utf-8", "replace")
             if len(written) <= BYTES_MAX:
                 break
         return written
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("holdfast.status"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        iso=words.iso, minute=words.minute, second=words.second, day=words.day, age=words.age, listed=words.listed
+    )
+    environment.filters.update(percent=words.percent, runs=runs, counted=counted, told=_told, spoken=spoken)
+    environment.globals.update(states=words.STATE, phases=words.PHASE, kinds=words.KIND, roles=get_args(Role))
+    environment.globals.update(moment=words.moment, minute=words.minute, second=words.second)
+    environment.globals.update(css=CSS, js=JS, policy=META_POLICY)
+    return environment
 
 
 def headline(public: Public, now: datetime) -> str:
