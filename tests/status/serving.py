@@ -1,5 +1,6 @@
 """A status page over sources in memory, behind a real server on a real port."""
 
+import http.client
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,10 +31,25 @@ class Serving:
 
     def __init__(self, memory: Memory, keeper: Keeper, streams: Streams, port: int) -> None:
         self.memory, self.keeper, self.streams, self.port = memory, keeper, streams, port
+        self._opened: dict[http.client.HTTPResponse, http.client.HTTPConnection] = {}
 
     @property
     def url(self) -> str:
         return f"http://localhost:{self.port}"
+
+    def get(self, path: str, **headers: str) -> http.client.HTTPResponse:
+        """Ask for a page over a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_S)
+        connection.request("GET", path, headers={"host": "localhost", **headers})
+        answer = connection.getresponse()
+        self._opened[answer] = connection
+        return answer
+
+    def hang_up(self, *answers: http.client.HTTPResponse) -> None:
+        """Close the connections of some answers; of none, of all."""
+        for answer in answers or tuple(self._opened):
+            answer.close()
+            self._opened.pop(answer).close()
 
 
 @contextmanager
@@ -58,9 +74,11 @@ def serving(
     keeper.start()
     thread.start()
     until(lambda: server.is_serving and (keeper.site is not None or found.at is None))
+    served = Serving(found, keeper, streams, server.port)
     try:
-        yield Serving(found, keeper, streams, server.port)
+        yield served
     finally:
+        served.hang_up()
         keeper.stop()
         streams.close()
         server.stop()

@@ -20,14 +20,8 @@ from tests.status.samples import DAY, HIDDEN, MINUTE, NOW, RESPONSE, Memory, his
 from tests.status.serving import WAIT_S, Serving, serving, until
 
 
-def get(served: Serving, path: str, **headers: str) -> http.client.HTTPResponse:
-    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=WAIT_S)
-    connection.request("GET", path, headers={"host": "localhost", **headers})
-    return connection.getresponse()
-
-
 def listen(served: Serving, path: str = "/events") -> http.client.HTTPResponse:
-    answer = get(served, path)
+    answer = served.get(path)
     assert answer.status == 200
     assert answer.getheader("content-type") == "text/event-stream"
     return answer
@@ -48,7 +42,7 @@ def test_who_listens_is_told_when_something_happens() -> None:
         first = next_of(stream, "snapshot")
         served.memory.put(live(NOW - MINUTE, 33))
         assert next_of(stream, "snapshot") != first
-        assert name(33) in get(served, "/").read().decode()
+        assert name(33) in served.get("/").read().decode()
 
 
 def test_who_listens_in_public_is_not_told_of_what_is_internal() -> None:
@@ -71,9 +65,9 @@ def test_who_listens_is_told_how_old_it_is() -> None:
 def test_there_are_no_more_readers_than_there_may_be() -> None:
     with serving(streams_max=3, streams_per_client=2) as served:
         open_now = [listen(served) for _ in range(2)]
-        assert get(served, "/events").status == 503
-        assert get(served, "/").status == 200
-        open_now.pop().close()
+        assert served.get("/events").status == 503
+        assert served.get("/").status == 200
+        served.hang_up(open_now.pop())
         until(lambda: served.streams.count < 2)
         listen(served)
 
@@ -82,7 +76,7 @@ def test_a_reader_that_goes_makes_room() -> None:
     with serving() as served:
         stream = listen(served)
         until(lambda: served.streams.count == 1)
-        stream.close()
+        served.hang_up(stream)
         until(lambda: served.streams.count == 0)
 
 
@@ -90,15 +84,15 @@ def test_a_client_that_sends_nothing_keeps_nobody_waiting() -> None:
     with serving(requests_max=1) as served:
         idle = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(4)]
         idle[0].sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\nx-slow: ")
-        assert get(served, "/").status == 200
+        assert served.get("/").status == 200
         for each in idle:
             each.close()
 
 
 def test_headers_that_are_too_large_are_refused() -> None:
     with serving() as served:
-        assert get(served, "/", **{"x-large": "a" * 40_000}).status in (400, 431)
-        assert get(served, "/").status == 200
+        assert served.get("/", **{"x-large": "a" * 400_000}).status in (400, 431)
+        assert served.get("/").status == 200
 
 
 def test_a_flood_of_incidents_does_not_keep_the_page_from_being_read() -> None:
@@ -106,25 +100,25 @@ def test_a_flood_of_incidents_does_not_keep_the_page_from_being_read() -> None:
         for number in range(300):
             served.memory.put(past(NOW - number * MINUTE, 1_000 + number))
             if number % 60 == 0:
-                assert get(served, "/").status == 200
+                assert served.get("/").status == 200
         until(lambda: served.keeper.site is not None and len(served.keeper.site.snapshot.public.incidents) > 300)
 
 
 def test_what_is_gone_leaves_the_page_that_was_and_says_how_old_it_is() -> None:
     clock = [NOW]
     with serving(clock=lambda: clock[0]) as served:
-        assert "nothing newer is known" not in get(served, "/").read().decode().split("<script>")[0]
+        assert "nothing newer is known" not in served.get("/").read().decode().split("<script>")[0]
         clock[0] = NOW + timedelta(minutes=12)
         served.memory.number += 1  # nothing is heard, but it is time for another page
-        until(lambda: "12 minutes old" in get(served, "/").read().decode())
-        text = get(served, "/").read().decode()
+        until(lambda: "12 minutes old" in served.get("/").read().decode())
+        text = served.get("/").read().decode()
         assert "Some queries are not answered." in text
         assert "As of 14:02 UTC: some services are partly out" in text
 
 
 def test_before_anything_is_known_nothing_is_said_to_be_well() -> None:
     with serving(Memory(at=None)) as served:
-        answer = get(served, "/")
+        answer = served.get("/")
         assert answer.status == 503
         assert b"operational" not in answer.read().lower().split(b"</style>")[1]
 
@@ -139,7 +133,7 @@ def test_an_error_of_our_own_leaves_the_page_that_was(monkeypatch: pytest.Monkey
 
         monkeypatch.setattr(served.memory, "facts", broken)
         served.memory.number += 1
-        until(lambda: get(served, "/").status == 200)
+        until(lambda: served.get("/").status == 200)
         assert served.keeper.site is site
 
 
@@ -159,8 +153,7 @@ def files(tmp_path: Path) -> Iterator[tuple[Path, int]]:
     server.server_close()
 
 
-def site(**found: object) -> Site:
-    del found
+def site() -> Site:
     return Site(made(), Look("Example", is_static=True), "https://status.example.com", "holdfast", NOW)
 
 
@@ -205,11 +198,11 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
 def test_a_served_page_is_kept_as_files_and_what_is_old_is_not_written_over_it(tmp_path: Path) -> None:
     clock = [NOW]
     with serving(folder=Folder(tmp_path), clock=lambda: clock[0]) as served:
-        until(lambda: (tmp_path / "index.html").exists())
+        until((tmp_path / "index.html").exists)
         kept = (tmp_path / "index.html").read_bytes()
         clock[0] = NOW + timedelta(minutes=12)
         served.memory.number += 1
-        until(lambda: "12 minutes old" in get(served, "/").read().decode())
+        until(lambda: "12 minutes old" in served.get("/").read().decode())
         assert (tmp_path / "index.html").read_bytes() == kept
     assert b"Content-Security-Policy" in kept
 

@@ -5,6 +5,7 @@ import smtplib
 from collections.abc import Mapping
 from datetime import timedelta
 from email.message import EmailMessage
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +109,10 @@ class Room:
 
     def __init__(self, most: int = 10, **status: Any) -> None:
         self.list, self.asked, self.seconds = List(most), list[str](), 0.0
-        desk = Desk(SEAL, self.list, self.asked.append, lambda: NOW, lambda: self.seconds)
+        self.desk = Desk(SEAL, self.list, self.asked.append, lambda: NOW, lambda: self.seconds)
         site = Site(made({}), Look("Example", can_subscribe=True), "https://status.example.com", "holdfast", NOW)
         given = msgspec.convert(status, Status)
-        app = App(given, Gate(None, now), lambda: site, Streams(lambda: site, 1, 1), Look("Example"), desk)
+        app = App(given, Gate(None, now), lambda: site, Streams(lambda: site, 1, 1), Look("Example"), self.desk)
         self.client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
 
     def ask(self, address: str = ANN, **headers: str) -> Any:
@@ -324,7 +325,7 @@ def test_what_is_no_record_changes_nothing(record: tuple[bytes, bytes]) -> None:
 @given(st.lists(st.tuples(st.integers(0, 86_400), st.integers(0, 86_400)), max_size=8))
 def test_times_of_listening_are_put_together_in_order(spans: list[tuple[int, int]]) -> None:
     found = merged([(min(span), max(span)) for span in spans])
-    assert all(one[1] < other[0] for one, other in zip(found, found[1:], strict=False))
+    assert all(one[1] < other[0] for one, other in pairwise(found))
     assert merged(found) == found
 
 
