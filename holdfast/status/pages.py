@@ -55,7 +55,7 @@ ROOMS: Final = (
 """From much to little: the first whose page is small enough counts."""
 
 STALE: Final = timedelta(minutes=1)
-"""How old what is known may be before a page says so."""
+"""How old what is known may be before a page says so, if nothing else is set."""
 
 _HEIGHTS: Final[dict[State, int]] = {
     "operational": 14,
@@ -90,12 +90,15 @@ class Look:
         Whether there is a form for that.
     is_static
         Whether they are files, which some other server hands out.
+    stale
+        How old what is known may be before a page says so.
     """
 
     title: str
     base: str = ""
     can_subscribe: bool = False
     is_static: bool = False
+    stale: timedelta = STALE
 
     def _written(self, template: str, **values: object) -> bytes:
         text = (
@@ -113,7 +116,7 @@ class Look:
         def values(room: Room) -> Values:
             return {
                 "public": public,
-                "headline": headline(public, now),
+                "headline": headline(public, now, self.stale),
                 "current": current[: room.current],
                 "current_left_out": max(0, len(current) - room.current),
                 "components": public.components[: room.components],
@@ -190,7 +193,7 @@ class Look:
                 seen=seen,
                 is_public=isinstance(told, Public),
                 is_live=True,
-                old=old if old >= STALE else None,
+                old=old if old >= self.stale else None,
                 room=room,
                 **values(room),
             )
@@ -218,12 +221,12 @@ def _environment() -> Environment:
     return environment
 
 
-def headline(public: Public, now: datetime) -> str:
+def headline(public: Public, now: datetime, stale: timedelta = STALE) -> str:
     """Say in a sentence how things stand; what is old is not said to be so now."""
     said = words.HEADLINE[public.state]
     if not public.components and not public.incidents and public.state == "operational":
         said = "No incident is known"
-    if now - public.as_of < STALE:
+    if now - public.as_of < stale:
         return said
     return f"As of {words.minute(public.as_of)}: {said[0].lower()}{said[1:]}"
 
