@@ -31,16 +31,23 @@ The length keeps a line break at the end out, which the pattern would let pass.
 UNSEEN: Final = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
 """Characters that nobody sees, and that move what one sees: controls, separators of lines, changes of direction."""
 
-_ONE_LINE: Final = rf"^(?![\s\S]*[{UNSEEN}])"
-_LINES: Final = r"^(?![\s\S]*[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069])"
+# The whole text is looked at ahead of being matched: `$` alone lets a line break at the end pass.
+_ONE_LINE: Final = rf"^(?![\s\S]*[{UNSEEN}])[\s\S]*$"
+_LINES: Final = r"^(?![\s\S]*[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069])[\s\S]*$"
 
-Title = Annotated[str, Meta(min_length=1, max_length=200, pattern=_ONE_LINE)]
+
+def _line(longest: int) -> Meta:
+    allowed = f"a line of 1 to {longest} characters, without such as nobody sees"
+    return Meta(min_length=1, max_length=longest, pattern=_ONE_LINE, extra={"allowed": allowed})
+
+
+Title = Annotated[str, _line(200)]
 """One line."""
 
 Text = Annotated[str, Meta(min_length=1, max_length=5_000, pattern=_LINES)]
 """Lines of plain text."""
 
-Person = Annotated[str, Meta(min_length=1, max_length=100, pattern=_ONE_LINE)]
+Person = Annotated[str, _line(100)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
