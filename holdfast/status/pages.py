@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from itertools import groupby
-from typing import Final, NamedTuple, TypeVar, get_args
+from typing import Any, Final, NamedTuple, TypeVar, get_args
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from msgspec import Struct
@@ -211,13 +211,14 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        iso=words.iso, minute=words.minute, second=words.second, day=words.day, age=words.age, listed=words.listed
-    )
-    environment.filters.update(percent=words.percent, runs=runs, counted=counted, told=_told, spoken=spoken)
-    environment.globals.update(states=words.STATE, phases=words.PHASE, kinds=words.KIND, roles=get_args(Role))
-    environment.globals.update(moment=words.moment, minute=words.minute, second=words.second)
-    environment.globals.update(css=CSS, js=JS, policy=META_POLICY)
+    filters: Any = environment.filters
+    for each in (words.iso, words.minute, words.second, words.day, words.age, words.listed, words.percent):
+        filters[each.__name__] = each
+    filters |= {"runs": runs, "counted": counted, "told": _told, "spoken": spoken}
+    shared: Any = environment.globals
+    shared |= {"states": words.STATE, "phases": words.PHASE, "kinds": words.KIND, "roles": get_args(Role)}
+    shared |= {"moment": words.moment, "minute": words.minute, "second": words.second}
+    shared |= {"css": CSS, "js": JS, "policy": META_POLICY}
     return environment
 
 
@@ -231,11 +232,19 @@ def headline(public: Public, now: datetime, stale: timedelta = STALE) -> str:
     return f"As of {words.minute(public.as_of)}: {said[0].lower()}{said[1:]}"
 
 
+def _state(day: Day) -> State:
+    return day.state
+
+
+def _alike(day: Day) -> tuple[State, float | None]:
+    return day.state, day.up
+
+
 def runs(days: Sequence[Day]) -> list[tuple[State, int, str]]:
     """Draw days as strokes: of each state how high they are, and a path of runs, which dashes divide into days."""
     found: dict[State, list[str]] = {}
     place = 0
-    for state, group in groupby(days, key=lambda each: each.state):
+    for state, group in groupby(days, key=_state):
         count = len(list(group))
         middle = 30 - _HEIGHTS[state] / 2
         found.setdefault(state, []).append(f"M{4 * place} {middle:g}h{4 * count - 1}")
@@ -245,14 +254,14 @@ def runs(days: Sequence[Day]) -> list[tuple[State, int, str]]:
 
 def counted(days: Sequence[Day]) -> str:
     """Say how many days were of which state, in words."""
-    counts = {state: sum(each.state == state for each in days) for state in STATES}
+    counts: dict[State, int] = {state: sum(each.state == state for each in days) for state in STATES}
     return ", ".join(f"{count} {words.STATE[state].lower()}" for state, count in counts.items() if count)
 
 
 def _told(days: Sequence[Day]) -> list[_Row]:
     """List the days that were not good, newest first, those that follow each other and are alike as one."""
     rows: list[_Row] = []
-    for (state, up), group in groupby(reversed(days), key=lambda each: (each.state, each.up)):
+    for (state, up), group in groupby(reversed(days), key=_alike):
         found = list(group)
         if state != "operational":
             last, first = words.day(found[0].day), words.day(found[-1].day)

@@ -29,7 +29,7 @@ def example() -> Memory:
         hosts_share=0.05,
         onset=at - 2 * MINUTE,
     )
-    said = [
+    said: list[events.Event] = [
         events.Opened(at=at, by="holdfast", title="Revert of bots-0312", severity="major", impact=hurt),
         events.RoleTaken(at=at + 2 * MINUTE, by="Ada", role="lead", person="Ada"),
         events.RoleTaken(at=at + 3 * MINUTE, by="Ada", role="communications", person="Grace"),
@@ -53,7 +53,7 @@ def example() -> Memory:
         closed = events.Closed(at=first.at + 92 * MINUTE, by="Ada")
         reviewed = events.Reviewed(at=first.at + 91 * MINUTE, by="Ada", digest="0" * 64)
         others[number] = History(incident=each.incident, events=[begun, *clean, reviewed, closed])
-    known = [History(incident=LIVE, events=list(said)), *others]
+    known = [History(incident=LIVE, events=said), *others]
     return Memory({each.incident: each for each in known})
 
 
