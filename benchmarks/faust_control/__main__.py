@@ -1,7 +1,7 @@
 """Kills a Faust worker again and again, and counts what was lost, done twice, or done and not known.
 
 `python -m benchmarks.faust_control [--guarantee at_least_once|exactly_once] [--kills 50] [--seconds 900]`, with
-the group `bench` installed. It starts a broker of its own. Figures hang on how busy the machine is; see docs/decisions/0017.
+the group `bench` installed. It starts a broker of its own. What became of it is in docs/decisions/0017.
 """
 
 import argparse
