@@ -346,7 +346,7 @@ def test_an_override_is_told_of_before_it_expires_and_after_if_what_it_was_for_g
 
 def test_a_request_that_nobody_has_approved_expires_and_is_then_nothing() -> None:
     given = facts(log=overrides("freeze_all", 2, expires=NOW + HOUR))
-    assert "pending, 1 approvals short" in only(given).sentence
+    assert "pending, 1 approval short" in only(given).sentence
     assert kinds(given, NOW + HOUR) == ["unknown ungated-change"]
 
 
