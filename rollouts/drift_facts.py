@@ -201,6 +201,11 @@ class Facts(Struct, frozen=True, kw_only=True):
     bounds: Bounds = Bounds()
 
 
+def clock(moment: datetime) -> str:
+    """Write a time in UTC, to the second."""
+    return breakglass.written(moment.replace(microsecond=0))
+
+
 _Fact = TypeVar("_Fact")
 
 
