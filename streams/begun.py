@@ -56,6 +56,8 @@ class Begun(Stateful):
         What came up after the stage had begun, and too late to judge the stage anew with it: colos by metric.
     is_outdated
         Whether something else in the plan has changed since, too late as well.
+    before
+        [comparison, tick] The pre-period paired up; None once all that is learned from it has been.
     """
 
     _state: ClassVar[tuple[str, ...]] = (
@@ -89,7 +91,8 @@ class Begun(Stateful):
         self.quiet = np.zeros(self.pairing.tests.comparisons, np.int64)  # the same for each comparison
         self.missing = np.zeros(self.pairing.tests.comparisons, np.bool_)
         self.colo = self.pairing.by_colo()
-        sides = self.pairing.sides(past)
+        self.before: Sides | None = self.pairing.sides(past)
+        sides = self.before
         both = (sides.canary_of > 0) & (sides.control_of > 0)
         self.heard: Bools = np.any(both, axis=1)  # whether both sides ever had data, [comparison]
         self.totals: Totals = totals_of(keys, policy, plan.membership, index)

@@ -30,12 +30,13 @@ class Running(Begun):
 
     def __init__(self, plan: Plan, index: int, keys: Sequence[RowKey], past: Array) -> None:
         super().__init__(plan, index, keys, past)
-        sides, tests = self.pairing.sides(past), self.pairing.tests
+        sides, tests = self.before, self.pairing.tests
+        assert sides is not None
         self.evidence = Evidence(
             self.pairing.strands,
             tests,
             sides,
-            self.pairing.deviation(past),
+            self.pairing.deviation(past, sides),
             plan.policy.pre_period.ticks_min,
             self.stage.deadline or 2 * self.stage.bake,
         )
