@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.comparisons import Tests
-from detectors.sides import Sides, means
+from detectors.sides import Sides, means, run_of
 from detectors.state import Stateful
 from detectors.usual import SPREAD_MIN, Usual, departure, level, parts_of, placebos
 from detectors.windows import running_sums
@@ -89,7 +89,7 @@ class Levels(Stateful):
     ) -> None:
         self._tests, self._is_ratio, self._is_log, self._scale = tests, is_ratio, is_log, scale
         self._of_test = (tests.pool @ is_ratio.astype(np.float64)) > 0
-        self._pools = tests.pool[tests.comparisons :]
+        self._pools = tests.pools
         self._weight, usual = np.ones(len(is_ratio)), np.full(len(is_ratio), np.nan)
         self._spread = np.empty((3, 2, len(WINDOWS), len(tests)))  # [kind, side, window, test]
         slots = TICKS_HELD + 1
@@ -112,15 +112,19 @@ class Levels(Stateful):
 
     def _additive(self, sides: Sides, own: "slice | NDArray[np.intp]" = _ALL) -> Sides:
         """Bring both sides to what adds up over ticks and colos [comparison, tick], those of the rows `own` alone."""
-        rows = np.flatnonzero(~self._is_ratio[own])
+        rows = run_of(np.flatnonzero(~self._is_ratio[own]))
         arrays = [array.copy() for array in sides.arrays()]
         of = self._is_log[own][rows], self._scale[own][rows], self._weight[own][rows]
         logs, scale, weight = (array[:, None] for array in of)
         for side, mean in zip((0, 2), means(sides, rows), strict=True):
-            level = np.where(logs, np.log(np.maximum(mean, 1e-3 * scale) / scale), mean / scale)
+            level = np.log(np.maximum(mean, 1e-3 * scale) / scale)
+            if not logs.all():
+                level = np.where(logs, level, mean / scale)
             known = ~np.isnan(mean)
-            arrays[side][rows] = np.where(known, level, 0.0) * weight
-            arrays[side + 1][rows] = known * weight
+            if known.all():
+                arrays[side][rows], arrays[side + 1][rows] = level * weight, weight
+            else:
+                arrays[side][rows], arrays[side + 1][rows] = np.where(known, level, 0.0) * weight, known * weight
         return Sides(*arrays)
 
     def _weigh(self, added: Sides, own: "slice | NDArray[np.intp]") -> None:

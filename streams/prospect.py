@@ -272,6 +272,6 @@ def _placebo(plan: Plan, index: int, keys: Sequence[RowKey], past: Array, horizo
     trial = Running(tried, index, keys, past[:, :, :before])
     trial.before = None
     sides, totals = trial.pairing.sides(past[:, :, before:]), trial.totals.sums(past[:, :, before:])
-    for column in range(ticks):
-        trial.step(sides.at(column), (totals[0][:, column], totals[1][:, column]), column + 1)
+    for column, tick in enumerate(sides.by_tick()):
+        trial.step(tick, (totals[0][:, column], totals[1][:, column]), column + 1)
     return Placebo(ticks, before, frozenset(trial.decision.blamed), tuple(sorted(trial.hurt)))
