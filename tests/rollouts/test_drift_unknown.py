@@ -23,6 +23,7 @@ from rollouts.drift_facts import (
     Unknown,
 )
 from rollouts.drift_notes import FOUND, GONE, Note, after, changes, open_of
+from rollouts.incidents.history import ActionAdded, ActionItem
 from tests.overrides import WHO
 from tests.overrides import Log as People
 from tests.rollouts.drifting import (
@@ -41,11 +42,13 @@ from tests.rollouts.drifting import (
     watched,
 )
 from tests.rollouts.fleet import OLD, UNIT
+from tests.rollouts.incidents.making import NAME, incident
 
 # ---------------------------------------------------------------- what is not known
 
 
-FIELDS = ("rollouts", "control", "reports", "verdicts", "sent", "log", "settings")
+FIELDS = ("rollouts", "control", "reports", "verdicts", "sent", "log", "incidents", "settings")
+ITEM = ActionItem(id="a1", what="Limit the size", owner="grace", due=NOW - DAY)
 WRONG: dict[str, Any] = {
     "rollouts": {"bots": watched(announce(ROLLOUT, POLICY), objection="none")},
     "control": {"bots": under_control("halted", halted="why")},
@@ -53,6 +56,7 @@ WRONG: dict[str, Any] = {
     "verdicts": verdicts(None),
     "sent": sent(),
     "log": Log(broken="broken", drilled=None, overrides=fold(People().chain(), WHO)),
+    "incidents": {NAME: incident(ActionAdded(at=NOW, by="ada", item=ITEM))},
     "settings": {"topic audit": "there is none"},
 }
 LOOKED_AT: dict[str, set[Kind]] = {
@@ -71,6 +75,7 @@ LOOKED_AT: dict[str, set[Kind]] = {
     "verdicts": {"policy-differs", "never-exercised"},
     "sent": {"metric-unsent"},
     "log": {"no-drill", "override-expiring", "override-overdue", "audit-broken"},
+    "incidents": {"action-overdue"},
     "settings": {"settings-differ"},
 }
 
