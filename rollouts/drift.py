@@ -28,6 +28,7 @@ from rollouts.drift_sources import (
     settings_differ,
     ungated_change,
 )
+from rollouts.incidents.overdue import action_overdue
 
 Look = Callable[[Facts, datetime], Iterable[Finding]]
 """Finds what is wrong, at a time in UTC. Where a fact that it needs is `Unknown`, it finds that."""
@@ -56,6 +57,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     Check(kind="audit-broken", look=audit_broken),
     Check(kind="past-deadline", look=past_deadline),
     Check(kind="stuck", look=stuck),
+    Check(kind="action-overdue", look=action_overdue),
 )
 
 

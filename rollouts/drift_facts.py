@@ -13,6 +13,7 @@ from detectors.policy import Policy
 from rollouts import breakglass
 from rollouts.announced import Announcement
 from rollouts.controlled import State
+from rollouts.incidents.folding import Incident
 from rollouts.reports import Report
 
 Kind = Literal[
@@ -29,6 +30,7 @@ Kind = Literal[
     "audit-broken",
     "past-deadline",
     "stuck",
+    "action-overdue",
 ]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 """Kinds of findings, in the order in which they are listed."""
@@ -181,6 +183,8 @@ class Facts(Struct, frozen=True, kw_only=True):
         Policies that are kept for use, by digest, beside those that are announced.
     baseline
         Digests by unit that hosts had before rollouts were announced.
+    incidents
+        How incidents stand, by id.
     settings
         In what topics and settings differ from what they have to be, a sentence each by subject.
     bounds
@@ -195,10 +199,16 @@ class Facts(Struct, frozen=True, kw_only=True):
     verdicts: Verdicts | Unknown
     sent: Sent | Unknown
     log: Log | Unknown
+    incidents: Mapping[str, Incident] | Unknown = {}
     policies: Mapping[str, Policy] = {}
     baseline: Mapping[str, frozenset[str]] = {}
     settings: Mapping[str, str] | Unknown = {}
     bounds: Bounds = Bounds()
+
+
+def clock(moment: datetime) -> str:
+    """Write a time in UTC, to the second."""
+    return breakglass.written(moment.replace(microsecond=0))
 
 
 _Fact = TypeVar("_Fact")

@@ -7,9 +7,8 @@ from msgspec import UNSET
 
 from detectors.policy import duration_ms
 from rollouts.announced import Announcement, finished_at, start_of
-from rollouts.breakglass import written
 from rollouts.controlled import State
-from rollouts.drift_facts import Facts, Finding, Kind, Unknown, Verdicts, Watched, or_none, unknown
+from rollouts.drift_facts import Facts, Finding, Kind, Unknown, Verdicts, Watched, clock, or_none, unknown
 
 _WAITING: dict[str, str] = {
     "applying": "not all hosts have reported that they have it",
@@ -83,11 +82,11 @@ def _difference(watched: Watched, gated: Mapping[str, set[str]], verdicts: Verdi
     if newest is None:
         return None
     if newest.policy != mine:
-        return f"announced with {name} {short(mine)}, judged at {written(newest.at)} by {short(newest.policy)}"
+        return f"announced with {name} {short(mine)}, judged at {clock(newest.at)} by {short(newest.policy)}"
     signed = announcement.certificate
     if signed is not UNSET and signed.certificate.engine != newest.engine:
         engine = signed.certificate.engine
-        return f"its gate was passed with the engine {engine}, judged at {written(newest.at)} by {newest.engine}"
+        return f"its gate was passed with the engine {engine}, judged at {clock(newest.at)} by {newest.engine}"
     return None
 
 
@@ -111,11 +110,11 @@ def never_exercised(facts: Facts, now: datetime) -> list[Finding]:
             continue
         rollout, start = begun.get(digest, ("", edge))
         since = max(edge, start)
-        of = f", though {rollout} began at {written(start)}" if rollout else ""
+        of = f", though {rollout} began at {clock(start)}" if rollout else ""
         is_known = verdicts.since <= since
-        said = f"has judged nothing since {written(since)}{of}"
+        said = f"has judged nothing since {clock(since)}{of}"
         if not is_known:
-            said = f"has judged nothing since {written(verdicts.since)}{of}; verdicts from before are no longer kept"
+            said = f"has judged nothing since {clock(verdicts.since)}{of}; verdicts from before are no longer kept"
         found.append(Finding(kind="never-exercised", subject=f"{name} {short(digest)}", sentence=said, known=is_known))
     return found
 
@@ -130,7 +129,7 @@ def past_deadline(facts: Facts, now: datetime) -> list[Finding]:
             continue
         end = start + _span(stage.deadline) + _apply_within(or_none(facts.control).get(name), index)
         if now > end:
-            said = f"stage {stage.name} began at {written(start)} and had until {written(end)}; nobody told its end"
+            said = f"stage {stage.name} began at {clock(start)} and had until {clock(end)}; nobody told its end"
             found.append(_finding("past-deadline", name, said))
     return found
 
@@ -149,7 +148,7 @@ def stuck(facts: Facts, now: datetime) -> list[Finding]:
         why = f"paused by {state.paused}" if state.paused is not None else _WAITING.get(state.phase)
         if why is not None:
             because = f" ({state.halted})" if state.phase == "halted" and state.halted else ""
-            found.append(_finding("stuck", name, f"{state.phase}{because} since {written(state.at)}: {why}"))
+            found.append(_finding("stuck", name, f"{state.phase}{because} since {clock(state.at)}: {why}"))
     return found
 
 

@@ -6,8 +6,8 @@ from datetime import datetime
 from detectors.policy import Policy
 from rollouts import breakglass
 from rollouts.announced import finished_at, start_of
-from rollouts.breakglass import Held, written
-from rollouts.drift_facts import Facts, Finding, Sent, Series, Unknown, or_none, series_of, unknown
+from rollouts.breakglass import Held
+from rollouts.drift_facts import Facts, Finding, Sent, Series, Unknown, clock, or_none, series_of, unknown
 from rollouts.drift_rollouts import short, under_way
 from rollouts.inventory import Host, matches
 from rollouts.reports import Report
@@ -33,7 +33,7 @@ def no_drill(facts: Facts, now: datetime) -> list[Finding]:
     within = facts.bounds.drilled_within
     if log.overrides is None or (log.drilled is not None and now - log.drilled <= within):
         return []
-    last = "never rehearsed" if log.drilled is None else f"rehearsed last at {written(log.drilled)}"
+    last = "never rehearsed" if log.drilled is None else f"rehearsed last at {clock(log.drilled)}"
     said = f"{last}; `holdfast breakglass drill` has to be run every {within.days} days"
     return [Finding(kind="no-drill", subject="break glass", sentence=said)]
 
@@ -59,7 +59,7 @@ def metric_unsent(facts: Facts, _now: datetime) -> list[Finding]:
 def _unsent(must: Sequence[Series], may: Sequence[Series], sent: Sent) -> tuple[str, bool] | None:
     """Say what did not come, and whether it is known that nobody sends it; None if nothing is wrong."""
     absent = [each for each in must if each not in sent.now]
-    since = written(sent.since)
+    since = clock(sent.since)
     if absent:
         names = " and ".join(map(_named, absent))
         if sent.incomplete is not None:
@@ -106,7 +106,7 @@ def _unheard(facts: Facts, now: datetime) -> list[Finding]:
     ]
     silent = [name for name, one in sorted(or_none(facts.reports).items()) if now - one.at > facts.bounds.silent_after]
     if silent:
-        said = f"{_counted(silent)}: silent since {written(now - facts.bounds.silent_after)} or before"
+        said = f"{_counted(silent)}: silent since {clock(now - facts.bounds.silent_after)} or before"
         found.append(Finding(kind="ungated-change", subject="silent hosts", sentence=said, known=False))
     return found
 
@@ -177,8 +177,8 @@ def override_expiring(facts: Facts, now: datetime) -> list[Finding]:
             and one.request.expires - now <= facts.bounds.expiring_within
         ):
             lacking = one.needed - len(one.approvals)
-            more = f", {lacking} approvals short" if standing == "pending" else ""
-            said = f"{standing}{more}, expires at {written(one.request.expires)}: {one.request.reason}"
+            more = f", {lacking} {'approval' if lacking == 1 else 'approvals'} short" if standing == "pending" else ""
+            said = f"{standing}{more}, expires at {clock(one.request.expires)}: {one.request.reason}"
             found.append(Finding(kind="override-expiring", subject=_about(one), sentence=said))
     return found
 
@@ -191,7 +191,7 @@ def override_overdue(facts: Facts, now: datetime) -> list[Finding]:
     for one in _held(facts).values():
         is_expired = breakglass.status(_state(facts), one, now) == "expired" and len(one.approvals) >= one.needed
         if is_expired and one.request.rollout in ongoing:
-            said = f"expired at {written(one.request.expires)}, and {one.request.rollout} is still under way"
+            said = f"expired at {clock(one.request.expires)}, and {one.request.rollout} is still under way"
             found.append(Finding(kind="override-overdue", subject=_about(one), sentence=said))
     return found
 

@@ -67,12 +67,12 @@ class Page:
         assert "error" not in answer, (method, answer["error"])
         return answer["result"]
 
-    def show(self, page: Path, width: int, scheme: str = "light", height: int = 900) -> None:
-        """Open a page at a width in CSS pixels, with a colour scheme."""
+    def show(self, page: Path | str, width: int, scheme: str = "light", height: int = 900) -> None:
+        """Open a file or an address at a width in CSS pixels, with a colour scheme."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.call("Emulation.setEmulatedMedia", features=features)
-        self.call("Page.navigate", url=page.as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         while self._note(self._next()) != "Page.loadEventFired":
             pass
 

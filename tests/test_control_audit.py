@@ -20,7 +20,7 @@ from rollouts.people import OverrideKind
 from tests.overrides import NOW, Log, request
 
 HOUR = timedelta(hours=1)
-WAIT_S = 10.0
+WAIT_S = 120.0
 
 
 def noted(name: str = "bots/3/note", what: str = "halted", why: str = "verdict 7") -> Noted:

@@ -112,6 +112,38 @@ api:
       timeout: 5s
       backoff: 2s
       backoff_max: 10s
+notify:
+  attempts: 4
+  timeout: 20s
+  backoff: 1s
+  backoff_max: 30s
+  age_max: 2h
+  link: https://status.example.com/incidents/{incident}
+status:
+  host: 0.0.0.0
+  port: 8444
+  url: https://status.example.com
+  title: Example status
+  folder: site
+  tokens: tokens.yaml
+  certificate: status.pem
+  key: status.key
+  behind_proxy: true
+  stale_after: 2m
+  requests_max: 32
+  streams_max: 100
+  streams_per_client: 5
+  secret: status.secret
+  mail:
+    host: mail.example.com
+    port: 465
+    security: tls
+    sender: status@example.com
+    user: status
+    password: mail.password
+    timeout: 5s
+    per_minute: 100
+  subscribers_max: 5000
 deployer:
   webhook:
     attempts: 4

@@ -17,9 +17,11 @@ from holdfast.api.refusals import Refused, answer
 from holdfast.api.services import Services
 from holdfast.api.tokens import Scope
 from holdfast.commands.rollout import overview
+from holdfast.control.reaching import NotUnderControl
 from holdfast.errors import BadInput, Unreachable
 from holdfast.wall import now
 from rollouts.announced import Announcement
+from rollouts.blast import Blast
 
 SILENT_SECONDS_MAX: Final = 120.0
 
@@ -117,6 +119,16 @@ async def _report(services: Services, asked: Asked) -> Response:
     only(asked.query, ())
     given = decoded(asked, applying.Reported)
     return answer(await run_in_threadpool(lambda: applying.take(given, services.keep_reports)))
+
+
+async def _reach(services: Services, asked: Asked) -> Response:
+    only(asked.query, ())
+    try:
+        return answer(await run_in_threadpool(lambda: services.reach(asked.path["rollout"])))
+    except NotUnderControl as error:
+        raise Refused(HTTPStatus.NOT_FOUND, str(error)) from error
+    except (BadInput, Unreachable) as error:
+        raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers={"retry-after": "5"}) from error
 
 
 async def _verdict(services: Services, asked: Asked) -> Response:
@@ -255,6 +267,16 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         {200: ("They are kept.", applying.Taken)},
         body=applying.Reported,
         problems=(503,),
+    ),
+    Operation(
+        "GET",
+        "/v1/rollouts/{rollout}/reach",
+        "showReach",
+        "Show what a rollout under control has reached, what it could reach next, and what keeps it from that.",
+        "rollouts:read",
+        _reach,
+        {200: ("What it has reached.", Blast)},
+        problems=(404, 503),
     ),
     Operation(
         "GET",

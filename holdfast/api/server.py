@@ -7,6 +7,7 @@ import socket
 import ssl
 from asyncio import AbstractEventLoop, Transport
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from holdfast.api.settings import Api, Webhook
 from holdfast.api.telemetry import ApiTelemetry
 from holdfast.api.tokens import Gate
 from holdfast.api.watching import RolloutWatch, VerdictWatch, Watch
+from holdfast.control.reaching import reach_of
 from holdfast.errors import BadInput, Unreachable
 from holdfast.live.clients import check, producer
 from holdfast.live.settings import Settings
@@ -174,8 +176,8 @@ def services_of(settings: Settings) -> tuple[Services, list[Watch]]:
     targets = [_delivery(settings, each, telemetry) for each in settings.api.webhooks]
     watches: list[Watch] = [rollouts, verdicts, *targets]
     silences: dict[str, Callable[[], float]] = {each.name: each.silence for each in (rollouts, verdicts)}
-    services = Services(settings.api, gate, board, rollouts, telemetry, keeper(settings), targets, silences)
-    return services, watches
+    keep, reach = keeper(settings), partial(reach_of, settings)
+    return Services(settings.api, gate, board, rollouts, telemetry, keep, reach, targets, silences), watches
 
 
 def _delivery(settings: Settings, webhook: Webhook, telemetry: ApiTelemetry) -> Delivery:

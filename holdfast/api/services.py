@@ -13,6 +13,7 @@ from holdfast.api.settings import Api
 from holdfast.api.telemetry import ApiTelemetry
 from holdfast.api.tokens import Gate
 from rollouts.announced import Announcement
+from rollouts.blast import Blast
 
 
 class Rollouts(Protocol):
@@ -40,7 +41,8 @@ class Target(Protocol):
 class Services:
     """The settings, who is let in, what is known, and what can be done.
 
-    `silences` tell how long each loop beside the server has not gone round.
+    `keep_reports` and `reach` are slow, and raise `BadInput` and `Unreachable`. `silences` tell how long each loop
+    beside the server has not gone round.
     """
 
     api: Api
@@ -49,6 +51,7 @@ class Services:
     rollouts: Rollouts
     telemetry: ApiTelemetry
     keep_reports: Take
+    reach: Callable[[str], Blast]
     targets: Sequence[Target] = ()
     silences: Mapping[str, Callable[[], float]] = field(default_factory=dict)
 

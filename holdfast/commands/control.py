@@ -3,7 +3,6 @@
 import signal
 import sys
 import uuid
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,9 +11,7 @@ import typer
 
 from holdfast.commands.workers import FAILED, Config
 from holdfast.documents import load_policy
-from holdfast.errors import BadInput
 from holdfast.live.settings import load_settings
-from holdfast.wall import now_ms
 
 plan = typer.Typer(help="Check plans, and submit them to control.", no_args_is_help=True)
 
@@ -95,30 +92,9 @@ def _command(what: Literal["pause", "resume", "abort"], rollout: str, why: str, 
 
 def reach(rollout: Rollout, inventory: InventoryFile = None, config: Config = None) -> None:
     """Show, as JSON, what a rollout has reached, what it could reach next, and what keeps it from that."""
-    from holdfast.control.glass import overrides_of
-    from holdfast.control.overriding import known
-    from holdfast.control.people_file import load_roster
-    from holdfast.control.view import look
-    from rollouts.blast import blast
-    from rollouts.context import Context
+    from holdfast.control.reaching import reach_of
 
-    now = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=now_ms())
-    settings = load_settings(config)
-    seen = look(settings, inventory)
-    if rollout not in seen.states:
-        message = f"{rollout}: not under control; there are: {', '.join(sorted(seen.states)) or 'none'}"
-        raise BadInput(message)
-    overrides = [] if settings.people is None else overrides_of(known(settings, load_roster(settings)), now)
-    context = Context(
-        now=now,
-        reports=seen.reports,
-        fleet=seen.fleet,
-        others=seen.others,
-        overrides=overrides,
-        is_audited=True,
-        is_watched=True,
-    )
-    found = blast(seen.states[rollout], context)
+    found = reach_of(load_settings(config), rollout, inventory)
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
 
 

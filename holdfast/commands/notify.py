@@ -48,7 +48,7 @@ def list_(as_json: AsJson = False, config: Config = None) -> None:
     from holdfast.response.documents import response_of
 
     response = response_of(load_settings(config))
-    senders, is_good = Senders(ready=1), True
+    senders, is_good = Senders(), True
     try:
         for name, addresses in addresses_of(response).items():
             for address in addresses:
@@ -74,7 +74,7 @@ def list_(as_json: AsJson = False, config: Config = None) -> None:
 
 
 @app.command("test")
-def test_(recipient: Recipient, config: Config = None) -> None:
+def try_out(recipient: Recipient, config: Config = None) -> None:
     """Send a test message to a recipient, at all addresses, and say how long each took."""
     from holdfast.notifying.addresses import addresses_of
     from holdfast.notifying.trying import tried

@@ -42,12 +42,14 @@ def report_of(findings: Sequence[Finding], at: str) -> Report:
 
 def show(console: Console, findings: Sequence[Finding]) -> None:
     """Print what was found, without blanks at the ends of lines."""
+    if not console.is_terminal:
+        console = Console(file=console.file, width=_PIPE_WIDTH)
     with console.capture() as captured:
-        _print(console, findings, console.width if console.is_terminal else _PIPE_WIDTH)
+        _print(console, findings)
     console.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
-def _print(console: Console, findings: Sequence[Finding], width: int) -> None:
+def _print(console: Console, findings: Sequence[Finding]) -> None:
     """Print a table of what was found, and below it of what cannot be told."""
     known = [one for one in findings if one.known]
     unknown = [one for one in findings if not one.known]
@@ -68,7 +70,7 @@ def _print(console: Console, findings: Sequence[Finding], width: int) -> None:
         for one in rows:
             # What stands in names and reasons is text, and no markup.
             table.add_row(Text(one.kind), Text(one.subject or "all"), Text(one.sentence))
-        console.print(table, width=width)
+        console.print(table)
         console.print()
     console.print(_summary(len(known), len(unknown)), highlight=False)
 

@@ -25,6 +25,7 @@ from holdfast.live.settings import Settings
 from holdfast.live.topics import standings
 from holdfast.located import Problems
 from holdfast.located import read as read_file
+from holdfast.response.record import read_all
 from holdfast.validation import model, validate
 from rollouts import breakglass
 from rollouts.announced import finished_at, start_of
@@ -32,6 +33,7 @@ from rollouts.controlled import State
 from rollouts.controlled import decode as decode_history
 from rollouts.drift_facts import Facts, Log, Sent, Series, Unknown, Verdicts, Watched, series_of
 from rollouts.folding import fold
+from rollouts.incidents.folding import fold as fold_incident
 from rollouts.people import Roster
 from rollouts.reports import Report
 from rollouts.reports import decode as decode_report
@@ -113,6 +115,7 @@ def gather(settings: Settings, kept: Kept, now: datetime) -> Facts:
             verdicts=away,
             sent=away,
             log=away,
+            incidents=away,
             settings=away,
             bounds=settings.drift.bounds,
         )
@@ -130,6 +133,7 @@ def gather(settings: Settings, kept: Kept, now: datetime) -> Facts:
         verdicts=_known(lambda: _verdicts(settings, now, policies, ongoing)),
         sent=_known(lambda: _sent(settings, now, policies.values())),
         log=_known(lambda: _log(settings, kept.who)),
+        incidents=_known(lambda: {name: fold_incident(history) for name, history in read_all(settings).items()}),
         settings=_known(lambda: _settings(settings)),
         policies=kept.policies,
         baseline=kept.baseline,

@@ -5,7 +5,7 @@ import signal
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import pyarrow as pa
@@ -25,7 +25,6 @@ from rollouts.announced import decode as decode_announcement
 from rollouts.announced import start_of
 from rollouts.audit import decode as decode_entry
 from rollouts.audit import hash_of
-from sinks.clickhouse import Server as ClickHouse
 from sinks.cloudevents import decode as decode_verdict
 from sinks.errors import StoreBusy
 from sinks.live_rows import (
@@ -41,6 +40,9 @@ from sinks.live_rows import (
 from sinks.migrations import migrate
 from sinks.retention import keep
 from sinks.store import Store
+
+if TYPE_CHECKING:  # its driver and pandas are nothing for a folder
+    from sinks.clickhouse import Server as ClickHouse
 
 log = logging.getLogger(__name__)
 
@@ -193,7 +195,7 @@ class Embedded:
 class Remote:
     """A ClickHouse server: its tables are made, or brought to this version, when it is first reached."""
 
-    def __init__(self, server: ClickHouse, known: Keep) -> None:
+    def __init__(self, server: "ClickHouse", known: Keep) -> None:
         self._server, self._keep = server, known
 
     def prepare(self) -> None:
@@ -225,6 +227,8 @@ def run(settings: Settings) -> None:
             opened.enter_context(Owner(store, settings.data))
             kept = Embedded(store)
         else:
+            from sinks.clickhouse import Server as ClickHouse
+
             server = opened.enter_context(closing(ClickHouse(settings.clickhouse.connection)))
             kept, batch = Remote(server, settings.clickhouse.keep_days), settings.clickhouse.batch
         loop = SinkLoop(

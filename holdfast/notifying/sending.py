@@ -1,12 +1,12 @@
-"""Sending a message once, in a process that is ended if it takes too long; some such processes are kept ready."""
+"""Sending a message once, by a process that sends each in a copy of itself, which is ended if it takes too long."""
 
 import contextlib
+import itertools
 import logging
-import select
+import os
 import subprocess
 import sys
 import threading
-import time
 from typing import IO, Final, Protocol
 
 import msgspec
@@ -15,20 +15,17 @@ from holdfast.notifying.addresses import Address
 from holdfast.notifying.orders import LINE_BYTES_MAX, READY, REPLIES, Order, Reply, encoded
 from rollouts.incidents.wording import Message
 
-PROCESSES_MAX: Final = 16
-"""Most messages that are on their way at once."""
+AT_ONCE_MAX: Final = 32
+"""Most messages that are on their way at once; each is a process."""
 
-READY_COUNT: Final = 2
-"""Processes that are kept ready, 60 MB each."""
+START_SECONDS: Final = 120.0
+"""How long the process may take until it is ready: much else may happen on a machine in trouble."""
 
-START_SECONDS: Final = 60.0
-"""How long a process may take until it is ready: much else may happen on a machine in trouble."""
+_OVERTIME_SECONDS: Final = 10.0
+"""How long after its time an order is still answered by the process itself."""
 
-_PATIENCE_SECONDS: Final = 1.0
-"""How long all may be busy before one more is begun: most messages take less."""
-
-_CHUNK_BYTES: Final = 1 << 16
 _END_SECONDS: Final = 5.0
+_ENDED: Final = "the process that sends has ended"
 
 log = logging.getLogger(__name__)
 
@@ -50,22 +47,35 @@ class Sender(Protocol):
 
 
 class _Process:
-    """One process that sends."""
+    """The process that sends, and who waits for its replies."""
 
     def __init__(self) -> None:
+        # On a Mac, Apple's own libraries would end a copy at the first thing that it asks of them.
+        environment = {**os.environ, "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "holdfast.notifying.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env=environment,
             bufsize=0,
         )
+        self._change, self._writing = threading.Condition(), threading.Lock()
+        self._replies: dict[int, Reply | None] = {0: None}
+        self._is_over = False
+        threading.Thread(target=self._listen, name="holdfast-sending", daemon=True).start()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self._is_over
 
     def wait_until_ready(self) -> None:
-        """Wait until it can take orders; raises as `ask` does."""
-        if self._line(START_SECONDS) != READY:
-            message = "the process that sends did not say that it is ready"
-            raise Failed(message)
+        """Wait until it can take orders; raises `Failed` if it does not come to that."""
+        with self._change:
+            self._change.wait_for(lambda: self._is_over or self._replies[0] is not None, START_SECONDS)
+            if self._replies[0] != READY:
+                raise Failed(_ENDED if self._is_over else f"the process that sends is not ready in {START_SECONDS:g} s")
 
     def ask(self, order: Order) -> Reply:
         """Have an order carried out.
@@ -73,71 +83,80 @@ class _Process:
         Raises
         ------
         Failed
-            If no answer comes in time, or none that can be read.
+            If no answer comes in time.
         """
+        seconds = order.seconds + _OVERTIME_SECONDS  # what the process itself ends in time it also answers
+        with self._change:
+            self._replies[order.number] = None
         try:
-            assert self._process.stdin is not None
-            self._process.stdin.write(encoded(order))
-        except OSError as error:
-            message = "the process that sends has ended"
-            raise Failed(message) from error
-        return self._line(order.seconds)
+            self._write(encoded(order))
+            with self._change:
+                self._change.wait_for(lambda: self._is_over or self._replies[order.number] is not None, seconds)
+        finally:
+            with self._change:
+                reply = self._replies.pop(order.number)
+        if reply is None:
+            raise Failed(_ENDED if self._is_over else f"no answer in {seconds:g} s")
+        return reply
 
     def end(self) -> None:
-        """End it, whatever it does."""
+        """End it; copies that send end by themselves in time."""
         self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_SECONDS)
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
 
-    def _line(self, seconds: float) -> Reply:
-        """Read one line within some seconds."""
+    def _write(self, raw: bytes) -> None:
+        pipe: IO[bytes] | None = self._process.stdin
+        assert pipe is not None
+        try:
+            with self._writing:
+                while raw:
+                    raw = raw[pipe.write(raw) :]
+        except (OSError, ValueError) as error:
+            raise Failed(_ENDED) from error
+
+    def _listen(self) -> None:
+        """Hand out replies until there are no more."""
         pipe: IO[bytes] | None = self._process.stdout
         assert pipe is not None
-        end, raw = time.monotonic() + seconds, b""
-        while not raw.endswith(b"\n"):
-            left = end - time.monotonic()
-            if left <= 0 or not select.select([pipe], [], [], left)[0]:
-                message = f"no answer in {seconds:g} s"
-                raise Failed(message)
-            chunk = pipe.read(_CHUNK_BYTES)
-            raw += chunk
-            if not chunk or len(raw) > LINE_BYTES_MAX:
-                message = "the process that sends has ended"
-                raise Failed(message)
-        try:
-            return REPLIES.decode(raw)
-        except msgspec.DecodeError as error:
-            message = "the process that sends gave no answer that could be read"
-            raise Failed(message) from error
+        with pipe:
+            while raw := pipe.readline(LINE_BYTES_MAX):
+                try:
+                    reply = REPLIES.decode(raw)
+                except msgspec.DecodeError:
+                    log.warning("the process that sends said what cannot be read")
+                    continue
+                with self._change:
+                    if reply.number in self._replies:
+                        self._replies[reply.number] = reply
+                        self._change.notify_all()
+        with self._change:
+            self._is_over = True
+            self._change.notify_all()
 
 
 class Senders:
-    """Sends by processes: some are kept ready, more are begun if those are busy for long. Any thread may ask.
+    """Sends, some messages at once; who comes beyond those waits. Any thread may ask.
 
     Parameters
     ----------
-    ready
-        How many processes are kept.
-    processes_max
+    at_once_max
         Most messages on their way at once.
     """
 
-    def __init__(self, ready: int = READY_COUNT, processes_max: int = PROCESSES_MAX) -> None:
-        self._kept, self._most = ready, processes_max
-        self._change = threading.Condition()
-        self._idle: list[_Process] = []
-        self._count = 0
-        self._is_starting = False
+    def __init__(self, at_once_max: int = AT_ONCE_MAX) -> None:
+        self._room = threading.BoundedSemaphore(at_once_max)
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._process: _Process | None = None
         self._is_closed = False
 
     def warm_up(self) -> None:
-        """Begin processes before they are needed: it takes each some seconds of a core to know all services."""
-        with self._change:
-            self._keep_some()
+        """Begin the process before it is needed: it takes some seconds of a core to know all services."""
+        self._begun()
 
     def send(self, address: Address, message: Message, seconds: float) -> None:
         """Send a message once.
@@ -149,89 +168,43 @@ class Senders:
         message
             What.
         seconds
-            How long it may take, once a process is there.
+            How long it may take, once it is its turn.
 
         Raises
         ------
         Failed
             If it was not taken, or nobody knows whether it was.
         """
-        self._ask(address, Order(url=address.url, seconds=seconds, message=message))
+        self._ask(address, Order(number=next(self._numbers), url=address.url, seconds=seconds, message=message))
 
     def check(self, address: Address) -> None:
         """Look whether an address is one; raise `Failed` if it is not. Nothing is sent."""
-        self._ask(address, Order(url=address.url, seconds=START_SECONDS))
+        self._ask(address, Order(number=next(self._numbers), url=address.url, seconds=_OVERTIME_SECONDS))
 
     def close(self) -> None:
-        """End the processes that wait; the others end with what they do."""
-        with self._change:
+        """End the process; what is on its way comes to an end in its time, and nobody hears of it."""
+        with self._lock:
             self._is_closed = True
-            idle, self._idle = self._idle, []
-            self._change.notify_all()
-        for process in idle:
+            process, self._process = self._process, None
+        if process is not None:
             process.end()
 
     def _ask(self, address: Address, order: Order) -> None:
-        process = self._take()
-        try:
+        with self._room:
+            process = self._begun()
+            process.wait_until_ready()
             reply = process.ask(order)
-        except BaseException:
-            self._lose(process)
-            raise
-        self._give(process)
         if reply.error is not None:
             raise Failed(address.scrubbed(reply.error) or "it was not taken", is_final=reply.is_final)
 
-    def _take(self) -> _Process:
-        """Wait for a process that has nothing to do; if there is none for a while, begin one more."""
-        end = time.monotonic() + START_SECONDS
-        with self._change:
-            self._keep_some()
-            while not self._idle:
-                if self._is_closed or time.monotonic() > end:
-                    message = "there is no process to send with"
-                    raise Failed(message)
-                if not self._change.wait(_PATIENCE_SECONDS) and self._count < self._most:
-                    self._begin()
-            return self._idle.pop()
-
-    def _keep_some(self) -> None:
-        if self._count < self._kept:
-            self._begin()
-
-    def _begin(self) -> None:
-        """Begin a process in a thread of its own, one at a time; the lock is held."""
-        if not self._is_closed and not self._is_starting:
-            self._count += 1
-            self._is_starting = True
-            threading.Thread(target=self._start, name="holdfast-sender", daemon=True).start()
-
-    def _start(self) -> None:
-        process = _Process()
-        try:
-            process.wait_until_ready()
-        except Failed as error:
-            log.warning("a process that sends could not be started: %s", error)
-            self._lose(process)
-            is_good = False
-        else:
-            self._give(process)
-            is_good = True
-        with self._change:
-            self._is_starting = False
-            if is_good:
-                self._keep_some()
-
-    def _give(self, process: _Process) -> None:
-        with self._change:
-            is_kept = not self._is_closed and len(self._idle) < self._kept
-            if is_kept:
-                self._idle.append(process)
-                self._change.notify()
-        if not is_kept:
-            self._lose(process)
-
-    def _lose(self, process: _Process) -> None:
-        process.end()
-        with self._change:
-            self._count -= 1
+    def _begun(self) -> _Process:
+        """Return the process; if it has ended, another one is begun."""
+        with self._lock:
+            if self._is_closed:
+                raise Failed(_ENDED)
+            if self._process is not None and self._process.is_over:
+                self._process.end()
+                self._process = None
+            if self._process is None:
+                self._process = _Process()
+            return self._process

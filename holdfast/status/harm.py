@@ -117,7 +117,9 @@ def _share(down_s: float, known_s: float) -> float | None:
 def _day(day: date, found: Sequence[Span], watched: Sequence[Interval], as_of: datetime) -> tuple[Day, float, float]:
     begin = datetime.combine(day, clock(), as_of.tzinfo)
     end = min(begin + timedelta(days=1), as_of)
-    hurt = [(max(each.begin, begin), min(each.end or as_of, end), each.state) for each in found]
+    hurt: list[tuple[datetime, datetime, State]] = [
+        (max(each.begin, begin), min(each.end or as_of, end), each.state) for each in found
+    ]
     hurt = [each for each in hurt if each[0] < each[1]]
     heard = [(max(one, begin), min(other, end)) for one, other in watched if one < end and other > begin]
     down_s = known_s = 0.0
@@ -141,7 +143,7 @@ def _day(day: date, found: Sequence[Span], watched: Sequence[Interval], as_of: d
 
 def worst(states: Iterable[State]) -> State:
     """Return the worst of some states; of none, "operational"."""
-    return max(states, key=STATES.index, default="operational")
+    return max(states, key=STATES.index, default=STATES[0])
 
 
 def readable(histories: Mapping[str, History]) -> tuple[dict[str, Incident], list[str]]:

@@ -5,10 +5,10 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cache
 from importlib.resources import files
 from itertools import groupby
-from typing import Final, NamedTuple, TypeVar, get_args
+from typing import Any, Final, NamedTuple, TypeVar, get_args
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from msgspec import Struct
@@ -55,7 +55,7 @@ ROOMS: Final = (
 """From much to little: the first whose page is small enough counts."""
 
 STALE: Final = timedelta(minutes=1)
-"""How old what is known may be before a page says so."""
+"""How old what is known may be before a page says so, if nothing else is set."""
 
 _HEIGHTS: Final[dict[State, int]] = {
     "operational": 14,
@@ -90,32 +90,23 @@ class Look:
         Whether there is a form for that.
     is_static
         Whether they are files, which some other server hands out.
+    stale
+        How old what is known may be before a page says so.
     """
 
     title: str
     base: str = ""
     can_subscribe: bool = False
     is_static: bool = False
+    stale: timedelta = STALE
 
-    @cached_property
-    def _environment(self) -> Environment:
-        environment = Environment(
-            loader=PackageLoader("holdfast.status"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
+    def _written(self, template: str, **values: object) -> bytes:
+        text = (
+            _environment()
+            .get_template(template)
+            .render(title=words.line(self.title), base=self.base, is_static=self.is_static, **values)
         )
-        environment.filters.update(
-            iso=words.iso, minute=words.minute, second=words.second, day=words.day, age=words.age, listed=words.listed
-        )
-        environment.filters.update(percent=words.percent, runs=runs, counted=counted, told=_told, spoken=spoken)
-        environment.globals.update(
-            title=words.line(self.title), base=self.base, is_static=self.is_static, css=CSS, js=JS, policy=META_POLICY
-        )
-        environment.globals.update(states=words.STATE, phases=words.PHASE, kinds=words.KIND, roles=get_args(Role))
-        environment.globals.update(moment=words.moment, minute=words.minute, second=words.second)
-        return environment
+        return text.encode("utf-8", "replace")
 
     def index(self, public: Public, now: datetime) -> bytes:
         """Write the first page."""
@@ -125,7 +116,7 @@ class Look:
         def values(room: Room) -> Values:
             return {
                 "public": public,
-                "headline": headline(public, now),
+                "headline": headline(public, now, self.stale),
                 "current": current[: room.current],
                 "current_left_out": max(0, len(current) - room.current),
                 "components": public.components[: room.components],
@@ -179,10 +170,15 @@ class Look:
 
     def message(self, heading: str, sentences: Sequence[str], action: str = "", button: str = "") -> bytes:
         """Write a page that says something once, perhaps with a button that sends a form to `action`."""
-        text = self._environment.get_template("message.html").render(
-            heading=heading, sentences=sentences, action=action, button=button, is_public=True, is_live=False
+        return self._written(
+            "message.html",
+            heading=heading,
+            sentences=sentences,
+            action=action,
+            button=button,
+            is_public=True,
+            is_live=False,
         )
-        return text.encode()
 
     def _page(
         self, template: str, told: Public | Internal, now: datetime, events: str, values: Callable[[Room], Values]
@@ -191,36 +187,64 @@ class Look:
         old, seen = now - told.as_of, digest(told)
         written = b""
         for room in ROOMS:
-            text = self._environment.get_template(template).render(
+            written = self._written(
+                template,
                 events=events,
                 seen=seen,
                 is_public=isinstance(told, Public),
                 is_live=True,
-                old=old if old >= STALE else None,
+                old=old if old >= self.stale else None,
                 room=room,
                 **values(room),
             )
-            written = text.encode("utf-8", "replace")
             if len(written) <= BYTES_MAX:
                 break
         return written
 
 
-def headline(public: Public, now: datetime) -> str:
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("holdfast.status"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: Any = environment.filters
+    for each in (words.iso, words.minute, words.second, words.day, words.age, words.listed, words.percent):
+        filters[each.__name__] = each
+    filters |= {"runs": runs, "counted": counted, "told": _told, "spoken": spoken}
+    shared: Any = environment.globals
+    shared |= {"states": words.STATE, "phases": words.PHASE, "kinds": words.KIND, "roles": get_args(Role)}
+    shared |= {"moment": words.moment, "minute": words.minute, "second": words.second}
+    shared |= {"css": CSS, "js": JS, "policy": META_POLICY}
+    return environment
+
+
+def headline(public: Public, now: datetime, stale: timedelta = STALE) -> str:
     """Say in a sentence how things stand; what is old is not said to be so now."""
     said = words.HEADLINE[public.state]
     if not public.components and not public.incidents and public.state == "operational":
         said = "No incident is known"
-    if now - public.as_of < STALE:
+    if now - public.as_of < stale:
         return said
     return f"As of {words.minute(public.as_of)}: {said[0].lower()}{said[1:]}"
+
+
+def _state(day: Day) -> State:
+    return day.state
+
+
+def _alike(day: Day) -> tuple[State, float | None]:
+    return day.state, day.up
 
 
 def runs(days: Sequence[Day]) -> list[tuple[State, int, str]]:
     """Draw days as strokes: of each state how high they are, and a path of runs, which dashes divide into days."""
     found: dict[State, list[str]] = {}
     place = 0
-    for state, group in groupby(days, key=lambda each: each.state):
+    for state, group in groupby(days, key=_state):
         count = len(list(group))
         middle = 30 - _HEIGHTS[state] / 2
         found.setdefault(state, []).append(f"M{4 * place} {middle:g}h{4 * count - 1}")
@@ -230,14 +254,14 @@ def runs(days: Sequence[Day]) -> list[tuple[State, int, str]]:
 
 def counted(days: Sequence[Day]) -> str:
     """Say how many days were of which state, in words."""
-    counts = {state: sum(each.state == state for each in days) for state in STATES}
+    counts: dict[State, int] = {state: sum(each.state == state for each in days) for state in STATES}
     return ", ".join(f"{count} {words.STATE[state].lower()}" for state, count in counts.items() if count)
 
 
 def _told(days: Sequence[Day]) -> list[_Row]:
     """List the days that were not good, newest first, those that follow each other and are alike as one."""
     rows: list[_Row] = []
-    for (state, up), group in groupby(reversed(days), key=lambda each: (each.state, each.up)):
+    for (state, up), group in groupby(reversed(days), key=_alike):
         found = list(group)
         if state != "operational":
             last, first = words.day(found[0].day), words.day(found[-1].day)

@@ -65,9 +65,11 @@ def public(
     kept = {each.id for each in newest}
     hurt = [span for name in real for span in spans(histories[name])]
     components = [_component(each, hurt, list(real.values()), watched, as_of) for each in shown]
-    states: list[State] = [each.state for each in components]
-    states += [HARM[each.severity] for each in newest if each.phase == "open" and each.merged_into is None]
-    states += ["unknown"] if unreadable else []
+    states: list[State] = [
+        *(each.state for each in components),
+        *(HARM[each.severity] for each in newest if each.phase == "open" and each.merged_into is None),
+        *(("unknown",) if unreadable else ()),
+    ]
     return Public(
         as_of=as_of,
         state=worst(states),
@@ -90,7 +92,7 @@ def _component(
     as_of: datetime,
 ) -> PublicComponent:
     days, up = days_of([span for span in hurt if one.name in span.services], watched, as_of)
-    now = [
+    now: list[State] = [
         HARM[each.severity]
         for each in incidents
         if each.phase == "open" and each.merged_into is None and one.name in each.impact.services

@@ -4,6 +4,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ from holdfast.status.keeper import Keeper, snapshot
 from holdfast.status.mailing import Mailer, Smtp
 from holdfast.status.pages import Look
 from holdfast.status.sealing import Seal
-from holdfast.status.settings import Status
+from holdfast.status.settings import Status, seconds
 from holdfast.status.site import Site
 from holdfast.status.snapshot import Public
 from holdfast.status.sources import Topics, moment
@@ -73,7 +74,8 @@ def serve(settings: Settings, response: Response, folder: Path | None, told: Cal
     post = None if status.mail is None else Smtp(status.mail)
     kept = None if folder is None else Folder(folder)
     topics = Topics(settings, seal)
-    look = Look(status.title, base_of(status.url), can_subscribe=seal is not None)
+    stale = timedelta(seconds=seconds(status.stale_after))
+    look = Look(status.title, base_of(status.url), can_subscribe=seal is not None, stale=stale)
     keeper = Keeper(topics, response, look, status.url or "", settings.prefix, moment, kept)
 
     def site() -> Site | None:

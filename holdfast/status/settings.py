@@ -72,6 +72,7 @@ class Status(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     certificate: PathText | None = None
     key: PathText | None = None
     behind_proxy: bool = False
+    stale_after: Annotated[str, between("10s", "1h")] = "1m"
     requests_max: Annotated[int, Meta(ge=1, le=1_000)] = 64
     streams_max: Annotated[int, Meta(ge=0, le=5_000)] = 200
     streams_per_client: Annotated[int, Meta(ge=1, le=5_000)] = 10

@@ -81,7 +81,7 @@ class Streams:
         self._loop = self._loop or asyncio.get_running_loop()
         self._changed = self._changed or asyncio.Event()
         self._readers[client] += 1
-        gone: asyncio.Future[object] = asyncio.ensure_future(_gone(receive))
+        gone: asyncio.Future[Any] = asyncio.ensure_future(_gone(receive))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             with contextlib.suppress(TimeoutError, OSError):
@@ -97,7 +97,7 @@ class Streams:
             if not self._readers[client]:
                 del self._readers[client]
 
-    async def _tell(self, digest: Callable[[Site], str], gone: "asyncio.Future[object]", send: Send) -> None:
+    async def _tell(self, digest: Callable[[Site], str], gone: "asyncio.Future[Any]", send: Send) -> None:
         said = ""
         await _said(send, b"retry: 3000\n\n")
         while not gone.done() and not self._is_closed:
@@ -111,7 +111,7 @@ class Streams:
                     said = now
                     text += f"event: snapshot\ndata: {now}\n\n"
                 await _said(send, text.encode())
-            waiting: asyncio.Future[object] = asyncio.ensure_future(event.wait())
+            waiting: asyncio.Future[Any] = asyncio.ensure_future(event.wait())
             await asyncio.wait({waiting, gone}, timeout=self._alive_s, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
 

@@ -302,6 +302,12 @@ def blasts(control: Control, applied: Applied, overrides: list[Override], at: da
         return {}
     others = [summary_of(state) for state in states.values()]
     context = Context(
-        now=at, reports=reports, fleet=fleet_of(reports.values()), others=others, overrides=overrides, is_audited=True
+        now=at,
+        reports=reports,
+        fleet=fleet_of(reports.values()),
+        others=others,
+        overrides=overrides,
+        is_audited=True,
+        is_watched=True,
     )
     return {name: blast(state, context) for name, state in states.items()}

@@ -1,4 +1,4 @@
-"""Reports of what hosts have, over HTTP: kept as they are, or none of them."""
+"""What hosts have, over HTTP: reports are kept as they are, or none of them; and what a rollout has reached."""
 
 from datetime import timedelta
 
@@ -7,8 +7,10 @@ import pytest
 
 from holdfast.errors import Unreachable
 from holdfast.wall import now
+from rollouts.blast import blast
 from rollouts.reports import Report
 from tests.api.serving import Room
+from tests.rollouts.fleet import World
 
 
 def report(host: str = "c0-h0", minutes: float = 0, **given: object) -> dict[str, object]:
@@ -50,3 +52,24 @@ def test_reports_that_are_not_known_to_be_kept_may_be_sent_again() -> None:
     answer = room.client.post("/v1/reports", json={"reports": [report()]})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert "may be sent again" in answer.json()["detail"]
+
+
+def test_what_a_rollout_has_reached_is_shown() -> None:
+    room, world = Room(), World()
+    world.give()
+    room.blasts["bots"] = blast(world.state, world.context)
+    found = room.get("/v1/rollouts/bots/reach")
+    assert (found["phase"], found["stage"], found["reached"]["hosts"]) == ("applying", "one", ["c0-h0"])
+    assert found["following"]["hosts"] == ["c0-h1", "c1-h1", "c2-h1", "c3-h1"]
+
+
+def test_a_rollout_that_is_not_under_control_has_reached_nothing_that_is_known() -> None:
+    answer = Room().client.get("/v1/rollouts/bots/reach")
+    assert (answer.status_code, answer.json()["detail"]) == (404, "bots: not under control")
+
+
+def test_what_cannot_be_read_now_may_be_asked_for_again() -> None:
+    room = Room()
+    room.blasts["bots"] = Unreachable("holdfast.control: not read to its end in 30 s")
+    answer = room.client.get("/v1/rollouts/bots/reach")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")

@@ -161,8 +161,9 @@ def mend(site: Site) -> None:
     site.sample("cpu")
     site.report(NEW)
     first = TopicPartition(site.settings.topics.audit, 0, 1)
-    for future in admin(site.settings).delete_records([first]).values():
-        future.result()
+    client = admin(site.settings)
+    for future in client.delete_records([first]).values():
+        future.result(30)
     drill = Draft("ada", DRILL, "", {"would_not_have_worked": []})
     append(site.settings, lambda _chain, _at: drill)
     site.settings = replace(site.settings, gate=replace(site.settings.gate, required=True))
@@ -200,7 +201,7 @@ def test_every_kind_of_finding_appears_and_vanishes(site: Site) -> None:
     findings = site.found(timedelta(minutes=40))
     assert [one.sentence for one in findings if one.known] == []
     assert [one.subject for one in findings] == ["silent hosts"]
-    findings = site.found()
+    findings = site.found(LATER)
     assert [one.kind for one in findings] == ["override-expiring"]  # of the freeze, which has half an hour left
     assert record(site.settings, findings) == len(KINDS) - 1
     links = read(site.settings).links
@@ -224,7 +225,7 @@ def test_the_command_tells_what_it_finds_in_words_as_json_and_as_metrics(
     text = tmp_path / "drift.prom"
     status, out, _ = run(capsys, monkeypatch, "audit", "drift", "--metrics", str(text), *config)
     assert status == 3
-    assert "no rollout has announced it" in out
+    assert "on 1 host (c0-h0): no rollout has announced it" in out
     assert 'holdfast_drift{kind="ungated-change"} 1.0' in text.read_text()
     status, out, _ = run(capsys, monkeypatch, "audit", "drift", "--json", *config)
     report = json.loads(out)
@@ -278,7 +279,11 @@ def test_on_a_schedule_findings_are_metrics_log_lines_and_entries(site: Site, tm
     environment = {**os.environ, "HOLDFAST_HTTP__PORT": str(port)}
     with log.open("ab") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "holdfast", *words], cwd=ROOT, env=environment, stdout=file, stderr=file
+            [sys.executable, "-c", "from holdfast.cli import main; main()", *words],
+            cwd=ROOT,
+            env=environment,
+            stdout=file,
+            stderr=file,
         )
     try:
         _until(lambda: 'holdfast_drift{kind="ungated-change"} 1.0' in metrics(port), log)

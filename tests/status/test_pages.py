@@ -116,10 +116,13 @@ def many(count: int, text: str) -> dict[str, History]:
             events.Updated(at=begin + timedelta(seconds=place), by=PERSON, text=text, is_public=True)
             for place in range(12)
         ]
-        made_of = [opened(begin, *(f"service{place:02d}" for place in range(60)), severity="critical"), *said]
+        made_of: list[events.Event] = [
+            opened(begin, *(f"service{place:02d}" for place in range(60)), severity="critical"),
+            *said,
+        ]
         if number % 2:
             made_of.append(events.Resolved(at=begin + MINUTE, by=PERSON, how="x"))
-        found.append(History(incident=name(number), events=list(made_of)))
+        found.append(History(incident=name(number), events=made_of))
     return {each.incident: each for each in found}
 
 

@@ -12,7 +12,7 @@ from tests.chromium import Page
 
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).parent
-VERSION = json.loads((HERE / "package.json").read_text(encoding="utf-8"))["dependencies"]["axe-core"]
+VERSION: str = json.loads((HERE / "package.json").read_text(encoding="utf-8"))["dependencies"]["axe-core"]
 
 
 def axe() -> str | None:
@@ -36,7 +36,7 @@ def axe() -> str | None:
             shutil.rmtree(partial)
         else:
             partial.rename(folder)
-    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+    return Path(folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 
 
 def findings(page: Page, script: str) -> tuple[list[str], int]:
