@@ -35,19 +35,26 @@ LOOK_SECONDS: Final = 1.0
 RECENT: Final = timedelta(days=2)
 """How long after its end a rollout counts as a change that may have done harm."""
 
-_BACK_MS: Final = 60_000
-"""How far back: a source partition may be some ticks behind the others."""
+BACK_SECONDS: Final = 60.0
+"""How long before a verdict what it is about was written, if the judge is not far behind."""
+
+_OLD_MS: Final = 60_000
+"""By how much a cohort tick may be older than the verdict: a source partition may be some ticks behind the others."""
 
 _BATCH: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a verdict stands: the cohort ticks that it is about are on the same partition of theirs."""
+    """Where a verdict stands: the cohort ticks that it is about are on the same partition of theirs.
+
+    `timestamp_ms` is when it was written, `at_ms` the end of the last tick that it is about.
+    """
 
     rollout: str
     partition: int
     timestamp_ms: int
+    at_ms: int
 
 
 class Facts:
@@ -111,9 +118,14 @@ class Facts:
                 else:
                     self.back.pop(state.rollout, None)
 
-    def around(self, places: Sequence[Place] = (), seconds: float = LOOK_SECONDS) -> Surroundings:
-        """Return what is known beside some verdicts; so many seconds at most are for how the fleet was then."""
-        reach = self._looked(places, seconds) if places else {}
+    def around(
+        self, places: Sequence[Place] = (), seconds: float = LOOK_SECONDS, back: float = BACK_SECONDS
+    ) -> Surroundings:
+        """Return what is known beside some verdicts.
+
+        So many `seconds` at most are for how the fleet was then, which is looked for from `back` seconds before on.
+        """
+        reach = self._looked(places, seconds, back) if places else {}
         traffic: dict[str, float] = {}
         colos: dict[str, frozenset[str]] = {}
         shares: dict[str, float] = {}
@@ -136,11 +148,11 @@ class Facts:
         state = self._states.get(name)
         return self.back.get(name) if state is not None and state.phase in ("reverted", "aborted") else None
 
-    def _looked(self, places: Sequence[Place], seconds: float) -> dict[str, Reach]:
+    def _looked(self, places: Sequence[Place], seconds: float, back: float) -> dict[str, Reach]:
         """Read the cohort ticks of rollouts from shortly before their verdicts on."""
         found: dict[str, Reach] = {}
         try:
-            frames = self._frames({each.rollout: each for each in places}, seconds)
+            frames = self._frames({each.rollout: each for each in places}, seconds, round(back * 1_000))
         except (KafkaException, Unreachable) as error:
             log.warning("%s: not read, and so shares of traffic are not known: %s", self._topic, error)
             return found
@@ -154,12 +166,14 @@ class Facts:
                 found[name] = reach
         return found
 
-    def _frames(self, places: Mapping[str, Place], seconds: float) -> dict[str, dict[SourcePartition, bytes]]:
-        """Return, for each rollout, the newest frame of each source partition that is there."""
+    def _frames(
+        self, places: Mapping[str, Place], seconds: float, back_ms: int
+    ) -> dict[str, dict[SourcePartition, bytes]]:
+        """Return, for each rollout, the newest frame of each source partition up to the tick of the verdict."""
         end = time.monotonic() + seconds
         first: dict[int, int] = {}
         for each in places.values():
-            first[each.partition] = min(each.timestamp_ms - _BACK_MS, first.get(each.partition, each.timestamp_ms))
+            first[each.partition] = min(each.timestamp_ms - back_ms, first.get(each.partition, each.timestamp_ms))
         starts = [TopicPartition(self._topic, number, at) for number, at in sorted(first.items())]
         self._ticks.assign(self._ticks.offsets_for_times(starts, timeout=seconds))
         unread = {*first}
@@ -171,11 +185,11 @@ class Facts:
                     if error is not None:
                         unread -= {message.partition() or 0} if error.code() == PARTITION_END else set()
                         continue
-                    name, frame = (message.key() or b"").decode(errors="replace"), message.value() or b""
-                    if name in places and message.timestamp()[1] <= places[name].timestamp_ms:
-                        source = _source_of(frame)
+                    place = places.get((message.key() or b"").decode(errors="replace"))
+                    if place is not None and message.timestamp()[1] <= place.timestamp_ms:
+                        source = _source_of(message.value() or b"", place.at_ms)
                         if source is not None:
-                            frames.setdefault(name, {})[source] = frame
+                            frames.setdefault(place.rollout, {})[source] = message.value() or b""
         finally:
             self._ticks.unassign()
         return frames
@@ -187,11 +201,14 @@ def _is_recent(announcement: Announcement) -> bool:
     return end is None or end > now() - RECENT
 
 
-def _source_of(frame: bytes) -> SourcePartition | None:
+def _source_of(frame: bytes, at_ms: int) -> SourcePartition | None:
+    """Return the source partition of a frame, if it is of about the tick that ends then."""
     try:
-        return header_of(frame).source
+        header = header_of(frame)
     except FrameError:
         return None  # the judge puts it aside, and says why
+    is_near = at_ms - _OLD_MS < header.tick * header.tick_ms <= at_ms
+    return header.source if is_near or header.kind == "idle" else None
 
 
 def taken_back(events: Sequence[Event], state: State) -> datetime | None:

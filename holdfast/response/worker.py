@@ -38,6 +38,7 @@ from rollouts.incidents.mitigating import mitigated
 from rollouts.incidents.opening import Stop, candidates_of, opens, respond, sharpened
 from rollouts.incidents.response import Response
 from rollouts.incidents.timers import due
+from sinks.cloudevents import epoch_ms
 from sinks.signatures import Keys
 from sinks.verdict_messages import Heartbeat, read
 
@@ -56,6 +57,7 @@ VAGUE_MAX: Final = 100
 """Most incidents of which that is looked for."""
 
 _LOOK_AGAIN_S: Final = 2.0
+_LOOK_BACK_S: Final = 900.0
 _ANSWER_S: Final = 30.0
 _LOOK_S: Final = 0.1
 _TICK_S: Final = 0.5
@@ -262,7 +264,7 @@ class Respond:
                 continue
             if stop is not None:
                 taken.stops.append(stop)
-                taken.places.append(Place(stop.rollout, number, message.timestamp()[1]))
+                taken.places.append(Place(stop.rollout, number, message.timestamp()[1], epoch_ms(stop.at)))
 
     def _stop_of(self, message: Message) -> Stop | None:
         """Read a verdict; None if it opens nothing."""
@@ -299,7 +301,7 @@ class Respond:
         incident = known.get(name)
         if incident is None or incident.is_over or not places:
             return {}
-        around = facts.around(places, _LOOK_AGAIN_S)
+        around = facts.around(places, _LOOK_AGAIN_S, _LOOK_BACK_S)
         events = sharpened(incident, self._response, around, at)
         if not events and looks + 1 < LOOKS_MAX:
             self._vague = {name: (places, looks + 1), **self._vague}
