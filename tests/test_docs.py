@@ -47,6 +47,7 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     "hosts": load_inventory,
     "window": load_limits,
     "response": load_response,
+    "notify": lambda path: load_settings(path, {}),
     "deployer": lambda path: load_settings(path, {}),
 }
 

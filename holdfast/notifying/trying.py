@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from detectors.policy import duration_ms
 from holdfast.control.board import Board
@@ -17,8 +18,10 @@ from holdfast.wall import now
 from rollouts.incidents.folding import ENGINE, fold
 from rollouts.incidents.history import Cause, History, Impact, Opened
 from rollouts.incidents.notices import Notice
-from rollouts.incidents.response import EVERYTHING, Response
+from rollouts.incidents.response import EVERYTHING, Response, Rule
 from rollouts.incidents.wording import Message, words
+
+_ALL: Final = Rule(tell=["anybody"]).of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Tried:
 
 def tried(addresses: Sequence[Address], response: Response, notify: Notify) -> Iterator[Tried]:
     """Send a test message, which looks like any other, to each of some addresses, once."""
-    senders, message = Senders(), example(addresses[0].recipient, response, now(), notify.link)
+    senders, message = Senders(), example(addresses[0].recipient, response, now())
     try:
         for address in addresses:
             senders.check(address)  # a process that is not ready yet is not what is timed
@@ -46,7 +49,7 @@ def tried(addresses: Sequence[Address], response: Response, notify: Notify) -> I
         senders.close()
 
 
-def example(recipient: str, response: Response, at: datetime, link: str | None = None) -> Message:
+def example(recipient: str, response: Response, at: datetime) -> Message:
     """Write a message as it would come of a drill."""
     digest = hashlib.sha256(f"{recipient}\n{at.isoformat()}".encode()).hexdigest()[:8]
     opened = Opened(
@@ -69,7 +72,7 @@ def example(recipient: str, response: Response, at: datetime, link: str | None =
     incident = fold(history)
     name = f"{history.incident}-0000-opened"
     notice = Notice(id=name, recipient=recipient, what="opened", at=at, event=opened, incident=incident)
-    return words(notice, response, link)
+    return words(notice, response)
 
 
 def heard(recipient: str, response: Response) -> list[str]:
@@ -79,7 +82,8 @@ def heard(recipient: str, response: Response) -> list[str]:
         if recipient in rule.tell:
             of = [each for each in (rule.services, rule.colos) if each != [EVERYTHING]]
             where = "".join(f" of {' '.join(each)}" for each in of)
-            found.append(f"{'/'.join(rule.severities)}{where}")
+            what = "" if rule.of == _ALL else f" ({'/'.join(rule.of)})"
+            found.append(f"{'/'.join(rule.severities)}{where}{what}")
     found += [
         f"step {number} of the escalation"
         for number, step in enumerate(response.escalation, 1)

@@ -165,8 +165,8 @@ def _plain(head: list[str], rows: list[Row], foot: list[str]) -> str:
 def _html(head: list[str], rows: list[Row], foot: list[str]) -> str:
     told = "".join(f"<p><strong>{escape(name)}:</strong> {_html_of(texts)}\n" for name, texts in rows)
     news = "".join(f"<p>{escape(text)}</p>\n" for text in head[1:])
-    small = "<br>\n".join(escape(text) for text in foot)
-    return f"<h2>{escape(head[0])}</h2>\n{news}{told}<p><small>{small}</small></p>\n"
+    small = "".join(f"<p><small>{escape(text)}</small></p>\n" for text in foot)
+    return f"<h2>{escape(head[0])}</h2>\n{news}{told}{small}"
 
 
 def _html_of(texts: list[str]) -> str:

@@ -61,7 +61,7 @@ def ran(environ: dict[str, str], *arguments: str) -> tuple[int, str, str]:
 def test_all_topics_are_made_as_the_engine_needs_them(client: AdminClient, settings: Settings) -> None:
     create(client, settings)
     require(client, settings)
-    assert len(standings(client, settings)) == 2 + 1 + 14
+    assert len(standings(client, settings)) == 2 + 1 + 15
 
 
 def test_those_that_are_made_already_are_left_alone(client: AdminClient, settings: Settings) -> None:
@@ -123,7 +123,7 @@ def test_the_command_tells_what_it_made(environ: dict[str, str], client: AdminCl
 def test_more_replicas_than_brokers_is_an_error_that_names_each_topic(client: AdminClient, settings: Settings) -> None:
     with pytest.raises(BadInput) as caught:
         create(client, msgspec.structs.replace(settings, replication=90))
-    assert len(str(caught.value).splitlines()) == 17
+    assert len(str(caught.value).splitlines()) == 18
 
 
 def test_nobody_works_on_topics_that_are_missing(client: AdminClient, settings: Settings) -> None:

@@ -75,13 +75,16 @@ def test_the_list_says_who_hears_what_and_whose_address_is_none(folder: Path) ->
 def test_what_somebody_hears_is_said_in_words() -> None:
     document = Response(
         response="r",
-        rules=[Rule(tell=["a"], severities=["critical"], services=["dns"]), Rule(tell=["a"], colos=["ams*", "fra*"])],
+        rules=[
+            Rule(tell=["a"], severities=["critical"], services=["dns"]),
+            Rule(tell=["a"], colos=["ams*", "fra*"], of=["closed"]),
+        ],
         escalation=[Step(after="5m", tell=["b"]), Step(after="10m", tell=["a"])],
         drills=["c"],
     )
     assert heard("a", document) == [
         "critical of dns",
-        "critical/major/minor of ams* fra*",
+        "critical/major/minor of ams* fra* (closed)",
         "step 2 of the escalation",
     ]
     assert [heard(name, document) for name in "bcd"] == [["step 1 of the escalation"], ["drills"], ["nothing"]]

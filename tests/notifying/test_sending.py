@@ -3,11 +3,12 @@
 import base64
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from holdfast.notifying.sending import Failed, Senders
-from rollouts.incidents.history import Resolved
+from rollouts.incidents.history import Cause, History, Impact, Opened, Resolved
 from rollouts.incidents.notices import notices
 from rollouts.incidents.wording import words
 from tests.notifying.making import NOON, address, history, message, minutes, response
@@ -42,6 +43,40 @@ def test_a_mail_comes_as_text_and_as_a_page(senders: Senders) -> None:
     assert page is not None
     assert "How much: 12 % of the traffic is in these colos" in plain.get_content()
     assert "<strong>How much:</strong> 12 % of the traffic" in page.get_content()
+
+
+def test_the_mail_in_the_docs_is_the_one_that_comes(senders: Senders) -> None:
+    page = Path(__file__).resolve().parent.parent.parent / "docs" / "notifications.md"
+    shown = page.read_text(encoding="utf-8").partition("```\nFrom: ")[2].partition("```")[0]
+    head, _, text = f"From: {shown}".partition("\n\n")
+    impact = Impact(
+        colos=["ams01", "fra02"],
+        services=["checkout"],
+        metrics=["errors"],
+        traffic_share=0.123,
+        hosts_share=0.004,
+        onset=NOON - minutes(2.5),
+    )
+    why = "errors in ams01 are 4.1 times as many as in the control"
+    verdict = "0" * 32
+    cause = Cause(
+        rollout="edge-proxy-42", verdict=verdict, sequence=17, action="revert", stage="canary", at=NOON, sentences=[why]
+    )
+    title = "errors after edge-proxy 42"
+    opened = Opened(at=NOON, by="holdfast", title=title, severity="critical", impact=impact, cause=cause)
+    document = response({"team": ["json://localhost"]})
+    (told,) = notices(History(incident="inc-20260312-0a1b2c3d", events=[opened]), document)
+    with mail() as server:
+        link = "https://status.example.net/incidents/{incident}"
+        senders.send(address(server.url("edge@example.net")), words(told, document, link), LONG_S)
+    (found,) = server.taken
+    plain = found.get_body(("plain",))
+    assert plain is not None
+    assert plain.get_content().split() == text.split()
+    for line in head.splitlines():
+        name, _, value = line.partition(": ")
+        assert name in found
+        assert name == "Date" or found[name] == value
 
 
 def test_a_mail_can_be_told_apart_and_belongs_to_its_incident(senders: Senders) -> None:

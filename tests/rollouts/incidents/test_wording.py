@@ -58,7 +58,7 @@ IMPACT = Impact(
     hosts_share=0.004,
     onset=at(-2.5),
 )
-TAGS = {"h2", "p", "strong", "ul", "li", "small", "br"}
+TAGS = {"h2", "p", "strong", "ul", "li", "small"}
 
 hostile = st.text(max_size=300) | st.sampled_from(
     [
