@@ -41,8 +41,8 @@ class Target(Protocol):
 class Services:
     """The settings, who is let in, what is known, and what can be done.
 
-    `keep_reports` and `reach` are slow, and raise `BadInput` and `Unreachable`. `silences` tell how long each loop beside
-    the server has not gone round.
+    `keep_reports` and `reach` are slow, and raise `BadInput` and `Unreachable`. `silences` tell how long each loop
+    beside the server has not gone round.
     """
 
     api: Api
