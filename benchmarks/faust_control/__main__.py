@@ -38,7 +38,8 @@ class Trial:
     def __init__(self, bootstrap: str, folder: Path, guarantee: str) -> None:
         self.bootstrap, self._folder, self._guarantee = bootstrap, folder, guarantee
         self.app = f"trial-{guarantee.replace('_', '-')}"
-        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        self._client: dict[str, Any] = {"bootstrap.servers": bootstrap, "log_level": 0}
+        self._admin = AdminClient(self._client)
         compact = {"cleanup.policy": "compact"}
         made = [
             NewTopic(f"{self.app}.in", PARTITIONS, 1),
@@ -47,7 +48,7 @@ class Trial:
         ]
         for future in self._admin.create_topics(made).values():
             future.result()
-        self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0, "partitioner": "murmur2_random"})
+        self._producer = Producer({**self._client, "linger.ms": 0, "partitioner": "murmur2_random"})
         self.names = [f"r{number}" for number in range(ROLLOUTS)]
         self._out, self._read = folder / "out", 0
         self._out.touch()
@@ -93,7 +94,7 @@ class Trial:
     def histories(self) -> dict[str, Kept]:
         """Read what is committed of the changelog."""
         ours = {"group.id": "trial", "isolation.level": "read_committed", "enable.partition.eof": True}
-        consumer = Consumer({"bootstrap.servers": self.bootstrap, "enable.auto.commit": False, **ours})
+        consumer = Consumer({**self._client, "enable.auto.commit": False, **ours})
         consumer.assign([TopicPartition(f"{self.app}-h-changelog", number, 0) for number in range(PARTITIONS)])
         left, found = PARTITIONS, dict[str, Kept]()
         while left and (record := consumer.poll(10)) is not None:

@@ -76,7 +76,8 @@ class Room:
 
     def reach(self, rollout: str) -> Blast:
         """Say what a rollout has reached, if a test has said so."""
-        found = self.blasts.get(rollout, NotUnderControl(f"{rollout}: not under control"))
+        unknown = NotUnderControl(f"{rollout}: not under control")
+        found: Blast | Exception = self.blasts.get(rollout, unknown)
         if isinstance(found, Exception):
             raise found
         return found
