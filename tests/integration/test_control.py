@@ -319,7 +319,7 @@ def test_two_people_take_a_healthy_rollout_back(fleet: Fleet) -> None:
 @pytest.mark.slow
 def test_a_freeze_holds_an_advance_until_it_ends(fleet: Fleet) -> None:
     baking(fleet)
-    asked = overridden(fleet, "freeze_all", seconds=30)
+    asked = overridden(fleet, "freeze_all", seconds=60)
     fleet.judge(1, "advance", "one")
     fleet.until("waiting")
     command = [str(Path(sys.executable).parent / "holdfast"), "reach", "bots", "--config", str(fleet.cluster.path)]
