@@ -264,7 +264,7 @@ def test_without_a_broker_nothing_is_known(site: Site, monkeypatch, capsys) -> N
 def metrics(port: int) -> str:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-            return answer.read().decode()
+            return str(answer.read(), "utf-8")
     except OSError:
         return ""
 
