@@ -10,6 +10,8 @@ PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 # More than there are cores: the tests on a real broker wait most of the time.
 JOBS ?= 3
+CHECKS := style imports mypy pyright
+TOGETHER = $(MAKE) --no-print-directory --jobs 5
 SYNC := UV_PROJECT_ENVIRONMENT=.venv uv sync --locked --all-groups
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -20,8 +22,8 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-with-pip demo broker clickhouse test test-all check style imports mypy pyright format bench
-.PHONY: quality dashboards lock
+.PHONY: help venv venv-with-pip demo broker clickhouse test test-all check style imports compiled mypy pyright
+.PHONY: format bench quality dashboards lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,14 +39,16 @@ broker: $(STAMP) ## run a real Kafka broker until Ctrl-C (needs Java 17 and Mave
 clickhouse: $(STAMP) ## run a real ClickHouse server (18.16) until Ctrl-C (needs Debian)
 	$(BIN)/python -m tests.clickhouse.server
 
-test: check ## the checks, then the tests (what CI runs)
+test: $(STAMP) ## the checks, then the tests (what CI runs)
+	@$(TOGETHER) $(CHECKS) compiled
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not slow'
 
-test-all: check ## the same, with the slow tests (rates over many seeds)
+test-all: $(STAMP) ## the same, with the slow tests (rates over many seeds)
+	@$(TOGETHER) $(CHECKS) compiled
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: $(STAMP) ## style, import contracts and types
-	@$(MAKE) --no-print-directory --jobs style imports mypy pyright
+	@$(TOGETHER) $(CHECKS)
 
 style: $(STAMP)
 	$(BIN)/python -m ruff check $(CODE)
@@ -52,6 +56,10 @@ style: $(STAMP)
 
 imports: $(STAMP)
 	$(BIN)/python $(BIN)/lint-imports --no-logo
+
+# One process collects the tests while types are checked: what it compiles, the others load. What is wrong they tell.
+compiled: $(STAMP)
+	@$(BIN)/python -m pytest --quiet --collect-only >/dev/null 2>&1 || true
 
 mypy: $(STAMP)
 	$(BIN)/python -m mypy $(CODE)

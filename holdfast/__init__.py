@@ -1,7 +1,6 @@
 """holdfast judges rollouts while they happen."""
 
 from collections.abc import Collection, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,17 @@ if TYPE_CHECKING:
 
 __all__ = ["BadInput", "Event", "Fresh", "Gap", "Received", "Stale", "Untrusted", "__version__", "subscribe"]
 
-__version__ = version("holdfast")
+__version__: str
+
+
+def __getattr__(name: str) -> str:
+    """Look the version up when it is asked for: that takes as long as all else that is imported here."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("holdfast")
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
 
 
 def subscribe(

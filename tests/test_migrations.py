@@ -102,7 +102,7 @@ def test_what_would_be_run_is_told_and_nothing_is_done(engine: Engine) -> None:
 
 
 def breaks() -> Iterator[int]:
-    """Name the statements that a migration may end before: the first, a middle one, and the row of each version."""
+    """Name statements that a migration may end before: of each version the first, one in the middle, and its row."""
     yield 0
     at = len(FOUNDATION)
     for version in checksums():
