@@ -97,8 +97,8 @@ class Levels(Stateful):
         for part in parts_of(tests, self._of_test):  # what goes on in a strand's past fits into the processor's cache
             rows = part.comparisons
             recent = Sides(*(array[rows, -PAST_MAX:] for array in past.arrays()))
-            self._weigh(self._additive(recent, rows), rows)
             added = self._additive(recent, rows)
+            self._weigh(added, rows)
             usual[rows] = self._usual_distance(added, is_ratio[rows])
             sums = np.stack([running_sums(array) for array in added.arrays()])
             kept[:, :, rows] = sums[:, :, -slots:].transpose(2, 0, 1)
@@ -112,8 +112,11 @@ class Levels(Stateful):
 
     def _additive(self, sides: Sides, own: "slice | NDArray[np.intp]" = _ALL) -> Sides:
         """Bring both sides to what adds up over ticks and colos [comparison, tick], those of the rows `own` alone."""
-        rows = run_of(np.flatnonzero(~self._is_ratio[own]))
-        arrays = [array.copy() for array in sides.arrays()]
+        is_ratio = self._is_ratio[own]
+        rows, others = run_of(np.flatnonzero(~is_ratio)), run_of(np.flatnonzero(is_ratio))
+        arrays = [np.empty(array.shape) for array in sides.arrays()]
+        for array, given in zip(arrays, sides.arrays(), strict=True):
+            array[others] = given[others]
         of = self._is_log[own][rows], self._scale[own][rows], self._weight[own][rows]
         logs, scale, weight = (array[:, None] for array in of)
         for side, mean in zip((0, 2), means(sides, rows), strict=True):
@@ -128,12 +131,14 @@ class Levels(Stateful):
         return Sides(*arrays)
 
     def _weigh(self, added: Sides, own: "slice | NDArray[np.intp]") -> None:
-        """Weigh levels by their precision, so that a noisy colo does not lead its pool."""
+        """Weigh levels by their precision, those of `added` too, so that a noisy colo does not lead its pool."""
         level = np.divide(added.control, added.control_of, out=np.zeros_like(added.control), where=added.control_of > 0)
         count = np.maximum(added.control_of.sum(axis=1), 1.0)
         mean = (level * added.control_of).sum(axis=1) / count
         variance = (added.control_of * (level - mean[:, None]) ** 2).sum(axis=1) / count
-        self._weight[own] = np.where(self._is_ratio[own], 1.0, 1.0 / (variance + SPREAD_MIN**2))
+        self._weight[own] = weight = np.where(self._is_ratio[own], 1.0, 1.0 / (variance + SPREAD_MIN**2))
+        for array in added.arrays():
+            np.multiply(array, weight[:, None], out=array)
 
     @staticmethod
     def _usual_distance(added: Sides, is_ratio: NDArray[np.bool_]) -> Array:

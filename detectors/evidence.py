@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from detectors import baseline
 from detectors.comparisons import Strand, Tests
 from detectors.countmix import CountMix, rate_bound
-from detectors.portfolio import Portfolio
+from detectors.portfolio import Portfolio, is_long
 from detectors.scales import scales
 from detectors.scores import level_score, ratio_score
 from detectors.sides import Sides, means, run_of
@@ -118,18 +118,19 @@ class Evidence(Stateful):
         tolerated = np.maximum(np.where(self._up, up, 0.0), np.where(self._down, down, 0.0))
         tolerated = np.where(np.isfinite(tolerated), tolerated, 1.0)
         self._tolerated, self._reach = tolerated[:count], own.reach()
-        residual = self._residuals(effect, information)
         is_ratio = self._is_ratio[tests.strand]
         pooled, weight = np.empty((2, len(tests) - count, effect.shape[1]))
         for part in parts_of(tests, is_ratio):
-            own_rows, pools = part.comparisons, part.tests[len(part.strand) :] - count
-            pooled[pools], weight[pools] = self._pool(*(array[own_rows] for array in residual), own_rows, part.pool)
+            rows, pools = part.comparisons, part.tests[len(part.strand) :] - count
+            residual = self._residuals(effect[rows], information[rows], rows)
+            pooled[pools], weight[pools] = self._pool(*residual, rows, part.pool)
         whole = baseline.fit(pooled, weight, np.zeros(len(pooled)), is_ratio[count:])
         whole = baseline.raised(whole, own, tests.strand[count:], tests.strand[:count], len(self.strands))
         self._pool_unit, self._pool_offset = whole.unit, whole.offset
-        self.portfolio = Portfolio(
-            *self._assembled((pooled, weight), residual), tests.strand, own, whole, tolerated, self._horizon
-        )
+        assembled: tuple[Array, Array] | tuple[None, None] = None, None
+        if is_long(self.ticks_past, self._horizon):
+            assembled = self._assembled((pooled, weight), self._residuals(effect, information, _ALL))
+        self.portfolio = Portfolio(*assembled, tests.strand, own, whole, tolerated, self._horizon)
         self._start_counts(is_ratio, information)
 
     def _assembled(self, pooled: tuple[Array, Array], own: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -188,12 +189,14 @@ class Evidence(Stateful):
         weight = events / (events + _EVENTS_MIN)
         self.offset[rows] = weight * self.offset[rows] + (1 - weight) * typical[strand]
 
-    def _residuals(self, effect: Array, information: Array) -> tuple[Array, Array]:
-        """Return effects less their offsets, and information in average ticks [comparison, tick]."""
+    def _residuals(self, effect: Array, information: Array, own: "slice | NDArray[np.intp]") -> tuple[Array, Array]:
+        """Return effects less their offsets, and information in average ticks [row, tick] of the comparisons `own`."""
         shape = (slice(None), None) if effect.ndim == 2 else (slice(None),)
-        weight = np.minimum(information / self.unit[shape], baseline.INFORMATION_MAX)
-        weight = np.where(self.usable[shape], weight, 0.0)
-        return effect - self.offset[shape], weight
+        weight = np.minimum(information / self.unit[own][shape], baseline.INFORMATION_MAX)
+        usable = self.usable[own]
+        if not usable.all():
+            weight = np.where(usable[shape], weight, 0.0)
+        return effect - self.offset[own][shape], weight
 
     def _pool(
         self, residual: Array, weight: Array, own: "slice | NDArray[np.intp]", pool: csr_array
@@ -264,7 +267,7 @@ class Evidence(Stateful):
             keep = exempt[tests.strand[:count]].astype(np.float64)
             sides = Sides(*(array * keep for array in sides.arrays()))
         effect, information = self.scores(Sides(*(array[:, None] for array in sides.arrays())))
-        own = self._residuals(effect[:, 0], information[:, 0])
+        own = self._residuals(effect[:, 0], information[:, 0], _ALL)
         residual, weight = self._assembled(self._pool(*own, _ALL, tests.pools), own)
         self.portfolio.update(residual, weight, *self.tolerance())
         total = self._paired(sides).pooled(tests)

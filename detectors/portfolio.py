@@ -20,13 +20,19 @@ _KNOWN_MIN: Final = 0.5
 _MIX_SHARE, _ONSET_SHARE = np.log(0.7), np.log(0.3)
 
 
+def is_long(ticks: int, horizon: int) -> bool:
+    """Tell whether a past of so many ticks is long enough to measure so many live ticks against placebos in it."""
+    return ticks >= max(HORIZONS_LEAST * horizon, 2 * max(BASELINES))
+
+
 class Portfolio(Stateful):
     """The mixture since the start, detectors of late onsets, and, where the past is long enough, placebos in it.
 
     Parameters
     ----------
     residual, weight
-        [test, tick] The pre-period, less each test's offset, and its information in average ticks.
+        [test, tick] The pre-period, less each test's offset, and its information in average ticks; None if `is_long`
+        says that it is too short to be looked at.
     strand
         [test] What is compared.
     own, whole
@@ -41,8 +47,8 @@ class Portfolio(Stateful):
 
     def __init__(
         self,
-        residual: Array,
-        weight: Array,
+        residual: Array | None,
+        weight: Array | None,
         strand: NDArray[np.intp],
         own: Baseline,
         whole: Baseline,
@@ -59,9 +65,11 @@ class Portfolio(Stateful):
         )
         self.onset = Onset(whole.phi, whole.innovation, np.sqrt(whole.variance / whole.ticks), horizon)
         self._pools = slice(pools, None)
-        is_long = residual.shape[1] >= max(HORIZONS_LEAST * horizon, 2 * max(BASELINES))
-        self.placebo = Placebo(residual, weight, tolerated, strand, horizon, pools) if is_long else None
-        self.is_placed: NDArray[np.bool_] = is_long & ((weight > 0).mean(axis=1) >= _KNOWN_MIN)
+        self.placebo: Placebo | None = None
+        self.is_placed: NDArray[np.bool_] = np.zeros(len(strand), np.bool_)
+        if residual is not None and weight is not None and is_long(residual.shape[1], horizon):
+            self.placebo = Placebo(residual, weight, tolerated, strand, horizon, pools)
+            self.is_placed = (weight > 0).mean(axis=1) >= _KNOWN_MIN
 
     def update(self, residual: Array, weight: Array, up: Array, down: Array) -> None:
         """Add one tick.

@@ -26,6 +26,10 @@ class Sides:
         """Return one tick [comparison]."""
         return Sides(*(np.ascontiguousarray(array[:, tick]) for array in self.arrays()))
 
+    def between(self, start: int, stop: int) -> "Sides":
+        """Return the ticks from column `start` on and before `stop` [comparison, tick], not copied."""
+        return Sides(*(array[:, start:stop] for array in self.arrays()))
+
     def by_tick(self) -> "list[Sides]":
         """Return all ticks, each [comparison]; to turn them round together takes a fraction of one by one."""
         turned = [np.ascontiguousarray(array.T) for array in self.arrays()]

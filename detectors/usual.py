@@ -43,11 +43,17 @@ class Usual:
         They add up over comparisons; those of which nothing is known have 0.
         """
         shape = (slice(None), None) if reference.ndim == 2 else (slice(None),)
-        there = ~np.isnan(reference) & self.is_known[shape] & (now.canary_of > 0) & (now.control_of > 0)
+        sizes = now.canary_of, now.control_of
+        is_whole = all(_is_positive(size) for size in sizes) and not np.isnan(reference.sum()) and self.is_known.all()
+        there = (
+            None
+            if is_whole
+            else ~np.isnan(reference) & self.is_known[shape] & (now.canary_of > 0) & (now.control_of > 0)
+        )
         parts = [now.control, reference * now.control_of, now.control_of]
         predicted = reference * self.times[shape] + self.plus[shape]
         parts += [now.canary, predicted * now.canary_of, now.canary_of]
-        return parts if there.all() else [np.where(there, array, 0.0) for array in parts]
+        return parts if there is None else [np.where(there, array, 0.0) for array in parts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +77,6 @@ class Part:
     pool: csr_array
     strand: Rows
     is_ratio: NDArray[np.bool_]
-
-    def pooled(self, array: Array) -> Array:
-        """Add comparisons to tests: [comparison, tick] to [test, tick]."""
-        return np.concatenate([array, self.pool @ array])
 
 
 def parts_of(tests: Tests, is_ratio: NDArray[np.bool_]) -> Iterator[Part]:
@@ -102,10 +104,10 @@ def placebos(sums: Array, window: int, before: int, usual: Usual, part: Part) ->
     first, middle, last = (slice(start, start + ticks + 1) for start in (0, before, before + window))
     now = Sides(*(sums[:, :, last] - sums[:, :, middle]))
     then = sums[2:, :, middle] - sums[2:, :, first]
-    parts = [part.pooled(array) for array in usual.parts(now, level(then))]
-    of_test = part.is_ratio[:, None]
-    control, canary, known = departure(parts[:3], of_test), departure(parts[3:], of_test), parts[2] > 0
-    result = np.stack([_deviation(value, known) for value in (control, canary, canary - control)])
+    own = usual.parts(now, level(then))
+    count = len(part.strand)
+    parts = (own, part.is_ratio[:count]), ([part.pool @ array for array in own], part.is_ratio[count:])
+    result = np.concatenate([_deviations(*given) for given in parts], axis=2)
     # Of a short past there are few windows that do not overlap, and so many deviations come out too small.
     result *= np.sqrt(1 + 2 * (window + before) / ticks)
     for strand in np.unique(part.strand):  # chance makes some colo's look small: none is less than the middle one
@@ -114,28 +116,45 @@ def placebos(sums: Array, window: int, before: int, usual: Usual, part: Part) ->
     return result
 
 
-def _deviation(value: Array, known: NDArray[np.bool_]) -> Array:
-    """Return root mean squares upwards and downwards [2, test]: bursts upwards say nothing of falls."""
-    count = known.sum(axis=1)
-    halves = [(2 * np.maximum(sign * value, 0.0) ** 2 * known).sum(axis=1) for sign in (1.0, -1.0)]
-    square = np.stack(halves) / np.maximum(count, 1)
+def _deviations(parts: Sequence[Array], is_ratio: NDArray[np.bool_]) -> Array:
+    """Return root mean squares [kind, 2, row] of departures upwards and downwards: bursts upwards say nothing of falls.
+
+    They are the control's, the canary's, and those of the gap between them.
+    """
+    size = parts[2]
+    control, canary = departure(parts[:3], is_ratio[:, None]), departure(parts[3:], is_ratio[:, None])
+    known = None if _is_positive(size) else size > 0
+    count = np.full(len(size), size.shape[1]) if known is None else known.sum(axis=1)
+    square = np.empty((3, 2, len(size)))
+    for kind, value in enumerate((control, canary, canary - control)):
+        for side, half in enumerate((np.maximum(value, 0.0), np.minimum(value, 0.0))):
+            np.multiply(half, half, out=half)
+            square[kind, side] = 2 * (half if known is None else half * known).sum(axis=1)
+    square /= np.maximum(count, 1)
     deviation: Array = np.where(count >= _PLACEBOS_MIN, np.maximum(np.sqrt(square), SPREAD_MIN), np.inf)
     return deviation
+
+
+def _is_positive(array: Array) -> bool:
+    return bool(array.min(initial=np.inf) > 0)
 
 
 def departure(parts: Sequence[Array] | Array, is_ratio: NDArray[np.bool_]) -> Array:
     """Return how far what was found is from what was expected, of so many; 0 where nothing is known."""
     found, expected, size = parts
     with np.errstate(invalid="ignore", divide="ignore"):
-        result: Array = (found - expected) / size
+        result: Array = found - expected
+        np.divide(result, size, out=result)
         rows = np.flatnonzero(is_ratio)
         if len(rows):
             some = (..., rows) if is_ratio.ndim == 1 else rows
             result[some] = np.log((found[some] + 1.0) / (expected[some] + 1.0))
-    return result if (size > 0).all() else np.where(size > 0, result, 0.0)
+    return result if _is_positive(size) else np.where(size > 0, result, 0.0)
 
 
 def level(sums: Array) -> Array:
     """Return level [comparison] from sums [2, comparison], NaN where there is none."""
+    if _is_positive(sums[1]):
+        return np.asarray(sums[0] / sums[1])
     result: Array = np.divide(sums[0], sums[1], out=np.full_like(sums[0], np.nan), where=sums[1] > 0)
     return result

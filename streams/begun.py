@@ -44,6 +44,8 @@ class Begun(Stateful):
         The rollout, and which of its stages begins.
     keys, past
         [row], [3, row, tick] The pre-period.
+    like
+        The same stage, begun on the same rows and a past that begins with this one: shares what does not depend on it.
 
     Attributes
     ----------
@@ -67,7 +69,9 @@ class Begun(Stateful):
     )
     decision: Decision
 
-    def __init__(self, plan: Plan, index: int, keys: Sequence[RowKey], past: Array) -> None:
+    def __init__(
+        self, plan: Plan, index: int, keys: Sequence[RowKey], past: Array, like: "Begun | None" = None
+    ) -> None:
         policy, stage = plan.policy, plan.stages[index]
         self.plan = plan
         self.stage = stage
@@ -75,7 +79,11 @@ class Begun(Stateful):
         # A stage that is only looked at beforehand may not have a start yet.
         self.first = stage.started - past.shape[2] if self.ticks_past and stage.started is not None else None
         others = others_of(plan.membership, plan.others, self.first)
-        self.pairing: Pairing = pair(keys, past, policy, plan.membership, index, len(plan.stages), others)
+        shared = None if like is None or plan.others or any(metric.histogram for metric in policy.metrics) else like
+        # Only other rollouts, and edges of histograms, make the pairing depend on the past.
+        self.pairing: Pairing = (
+            shared.pairing if shared else pair(keys, past, policy, plan.membership, index, len(plan.stages), others)
+        )
         self.metric = np.array([strand.metric for strand in self.pairing.strands])
         weight = np.bincount(self.metric, [strand.weight for strand in self.pairing.strands]).astype(np.float64)
         breaches = [metric.breach for metric in policy.metrics] + ["halt"]
@@ -92,13 +100,14 @@ class Begun(Stateful):
         self.quiet = np.zeros(self.pairing.tests.comparisons, np.int64)  # the same for each comparison
         self.missing = np.zeros(self.pairing.tests.comparisons, np.bool_)
         self.colo = self.pairing.by_colo()
-        self.before: Sides | None = self.pairing.sides(past)
+        known = shared.before if shared else None
+        self.before: Sides | None = known.between(0, past.shape[2]) if known else self.pairing.sides(past)
         sides = self.before
         both = (sides.canary_of > 0) & (sides.control_of > 0)
         self.heard: Bools = np.any(both, axis=1)  # whether both sides ever had data, [comparison]
         self._wanted = np.bincount(self.metric[self.pairing.tests.strand], minlength=len(weight)) > 0
         self._aimed = self._with_objectives()
-        self.totals: Totals = totals_of(keys, policy, plan.membership, index)
+        self.totals: Totals = shared.totals if shared else totals_of(keys, policy, plan.membership, index)
         self.traffic = Traffic(self.totals.limit, self.totals.metric, self.totals.is_reached, *self.totals.sums(past))
         self.fallen: set[int] = set()  # places of `totals` that have lost their traffic
         self.hurt: set[int] = set()  # colos that a stop holds for, by position

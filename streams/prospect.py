@@ -16,7 +16,6 @@ from detectors.errors import StateMismatch
 from detectors.foresight import Foresight
 from detectors.state import State, part
 from streams.cohorts import RowKey
-from streams.plan import Plan
 from streams.quantiles import visible_change
 from streams.running import Running
 
@@ -87,7 +86,7 @@ class Prospect:
         assert sides is not None
         self.foresight = Foresight(running.evidence, sides, stage.settle, running.reporting)
         if known is None:
-            self.placebo = _placebo(running.plan, running.plan.stages.index(stage), keys, past, self.horizon)
+            self.placebo = _placebo(running, keys, past, self.horizon)
         else:
             self._restore(known)
 
@@ -249,7 +248,7 @@ def as_fraction(running: Running, tests: NDArray[np.intp], effect: Array) -> Arr
     return result
 
 
-def _placebo(plan: Plan, index: int, keys: Sequence[RowKey], past: Array, horizon: int) -> Placebo | None:
+def _placebo(running: Running, keys: Sequence[RowKey], past: Array, horizon: int) -> Placebo | None:
     """Judge the end of a stage's past [3, row, tick] as if it were live, by the rest of it: a placebo in time.
 
     Nothing changed there, so a breach says that canary and control differ by themselves by more than the policy
@@ -260,7 +259,7 @@ def _placebo(plan: Plan, index: int, keys: Sequence[RowKey], past: Array, horizo
     A. Abadie, A. Diamond, J. Hainmueller, "Comparative politics and the synthetic control method", American Journal
     of Political Science 2015.
     """
-    length = past.shape[2]
+    plan, length = running.plan, past.shape[2]
     ticks = min(horizon, length // _PLACEBO_PART, _PLACEBO_TICKS_MAX)
     before = length - ticks
     if not ticks or before < plan.policy.pre_period.ticks_min:
@@ -269,9 +268,11 @@ def _placebo(plan: Plan, index: int, keys: Sequence[RowKey], past: Array, horizo
     metrics = [msgspec.structs.replace(metric, objective=None) for metric in plan.policy.metrics]
     stages = [replace(stage, settle=0, bake=TICKS_MAX, deadline=horizon) for stage in plan.stages]
     tried = replace(plan, policy=msgspec.structs.replace(plan.policy, metrics=metrics), stages=stages)
-    trial = Running(tried, index, keys, past[:, :, :before])
+    trial = Running(tried, plan.stages.index(running.stage), keys, past[:, :, :before], running)
     trial.before = None
-    sides, totals = trial.pairing.sides(past[:, :, before:]), trial.totals.sums(past[:, :, before:])
+    is_shared = trial.pairing is running.pairing and running.before is not None
+    sides = running.before.between(before, length) if is_shared else trial.pairing.sides(past[:, :, before:])
+    totals = trial.totals.sums(past[:, :, before:])
     for column, tick in enumerate(sides.by_tick()):
         trial.step(tick, (totals[0][:, column], totals[1][:, column]), column + 1)
     return Placebo(ticks, before, frozenset(trial.decision.blamed), tuple(sorted(trial.hurt)))

@@ -28,8 +28,8 @@ class Running(Begun):
 
     _state = (*Begun._state, "evidence", "drift", "unlike")  # noqa: SLF001 - a subclass adds to it
 
-    def __init__(self, plan: Plan, index: int, keys: Sequence[RowKey], past: Array) -> None:
-        super().__init__(plan, index, keys, past)
+    def __init__(self, plan: Plan, index: int, keys: Sequence[RowKey], past: Array, like: Begun | None = None) -> None:
+        super().__init__(plan, index, keys, past, like)
         sides, tests = self.before, self.pairing.tests
         assert sides is not None
         self.evidence = Evidence(
