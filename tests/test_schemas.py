@@ -70,7 +70,7 @@ def test_schema_says_what_it_is(name: DocumentName) -> None:
 
 
 def test_there_is_a_schema_for_every_document() -> None:
-    known = {"policy", "rollout", "verdict", "heartbeat", "truth", "certificate", "source", "people", "response"}
+    known = {"policy", "rollout", "verdict", "heartbeat", "truth", "certificate", "source", "people", "response", "status"}
     assert set(NAMES) == known == set(get_args(DocumentName))
 
 
