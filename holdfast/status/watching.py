@@ -224,12 +224,12 @@ class Table(Follower):
     def add(self, address: str) -> bool:
         """Put somebody on the list; false if it is full. Raises `Unreachable` if it cannot be kept."""
         assert self._seal is not None
-        if self.heard is None:
-            message = f"{self._topic}: {self.trouble}"
-            raise Unreachable(message)
+        self._known()
         key = self._seal.key(address)
         with self._lock:
             known = self._kept.subscribers
+            if key in known and self._seal.shown(known[key].address, key) == address:
+                return True
             if key not in known and len(known) >= self._settings.status.subscribers_max:
                 return False
             one = Subscriber(address=self._seal.hidden(address, key), since=now())
@@ -238,7 +238,14 @@ class Table(Follower):
 
     def remove(self, key: str) -> None:
         """Take somebody off the list; raises `Unreachable` if it cannot be kept."""
-        self._write(f"{SUBSCRIBER}{key}", None)
+        self._known()
+        if key in self._kept.subscribers:  # whoever asks again and again writes nothing
+            self._write(f"{SUBSCRIBER}{key}", None)
+
+    def _known(self) -> None:
+        if self.heard is None:
+            message = f"{self._topic}: {self.trouble}"
+            raise Unreachable(message)
 
     def _write(self, key: str, value: bytes | None) -> None:
         failures: list[str] = []
