@@ -49,8 +49,8 @@ class Tests:
     ----------
     strand, level, place
         [test] Strand; level; colo, region or 0.
-    pool
-        [test, comparison] Adds comparisons to tests.
+    pool, pools
+        [test, comparison] Adds comparisons to tests; and to those alone that are no comparisons themselves.
     share
         [test] Part of the strand's evidence that is this test's; sums to 1 per strand.
     pool_control
@@ -63,12 +63,17 @@ class Tests:
     level: NDArray[np.intp]
     place: NDArray[np.intp]
     pool: csr_array
+    pools: csr_array
     share: Array
     pool_control: csr_array | None = None
 
     def __len__(self) -> int:
         """Return the number of tests."""
         return len(self.strand)
+
+    def added(self, array: Array) -> Array:
+        """Add comparisons to tests: [comparison, …] to [test, …]."""
+        return np.concatenate([array, self.pools @ array])
 
     def fleet(self) -> NDArray[np.intp]:
         """Return the tests of whole strands, in order of strand."""
@@ -105,7 +110,7 @@ def arrange(strand: NDArray[np.intp], colo: NDArray[np.intp], region: NDArray[np
     order = np.lexsort((columns, rows))
     starts = np.searchsorted(rows[order], np.arange(offset + 1))
     pool = csr_array((np.ones(len(rows)), columns[order], starts), shape=(offset, count))
-    return Tests(count, table[0], table[1], table[2], pool, _shares(table))
+    return Tests(count, table[0], table[1], table[2], pool, csr_array(pool[count:]), _shares(table))
 
 
 def balanced(tests: Tests, canary: Array, control: Array) -> Tests:

@@ -5,16 +5,16 @@ latest ticks against the window before it, in terms of how much the same differe
 takes in how ticks depend on each other, since a level that wanders has wandered in its past too.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.comparisons import COLO, Tests
-from detectors.sides import Sides, means
+from detectors.comparisons import Tests
+from detectors.sides import Sides, means, run_of
 from detectors.state import Stateful
+from detectors.usual import SPREAD_MIN, Usual, departure, level, parts_of, placebos
 from detectors.windows import running_sums
 
 Array = NDArray[np.float64]
@@ -30,12 +30,7 @@ TICKS_HELD: Final = max(WINDOWS) + max(BEFORE)
 PAST_MAX: Final = 480
 """Ticks of the pre-period that the usual variation is learned from; more would cost memory and tell little."""
 
-_PLACEBOS_MIN: Final = 20
-"""With fewer windows in the past nothing is known of how a comparison varies, and nothing departs."""
-
-_SPREAD_MIN: Final = 0.002
-"""A level that never moved in its past is given this much: a fifth of a per cent."""
-
+_ALL: Final = slice(None)
 
 _ROOM: Final = 1 - 1e-9
 """Part of a limit from which on a departure is looked at exactly, whatever its last bits."""
@@ -94,44 +89,54 @@ class Levels(Stateful):
     ) -> None:
         self._tests, self._is_ratio, self._is_log, self._scale = tests, is_ratio, is_log, scale
         self._of_test = (tests.pool @ is_ratio.astype(np.float64)) > 0
-        self._pools = tests.pool[tests.comparisons :]
-        self._weight = np.ones(len(is_ratio))
-        recent = Sides(*(array[:, -PAST_MAX:] for array in past.arrays()))
-        self._weigh(self._additive(recent))
-        added = self._additive(recent)
-        usual = self._usual_distance(added)
-        # What the control's level before leads to expect of the canary: times this, plus that.
-        self._is_usual = ~np.isnan(usual)
-        self._times, self._plus = np.where(is_ratio, usual, 1.0), np.where(is_ratio, 0.0, usual)
-        sums = np.stack([running_sums(array) for array in added.arrays()])
-        self._spread = np.stack([self._placebos(sums, *pair) for pair in zip(WINDOWS, BEFORE, strict=True)], axis=2)
-        self._is_told = np.isfinite(self._spread[0]).any(axis=(0, 2))  # windows that the past tells something about
+        self._pools = tests.pools
+        self._weight, usual = np.ones(len(is_ratio)), np.full(len(is_ratio), np.nan)
+        self._spread = np.empty((3, 2, len(WINDOWS), len(tests)))  # [kind, side, window, test]
         slots = TICKS_HELD + 1
-        kept = sums[:, :, -slots:].transpose(2, 0, 1)
+        kept = np.empty((min(slots, min(past.canary.shape[1], PAST_MAX) + 1), 4, len(is_ratio)))
+        for part in parts_of(tests, self._of_test):  # what goes on in a strand's past fits into the processor's cache
+            rows = part.comparisons
+            recent = Sides(*(array[rows, -PAST_MAX:] for array in past.arrays()))
+            self._weigh(self._additive(recent, rows), rows)
+            added = self._additive(recent, rows)
+            usual[rows] = self._usual_distance(added, is_ratio[rows])
+            sums = np.stack([running_sums(array) for array in added.arrays()])
+            kept[:, :, rows] = sums[:, :, -slots:].transpose(2, 0, 1)
+            held = Usual.of(usual[rows], is_ratio[rows])
+            for position, pair in enumerate(zip(WINDOWS, BEFORE, strict=True)):
+                self._spread[:, :, position, part.tests] = placebos(sums, *pair, held, part)
+        self._usual = Usual.of(usual, is_ratio)
+        self._is_told = np.isfinite(self._spread[0]).any(axis=(0, 2))  # windows that the past tells something about
         self._sums = np.concatenate([np.repeat(kept[:1], slots - len(kept), axis=0), kept])  # the oldest slot first
         self._oldest = 0
 
-    def _additive(self, sides: Sides) -> Sides:
-        """Bring both sides to what adds up over ticks and colos [comparison, tick]."""
-        rows = np.flatnonzero(~self._is_ratio)
+    def _additive(self, sides: Sides, own: "slice | NDArray[np.intp]" = _ALL) -> Sides:
+        """Bring both sides to what adds up over ticks and colos [comparison, tick], those of the rows `own` alone."""
+        rows = run_of(np.flatnonzero(~self._is_ratio[own]))
         arrays = [array.copy() for array in sides.arrays()]
-        logs, scale, weight = self._is_log[rows, None], self._scale[rows, None], self._weight[rows, None]
+        of = self._is_log[own][rows], self._scale[own][rows], self._weight[own][rows]
+        logs, scale, weight = (array[:, None] for array in of)
         for side, mean in zip((0, 2), means(sides, rows), strict=True):
-            level = np.where(logs, np.log(np.maximum(mean, 1e-3 * scale) / scale), mean / scale)
+            level = np.log(np.maximum(mean, 1e-3 * scale) / scale)
+            if not logs.all():
+                level = np.where(logs, level, mean / scale)
             known = ~np.isnan(mean)
-            arrays[side][rows] = np.where(known, level, 0.0) * weight
-            arrays[side + 1][rows] = known * weight
+            if known.all():
+                arrays[side][rows], arrays[side + 1][rows] = level * weight, weight
+            else:
+                arrays[side][rows], arrays[side + 1][rows] = np.where(known, level, 0.0) * weight, known * weight
         return Sides(*arrays)
 
-    def _weigh(self, added: Sides) -> None:
+    def _weigh(self, added: Sides, own: "slice | NDArray[np.intp]") -> None:
         """Weigh levels by their precision, so that a noisy colo does not lead its pool."""
         level = np.divide(added.control, added.control_of, out=np.zeros_like(added.control), where=added.control_of > 0)
         count = np.maximum(added.control_of.sum(axis=1), 1.0)
         mean = (level * added.control_of).sum(axis=1) / count
         variance = (added.control_of * (level - mean[:, None]) ** 2).sum(axis=1) / count
-        self._weight = np.where(self._is_ratio, 1.0, 1.0 / (variance + _SPREAD_MIN**2))
+        self._weight[own] = np.where(self._is_ratio[own], 1.0, 1.0 / (variance + SPREAD_MIN**2))
 
-    def _usual_distance(self, added: Sides) -> Array:
+    @staticmethod
+    def _usual_distance(added: Sides, is_ratio: NDArray[np.bool_]) -> Array:
         """Return canary over control in the pre-period for ratios, and canary less control for levels [comparison]."""
         total = added.total()
         both = (total.canary_of > 0) & (total.control_of > 0)
@@ -140,54 +145,7 @@ class Levels(Stateful):
         # Of few events a ratio is drawn towards 1, as by one more on either side.
         with np.errstate(divide="ignore", invalid="ignore"):
             expected = (total.canary + 1.0) / (control * total.canary_of + 1.0)
-        return np.where(both, np.where(self._is_ratio, expected, canary - control), np.nan)
-
-    def _placebos(self, sums: Array, window: int, before: int) -> Array:
-        """Return deviations [kind, 2, test] of a window's departures over the pre-period, up and down."""
-        tests = self._tests
-        ticks = sums.shape[2] - 1 - before - window
-        if ticks < _PLACEBOS_MIN:
-            return np.full((3, 2, len(tests)), np.inf)
-        last = np.arange(before + window, before + window + ticks + 1)
-        now = Sides(*(sums[:, :, last] - sums[:, :, last - window]))
-        then = sums[2:, :, last - window] - sums[2:, :, last - window - before]
-        control, canary, known = self._depart(now, _level(then))
-        result = np.stack([self._deviation(value, known) for value in (control, canary, canary - control)])
-        # Of a short past there are few windows that do not overlap, and so many deviations come out too small.
-        result *= np.sqrt(1 + 2 * (window + before) / ticks)
-        own = tests.level == COLO
-        for strand in np.unique(tests.strand):  # chance makes some colo's look small: none is less than the middle one
-            rows = np.flatnonzero(own & (tests.strand == strand))
-            if len(rows):
-                result[:, :, rows] = np.maximum(result[:, :, rows], np.median(result[:, :, rows], axis=2)[:, :, None])
-        return result
-
-    @staticmethod
-    def _deviation(value: Array, known: NDArray[np.bool_]) -> Array:
-        """Return root mean squares upwards and downwards [2, test]: bursts upwards say nothing of falls."""
-        count = known.sum(axis=1)
-        halves = [(2 * np.maximum(sign * value, 0.0) ** 2 * known).sum(axis=1) for sign in (1.0, -1.0)]
-        square = np.stack(halves) / np.maximum(count, 1)
-        deviation: Array = np.where(count >= _PLACEBOS_MIN, np.maximum(np.sqrt(square), _SPREAD_MIN), np.inf)
-        return deviation
-
-    def _depart(self, now: Sides, reference: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
-        """Hold a window's sums against the control's level before: departures [test] and whether they are known."""
-        parts = [self._tests.pool @ array for array in self._parts(now, reference)]
-        of_test = self._of_test[:, None]
-        return _departure(parts[:3], of_test), _departure(parts[3:], of_test), parts[2] > 0
-
-    def _parts(self, now: Sides, reference: Array) -> list[Array]:
-        """Return what a window comes to, of the control and then of the canary: found, expected, and how many.
-
-        They add up over comparisons; those of which nothing is known have 0.
-        """
-        shape = (slice(None), None) if reference.ndim == 2 else (slice(None),)
-        there = ~np.isnan(reference) & self._is_usual[shape] & (now.canary_of > 0) & (now.control_of > 0)
-        parts = [now.control, reference * now.control_of, now.control_of]
-        predicted = reference * self._times[shape] + self._plus[shape]
-        parts += [now.canary, predicted * now.canary_of, now.canary_of]
-        return parts if there.all() else [np.where(there, array, 0.0) for array in parts]
+        return np.where(both, np.where(is_ratio, expected, canary - control), np.nan)
 
     def add(self, sides: Sides) -> None:
         """Add one tick [comparison]."""
@@ -203,7 +161,7 @@ class Levels(Stateful):
     def before(self, position: int) -> Array:
         """Return the control's level [comparison] in the ticks before the latest ones, by position in `WINDOWS`."""
         first = WINDOWS[position]
-        return _level((self._slot(first) - self._slot(first + BEFORE[position]))[2:])
+        return level((self._slot(first) - self._slot(first + BEFORE[position]))[2:])
 
     def departures(self, kept: Array, among: "tuple[NDArray[np.bool_], float] | None" = None) -> Departures:
         """Return by how much both sides have departed.
@@ -222,9 +180,9 @@ class Levels(Stateful):
         for position, window in enumerate(WINDOWS):
             now = Sides(*(self._slot(0) - self._slot(window)))
             reference = np.where(is_kept, kept, self.before(position)) if is_kept.any() else self.before(position)
-            parts = self._parts(now, reference)
+            parts = self._usual.parts(now, reference)
             if among is not None and self._is_told[position]:
-                control = _departure(parts[:3], self._is_ratio)
+                control = departure(parts[:3], self._is_ratio)
                 limits = self._spread[0, :, position, :count] * (among[1] * _ROOM)
                 wanted |= (control >= limits[0]) | (control <= -limits[1])
             level = np.where(self._is_ratio & ~np.isnan(reference), reference, 0.0)
@@ -240,7 +198,7 @@ class Levels(Stateful):
     def _departed(self, rows: NDArray[np.intp], sums: Array) -> Departures:
         """Return the departures of some tests [row] from what their windows come to [part, window, row]."""
         of_test = self._of_test[rows]
-        control, canary = _departure(sums[:3], of_test), _departure(sums[3:6], of_test)
+        control, canary = departure(sums[:3], of_test), departure(sums[3:6], of_test)
         longer = 1 + np.array(WINDOWS)[:, None] / np.array(BEFORE)[:, None]
         # The variance that counts have at least, being counts.
         floor = np.where(of_test, 1.0 / (sums[6:] + 1.0), 0.0) * longer  # [2, window, row]
@@ -279,19 +237,3 @@ class Levels(Stateful):
                 ratio, mean = np.log((found + 1.0) / (expected + 1.0)), (found - expected) / size
             result[rows] = np.where(size > 0, np.where(self._of_test[chosen[rows], None], ratio, mean), 0.0)
         return result
-
-
-def _departure(parts: Sequence[Array] | Array, is_ratio: NDArray[np.bool_]) -> Array:
-    """Return how far what was found is from what was expected, of so many; 0 where nothing is known."""
-    found, expected, size = parts
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = np.log((found + 1.0) / (expected + 1.0))
-        departure = np.where(is_ratio, ratio, (found - expected) / size)
-    result: Array = np.where(size > 0, departure, 0.0)
-    return result
-
-
-def _level(sums: Array) -> Array:
-    """Return level [comparison] from sums [2, comparison], NaN where there is none."""
-    level: Array = np.divide(sums[0], sums[1], out=np.full_like(sums[0], np.nan), where=sums[1] > 0)
-    return level

@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from detectors import baseline
 from detectors.comparisons import Strand, Tests
@@ -12,8 +13,10 @@ from detectors.countmix import CountMix, rate_bound
 from detectors.portfolio import Portfolio
 from detectors.scales import scales
 from detectors.scores import level_score, ratio_score
-from detectors.sides import Sides, means
+from detectors.sides import Sides, means, run_of
 from detectors.state import Stateful
+from detectors.usual import parts_of
+from detectors.weighing import both_ways, log_weighted, ratio_floor, shift
 from detectors.windows import TICKS_MIN
 
 Array = NDArray[np.float64]
@@ -28,6 +31,8 @@ _PRECISION_SHARE: Final = 0.1
 _CUT_MAX: Final = 0.1
 """Share of ticks that may be cut before an effect is said to be more than it seems."""
 
+_ALL: Final = slice(None)
+_ROWS_AT_ONCE: Final = 256
 _SICK_ALPHA: Final = 0.01
 _SCORE_SHARE, _COUNT_SHARE = np.log(0.9), np.log(0.1)
 _RECENT_DECAY: Final = 0.8
@@ -68,10 +73,10 @@ class Evidence(Stateful):
         self.tests = tests
         self._horizon = horizon
         of = tests.strand[: tests.comparisons]
+        self._known_tolerance: tuple[Array, tuple[Array, Array]] | None = None
         self._is_ratio = np.array([s.is_ratio for s in strands])
         self._ratio = np.flatnonzero(self._is_ratio[of])
-        self._level = np.flatnonzero(~self._is_ratio[of])
-        self.past = self._pooled(past).total()
+        self.past = self._paired(past).summed(tests)
         self.ticks_past = past.canary.shape[1]
         self.is_log, self.scale = scales(strands, of, past, deviation)
         self._fit(past, ticks_min)
@@ -84,12 +89,22 @@ class Evidence(Stateful):
 
     def scores(self, sides: Sides) -> tuple[Array, Array]:
         """Return effect and information of each comparison [comparison, tick]."""
-        effect, information = np.zeros_like(sides.canary), np.zeros_like(sides.canary)
-        rows = self._ratio
-        effect[rows], information[rows] = ratio_score(*(array[rows] for array in sides.arrays()))
-        rows = self._level
-        canary, control = means(sides, rows)
-        effect[rows], information[rows] = level_score(canary, control, self.is_log[rows], self.scale[rows])
+        effect, information = np.empty_like(sides.canary), np.empty_like(sides.canary)
+        count, ticks = effect.shape
+        at_once = count if ticks == 1 else _ROWS_AT_ONCE  # what is in between then stays in the processor's cache
+        for start in range(0, count, max(1, at_once)):
+            own = slice(start, start + at_once)
+            is_ratio, some = (
+                self._is_ratio[self.tests.strand[own]][: count - start],
+                Sides(*(array[own] for array in sides.arrays())),
+            )
+            rows = run_of(np.flatnonzero(is_ratio))
+            if is_ratio.any():
+                effect[own][rows], information[own][rows] = ratio_score(*(array[rows] for array in some.arrays()))
+            rows = run_of(np.flatnonzero(~is_ratio))
+            if not is_ratio.all():
+                scored = level_score(*means(some, rows), self.is_log[own][rows], self.scale[own][rows])
+                effect[own][rows], information[own][rows] = scored
         return effect, information
 
     def _fit(self, past: Sides, ticks_min: int) -> None:
@@ -104,34 +119,36 @@ class Evidence(Stateful):
         tolerated = np.where(np.isfinite(tolerated), tolerated, 1.0)
         self._tolerated, self._reach = tolerated[:count], own.reach()
         residual = self._residuals(effect, information)
-        pooled, weight = self._pool(*residual)
         is_ratio = self._is_ratio[tests.strand]
-        whole = baseline.fit(pooled[count:], weight[count:], np.zeros(len(tests) - count), is_ratio[count:])
+        pooled, weight = np.empty((2, len(tests) - count, effect.shape[1]))
+        for part in parts_of(tests, is_ratio):
+            own_rows, pools = part.comparisons, part.tests[len(part.strand) :] - count
+            pooled[pools], weight[pools] = self._pool(*(array[own_rows] for array in residual), own_rows, part.pool)
+        whole = baseline.fit(pooled, weight, np.zeros(len(pooled)), is_ratio[count:])
         whole = baseline.raised(whole, own, tests.strand[count:], tests.strand[:count], len(self.strands))
         self._pool_unit, self._pool_offset = whole.unit, whole.offset
         self.portfolio = Portfolio(
             *self._assembled((pooled, weight), residual), tests.strand, own, whole, tolerated, self._horizon
         )
-        self._start_counts(is_ratio, tests.pool @ np.where(is_ratio[:count, None], information, 0.0))
+        self._start_counts(is_ratio, information)
 
     def _assembled(self, pooled: tuple[Array, Array], own: tuple[Array, Array]) -> tuple[Array, Array]:
-        """Put residuals and weights of comparisons and pools together: [comparison, …] and [test, …] to [test, …]."""
-        count = self.tests.comparisons
+        """Put residuals and weights of comparisons and pools together: [comparison, …] and [pool, …] to [test, …]."""
         shape = (slice(None), None) if pooled[0].ndim == 2 else (slice(None),)
-        residual, weight = pooled
-        residual[:count], weight[:count] = own
-        residual[count:] -= self._pool_offset[shape]
-        weight[count:] = np.minimum(weight[count:] / self._pool_unit[shape], baseline.INFORMATION_MAX)
-        return residual, weight
+        residual = pooled[0] - self._pool_offset[shape]
+        weight = np.minimum(pooled[1] / self._pool_unit[shape], baseline.INFORMATION_MAX)
+        return np.concatenate([own[0], residual]), np.concatenate([own[1], weight])
 
-    def _start_counts(self, is_ratio: NDArray[np.bool_], raw: Array) -> None:
+    def _start_counts(self, is_ratio: NDArray[np.bool_], information: Array) -> None:
         """Start following ratios as counts, and tell which have no past that a score could be measured against.
 
-        `raw` [test, tick] is the information of the pre-period, in events.
+        `information` [comparison, tick] is that of the pre-period, of ratios in events.
         """
-        few = (raw.sum(axis=1) < _EVENTS_MIN) | ((raw > 0).sum(axis=1) < _TICKS_WITH_EVENTS_MIN)
-        self.is_sparse: NDArray[np.bool_] = is_ratio & (few | (self.past.control < _EVENTS_MIN))
         self._counted = rows = np.flatnonzero(is_ratio)
+        raw = csr_array(self.tests.pool[rows]) @ information
+        few = (raw.sum(axis=1) < _EVENTS_MIN) | ((raw > 0).sum(axis=1) < _TICKS_WITH_EVENTS_MIN)
+        self.is_sparse: NDArray[np.bool_] = np.zeros(len(is_ratio), np.bool_)
+        self.is_sparse[rows] = few | (self.past.control[rows] < _EVENTS_MIN)
         self.counts = CountMix(len(rows), self._horizon)
         self._recent = np.zeros((2, len(rows)))
         before = rate_bound(self.past.canary[rows], self.past.canary_of[rows])
@@ -140,7 +157,7 @@ class Evidence(Stateful):
     def _fit_comparisons(self, past: Sides, effect: Array, information: Array, ticks_min: int) -> baseline.Baseline:
         count, rows = self.tests.comparisons, self._ratio
         floor = np.zeros(count)
-        floor[rows] = _ratio_floor(information[rows])
+        floor[rows] = ratio_floor(information[rows])
         strand = self.tests.strand[:count]
         fitted = baseline.fit(effect, information, floor, self._is_ratio[strand])
         own = baseline.shrink(fitted, strand, len(self.strands))
@@ -178,20 +195,25 @@ class Evidence(Stateful):
         weight = np.where(self.usable[shape], weight, 0.0)
         return effect - self.offset[shape], weight
 
-    def _pool(self, residual: Array, weight: Array) -> tuple[Array, Array]:
-        """Pool residuals after each has been measured against its own past: precision-weighted means."""
+    def _pool(
+        self, residual: Array, weight: Array, own: "slice | NDArray[np.intp]", pool: csr_array
+    ) -> tuple[Array, Array]:
+        """Pool residuals after each has been measured against its own past: precision-weighted means [pool, …].
+
+        `own` are the comparisons that the rows are of, which `pool` [pool, row] adds.
+        """
         shape = (slice(None), None) if residual.ndim == 2 else (slice(None),)
-        precision = self._precision[shape]
+        precision = self._precision[own][shape]
         root = np.sqrt(np.maximum(weight, np.finfo(np.float64).tiny))
-        clip = self._tolerated[shape] + self._reach[shape] / root
+        clip = self._tolerated[own][shape] + self._reach[own][shape] / root
         residual = np.clip(residual, -clip, clip)
-        total = self.tests.pool @ (weight * precision)
-        score = self.tests.pool @ (residual * weight * precision)
+        total = pool @ (weight * precision)
+        score = pool @ (residual * weight * precision)
         return np.divide(score, total, out=np.zeros_like(score), where=total > 0), total
 
-    def _pooled(self, sides: Sides) -> Sides:
-        """Add comparisons to tests, of balanced pools what has both sides."""
-        return (sides if self.tests.pool_control is None else sides.paired()).pooled(self.tests)
+    def _paired(self, sides: Sides) -> Sides:
+        """Leave out of balanced pools what has one side alone."""
+        return sides if self.tests.pool_control is None else sides.paired()
 
     def _tolerances(self) -> None:
         """Note relative and absolute tolerances [test], and what absolute ones of levels are relative to."""
@@ -204,9 +226,10 @@ class Evidence(Stateful):
         logs = tests.pool @ self.is_log.astype(np.float64)
         self.test_is_log = logs > 0
         self._absolute_rows = np.flatnonzero(self.absolute > 0)
-        self._tolerated_relative = _both_ways(self.relative, self.test_is_log)
+        self._tolerated_relative = both_ways(self.relative, self.test_is_log)
         self._up = np.array([s.up for s in self.strands])[strand]
         self._down = np.array([s.down for s in self.strands])[strand]
+        self._log_ways = np.log(np.maximum(1, self._up.astype(int) + self._down))
 
     def tolerance(self) -> tuple[Array, Array]:
         """Return what is tolerated upwards and downwards [test], on the scale of the effects.
@@ -217,13 +240,18 @@ class Evidence(Stateful):
         rows = self._absolute_rows
         if not len(rows):
             return self._tolerated_relative
+        if self._known_tolerance is None or self._known_tolerance[0] is not self._live:
+            self._known_tolerance = self._live, self._tolerance_now(rows)
+        return self._known_tolerance[1]
+
+    def _tolerance_now(self, rows: NDArray[np.intp]) -> tuple[Array, Array]:
         share = np.minimum(1.0, _PRIOR_TICKS / max(1, self.ticks_past))
         bad = share * self.past.control[rows] + self.live.control[rows]
         total = share * self.past.control_of[rows] + self.live.control_of[rows]
         rate = np.divide(bad, total, out=np.zeros_like(bad), where=total > 0)
         level = np.where(self._is_ratio[self.tests.strand[rows]], rate, self.test_scale[rows])
         ratio = np.divide(self.absolute[rows], level, out=np.full_like(level, np.inf), where=level > 0)
-        sides = _both_ways(np.maximum(self.relative[rows], ratio), self.test_is_log[rows])
+        sides = both_ways(np.maximum(self.relative[rows], ratio), self.test_is_log[rows])
         up, down = (side.copy() for side in self._tolerated_relative)
         up[rows], down[rows] = sides
         return up, down
@@ -237,11 +265,14 @@ class Evidence(Stateful):
             sides = Sides(*(array * keep for array in sides.arrays()))
         effect, information = self.scores(Sides(*(array[:, None] for array in sides.arrays())))
         own = self._residuals(effect[:, 0], information[:, 0])
-        residual, weight = self._assembled(self._pool(*own), own)
+        residual, weight = self._assembled(self._pool(*own, _ALL, tests.pools), own)
         self.portfolio.update(residual, weight, *self.tolerance())
-        total = self._pooled(sides)
+        total = self._paired(sides).pooled(tests)
         self._count(total)
-        self._live = self._live + np.stack(total.arrays())
+        live = np.empty_like(self._live)  # another array, by which `tolerance` knows that it has changed
+        for side, before, added in zip(live, self._live, total.arrays(), strict=True):
+            np.add(before, added, out=side)
+        self._live = live
 
     def _count(self, tick: Sides) -> None:
         """Follow the ratios as counts, against what the control and the canary's own past allow."""
@@ -271,8 +302,10 @@ class Evidence(Stateful):
         value = np.full(len(self.tests), -np.inf)
         for tolerated, sign, wanted in ((up, 1.0, self._up), (down, -1.0, self._down)):
             if wanted.any():
-                value = np.logaddexp(value, np.where(wanted, self.portfolio.log_e(tolerated, sign), -np.inf))
-        value -= np.log(np.maximum(1, self._up.astype(int) + self._down))
+                found = self.portfolio.log_e(tolerated, sign)
+                rows = np.flatnonzero(wanted & (found != -np.inf))  # most have no evidence, which adds nothing
+                value[rows] = np.logaddexp(value[rows], found[rows])
+        value -= self._log_ways
         value[self.portfolio.is_early()] = -np.inf
         rows = self._counted
         counts = self.counts.log_e()
@@ -348,53 +381,17 @@ class Evidence(Stateful):
         """
         tests = self.tests.fleet()
         sick = np.zeros(len(self.strands), np.bool_)
-        effect, _ = self.portfolio.estimate()
-        radius = self.portfolio.radius(_SICK_ALPHA)
-        up, down = self.tolerance()
+        effect, radius = self.portfolio.interval(_SICK_ALPHA, tests)
+        is_log, scale = self.test_is_log[tests], self.test_scale[tests]
+        live, past = (Sides(*(array[tests] for array in of.arrays())) for of in (self.live, self.past))
+        control = shift(live.control, live.control_of, past.control, past.control_of, is_log, scale)
+        canary = shift(live.canary, live.canary_of, past.canary, past.canary_of, is_log, scale)
+        up, down = (side[tests] for side in self.tolerance())
         for sign, worse, limit in ((1.0, self._up, up), (-1.0, self._down, down)):
-            is_better = worse & ~self.is_sparse & (sign * effect + radius < -limit)
-            moved = [
-                sign * _shift(now, now_of, then, then_of, self.test_is_log, self.test_scale)[tests]
-                for now, now_of, then, then_of in (
-                    (self.live.control, self.live.control_of, self.past.control, self.past.control_of),
-                    (self.live.canary, self.live.canary_of, self.past.canary, self.past.canary_of),
-                )
-            ]
-            sick[self.tests.strand[tests]] |= is_better[tests] & (moved[0] > np.abs(moved[1]))
+            is_better = worse[tests] & ~self.is_sparse[tests] & (sign * effect + radius < -limit)
+            sick[self.tests.strand[tests]] |= is_better & (sign * control > np.abs(canary))
         return sick
 
     def strand_log_e(self, log_e: Array) -> Array:
         """Average the e-values of each strand's tests over levels and places: [test] to [strand]."""
-        return _log_weighted(log_e, self.tests.share, self.tests.strand, len(self.strands))
-
-
-def _both_ways(fraction: Array, is_log: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Turn a tolerated fraction into effects upwards and downwards."""
-    up = np.where(is_log, np.log1p(fraction), fraction)
-    return up, np.where(is_log, -np.log1p(-np.minimum(fraction, 0.999)), fraction)
-
-
-def _shift(now: Array, now_of: Array, then: Array, then_of: Array, is_log: NDArray[np.bool_], scale: Array) -> Array:
-    """How far a side has moved from its own past [test], on the scale of the effects."""
-    level = np.divide(now, now_of, out=np.zeros_like(now), where=now_of > 0)
-    before = np.divide(then, then_of, out=np.zeros_like(now), where=then_of > 0)
-    both = is_log & (level > 0) & (before > 0)
-    ratio = np.divide(level, before, out=np.ones_like(now), where=both)
-    return np.where(is_log, np.log(ratio), (level - before) / scale)
-
-
-def _log_weighted(log_e: Array, weight: Array, group: NDArray[np.intp], groups: int) -> Array:
-    top = np.full(groups, -np.inf)
-    np.maximum.at(top, group, np.where(weight > 0, log_e, -np.inf))
-    safe = np.where(np.isfinite(top), top, 0.0)
-    total = np.bincount(group, weight * np.exp(log_e - safe[group]), groups)
-    with np.errstate(divide="ignore"):
-        return safe + np.log(total)
-
-
-def _ratio_floor(information: Array) -> Array:
-    """Return the variance per average tick that counts have at least, being counts: 1 / information."""
-    seen = np.maximum((information > 0).sum(axis=1), 1)
-    unit = information.sum(axis=1) / seen
-    floor: Array = np.divide(1.0, unit, out=np.ones_like(unit), where=unit > 0)
-    return floor
+        return log_weighted(log_e, self.tests.share, self.tests.strand, len(self.strands))

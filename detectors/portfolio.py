@@ -81,7 +81,7 @@ class Portfolio(Stateful):
 
     def log_e(self, tolerance: Array, sign: float) -> Array:
         """Return the logarithms of the e-values [test] against "at most `tolerance` worse" in one direction."""
-        value = self.mix.log_e(tolerance, np.full_like(tolerance, sign))
+        value = self.mix.log_e(tolerance, sign)
         pools = self._pools
         value[pools] = np.logaddexp(value[pools] + _MIX_SHARE, self.onset.log_e(up=sign > 0) + _ONSET_SHARE)
         return np.where(self.is_placed, self.placebo.log_e(tolerance, sign), value) if self.placebo else value
@@ -109,6 +109,14 @@ class Portfolio(Stateful):
         """Return the half-widths of the anytime-valid intervals [test], now or after so many average live ticks."""
         value = self.mix.radius(alpha, ticks)
         return np.where(self.is_placed, self.placebo.radius(alpha, ticks), value) if self.placebo else value
+
+    def interval(self, alpha: float, chosen: NDArray[np.intp]) -> tuple[Array, Array]:
+        """Return `estimate` without its variance, and `radius`, of some tests [chosen]."""
+        effect, radius = self.mix.interval(alpha, chosen)
+        if self.placebo is None:
+            return effect, radius
+        placed, other = self.is_placed[chosen], (self.placebo.estimate()[0][chosen], self.placebo.radius(alpha)[chosen])
+        return np.where(placed, other[0], effect), np.where(placed, other[1], radius)
 
     def log_e_within(
         self, tolerance: Array, sign: float, chosen: NDArray[np.intp], ticks: float | None = None

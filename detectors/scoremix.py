@@ -214,7 +214,25 @@ class ScoreMix(Stateful):
         effect, variance = self._estimate()
         return effect.copy(), variance.copy()
 
-    def log_e(self, tolerance: Array, sign: Array) -> Array:
+    def _estimate_of(self, chosen: NDArray[np.intp]) -> tuple[Array, Array]:
+        """Return what `estimate` does of some comparisons [chosen]."""
+        information = self.information[chosen]
+        effect = self.score[chosen] / np.maximum(information, np.finfo(np.float64).tiny)
+        with np.errstate(divide="ignore"):
+            variance = (np.reciprocal(information) + self._inverse_baseline[chosen]) * self._variance[chosen]
+        return effect, variance
+
+    def interval(self, alpha: float, chosen: NDArray[np.intp]) -> tuple[Array, Array]:
+        """Return effects and half-widths as `estimate` and `radius` do, of some comparisons [chosen]."""
+        half = np.full(len(chosen), np.inf)
+        some = np.flatnonzero(self.information[chosen] > 0)
+        rows = chosen[some]
+        half[some] = radius(
+            self._variance_after(self.information[rows], rows), self._freedom[rows], alpha, self._typical[rows]
+        )
+        return self._estimate_of(chosen)[0], half
+
+    def log_e(self, tolerance: Array, sign: float | Array) -> Array:
         """Return the logarithms [comparison] of the e-values against "at most `tolerance` worse".
 
         `sign` is the direction that is worse. Where the estimate lies within `GATE` deviations of the tolerance,
@@ -234,7 +252,7 @@ class ScoreMix(Stateful):
 
     def log_e_within(self, tolerance: Array, sign: float, chosen: NDArray[np.intp]) -> Array:
         """Return the mirrored logarithms [chosen] of some comparisons: against "at least `tolerance` worse"."""
-        effect, variance = (array[chosen] for array in self.estimate())
+        effect, variance = self._estimate_of(chosen)
         result = np.full(len(chosen), -np.inf)
         some = np.flatnonzero(self.information[chosen] > 0)
         rows = chosen[some]

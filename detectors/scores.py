@@ -61,8 +61,14 @@ def level_score(canary: Array, control: Array, is_log: NDArray[np.bool_], scale:
         [comparison] What a difference of 1 means: for differences the divisor; for log ratios the level below
         a thousandth of which a value is taken for that thousandth, since zero has no logarithm.
     """
-    known = ~(np.isnan(canary) | np.isnan(control))
     floor = 1e-3 * scale[:, None]
+    if is_log.all():
+        effect = np.log(np.maximum(canary, floor) / np.maximum(control, floor))
+        known = ~np.isnan(effect)
+        if known.all():
+            return effect, np.ones_like(effect)
+        return np.where(known, effect, 0.0), known.astype(np.float64)
+    known = ~(np.isnan(canary) | np.isnan(control))
     effect = np.zeros_like(canary)
     log = np.flatnonzero(is_log)
     plain = np.flatnonzero(~is_log)

@@ -26,6 +26,11 @@ class Sides:
         """Return one tick [comparison]."""
         return Sides(*(np.ascontiguousarray(array[:, tick]) for array in self.arrays()))
 
+    def by_tick(self) -> "list[Sides]":
+        """Return all ticks, each [comparison]; to turn them round together takes a fraction of one by one."""
+        turned = [np.ascontiguousarray(array.T) for array in self.arrays()]
+        return [Sides(*tick) for tick in zip(*turned, strict=True)]
+
     def arrays(self) -> tuple[Array, Array, Array, Array]:
         """Return the four arrays."""
         return self.canary, self.canary_of, self.control, self.control_of
@@ -33,9 +38,17 @@ class Sides:
     def pooled(self, tests: Tests) -> "Sides":
         """Add comparisons to tests."""
         if tests.pool_control is None:
-            return Sides(*(tests.pool @ array for array in self.arrays()))
+            return Sides(*(tests.added(array) for array in self.arrays()))
         pool, other = tests.pool, tests.pool_control
         return Sides(pool @ self.canary, pool @ self.canary_of, other @ self.control, other @ self.control_of)
+
+    def summed(self, tests: Tests) -> "Sides":
+        """Add comparisons to tests, and ticks: [comparison, tick] to [test]."""
+        if tests.pool_control is not None:
+            return self.pooled(tests).total()
+        pools = (tests.pools @ array for array in self.arrays())
+        parts = zip(self.arrays(), pools, strict=True)
+        return Sides(*(np.concatenate([array.sum(axis=1) for array in part]) for part in parts))
 
     def paired(self) -> "Sides":
         """Return what has both sides; a side that lacks the other would leave a balanced pool out of balance."""
@@ -47,12 +60,20 @@ class Sides:
         return Sides(*(array.sum(axis=1) for array in self.arrays()))
 
 
-def means(sides: Sides, rows: NDArray[np.intp]) -> tuple[Array, Array]:
+def run_of(rows: NDArray[np.intp]) -> "slice | NDArray[np.intp]":
+    """Return rows in rising order as a slice, if they stand one after the other: that needs no copies."""
+    is_run = len(rows) > 0 and int(rows[-1]) - int(rows[0]) + 1 == len(rows)
+    return slice(int(rows[0]), int(rows[-1]) + 1) if is_run else rows
+
+
+def means(sides: Sides, rows: "slice | NDArray[np.intp]") -> tuple[Array, Array]:
     """Return the mean over units on both sides, NaN where a side has none."""
     means = []
     for total, count in ((sides.canary, sides.canary_of), (sides.control, sides.control_of)):
         top, bottom = total[rows], count[rows]
-        means.append(np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0))
+        there = bottom > 0
+        is_whole = bool(there.all())
+        means.append(top / bottom if is_whole else np.divide(top, bottom, out=np.full_like(top, np.nan), where=there))
     return means[0], means[1]
 
 

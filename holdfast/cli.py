@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import msgspec
 import typer
@@ -17,12 +17,18 @@ from holdfast.commands import compare as compare_commands
 from holdfast.commands import config as config_commands
 from holdfast.commands import control as control_commands
 from holdfast.commands import deadletters as deadletters_commands
+from holdfast.commands import demo as demo_commands
+from holdfast.commands import drill as drill_commands
 from holdfast.commands import gate as gate_commands
+from holdfast.commands import incident as incident_commands
+from holdfast.commands import incident_review as incident_review_commands
 from holdfast.commands import incidents as incidents_commands
+from holdfast.commands import notify as notify_commands
 from holdfast.commands import produce as produce_commands
 from holdfast.commands import query as query_commands
 from holdfast.commands import record as record_commands
 from holdfast.commands import report as report_commands
+from holdfast.commands import respond as respond_commands
 from holdfast.commands import rollout as rollout_commands
 from holdfast.commands import serve as serve_commands
 from holdfast.commands import sink as sink_commands
@@ -33,11 +39,14 @@ from holdfast.commands import topics as topics_commands
 from holdfast.commands import tune as tune_commands
 from holdfast.commands import verdict as verdict_commands
 from holdfast.commands import workers as worker_commands
-from holdfast.demo import SEED, SPEED, run
 from holdfast.errors import BadInput, Unreachable
 from holdfast.progress import Bars
-from sinks.remote import RemoteStore
-from sinks.store import DEFAULT_FOLDER, Store, StoreError
+from sinks.errors import StoreError
+from sinks.folder import DEFAULT_FOLDER
+
+if TYPE_CHECKING:
+    from sinks.remote import RemoteStore
+    from sinks.store import Store
 
 BAD_INPUT = 2
 CONTRADICTED = 3
@@ -71,8 +80,14 @@ app.command()(worker_commands.rekey)
 app.command()(worker_commands.run)
 app.command()(sink_commands.sink)
 app.add_typer(deadletters_commands.app, name="deadletters")
+app.add_typer(notify_commands.app, name="notify")
 app.command()(produce_commands.produce)
 app.add_typer(incidents_commands.app, name="incidents")
+app.add_typer(incident_commands.app, name="incident")
+incident_commands.app.command()(incident_review_commands.review)
+incident_commands.app.command()(incident_review_commands.keep)
+app.command()(respond_commands.respond)
+app.command()(drill_commands.drill)
 app.command()(record_commands.record)
 app.command()(report_commands.report)
 app.command()(query_commands.query)
@@ -145,10 +160,12 @@ def _cache_folder(given: Path | None, usual: Path | None, *, no_cache: bool) -> 
 
 
 @contextmanager
-def _kept(folder: Path, config: Path | None) -> Generator[Store | RemoteStore]:
+def _kept(folder: Path, config: Path | None) -> "Generator[Store | RemoteStore]":
     """Open what keeps replays: a server, if settings that are named on the command line name one."""
     from holdfast.live.clickhouse_settings import ClickHouse
     from holdfast.live.stores import where, writing
+    from sinks.remote import RemoteStore
+    from sinks.store import Store
 
     place = folder if config is None else where(None, config)
     if isinstance(place, ClickHouse):
@@ -177,14 +194,7 @@ def check(
         show(Console(), checked)
 
 
-@app.command()
-def demo(
-    folder: Folder = DEFAULT_FOLDER,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the simulated fleet.")] = SEED,
-    fast: Annotated[bool, typer.Option("--fast", help="Do not slow down to be watched.")] = False,
-) -> None:
-    """Watch a harmless rollout pass and a bad one being caught, on a simulated fleet."""
-    raise typer.Exit(run(folder, seed, speed=None if fast else SPEED))
+app.command()(demo_commands.demo)
 
 
 @app.command()

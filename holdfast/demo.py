@@ -15,8 +15,10 @@ from rich.padding import Padding
 from rich.text import Text
 
 from detectors.policy import Policy, duration_ms
+from holdfast.commands.demo import SEED
 from holdfast.documents import load_policy, load_rollout, load_truth
 from holdfast.replaying import Outcome, replay_recording
+from holdfast.reviewing.replayed import review_of
 from holdfast.terminal import STYLES, Scale, View, named, watch
 from rollouts.truth import Truth
 from sinks.cloudevents import epoch_ms
@@ -27,7 +29,6 @@ from streams.replay import Progress, moment
 HARMLESS: Final = "bot-features-0311"
 BAD: Final = "bot-features-0312"
 
-SEED: Final = 300
 SPEED: Final = 300.0
 """How much faster than real time event time runs where somebody watches."""
 
@@ -167,7 +168,8 @@ def run(
     pace = Pace(speed if console.file.isatty() else None)
     with Store(folder) as store, watch(console, time.perf_counter) as view:
         judged = [judge(path, store, view, pace) for path in (harmless, bad)]
-    for line in summary(folder, judged[0], judged[1]):
+    review = review_of(bad, judged[1].outcome, folder / "incidents", folder)
+    for line in summary(folder, judged[0], judged[1], review):
         line.show(console)
     return 1 if judged[0].is_stopped or judged[1].ticks_hurt is None else 0
 
@@ -208,8 +210,8 @@ def judge(path: Path, store: Store, view: View, pace: Pace) -> Judged:
     return Judged(path, load_truth(path / "truth.yaml"), policy, outcome, seconds)
 
 
-def summary(folder: Path, harmless: Judged, bad: Judged) -> list[Line]:
-    """Say what happened to both rollouts, how fast, and where to go from here."""
+def summary(folder: Path, harmless: Judged, bad: Judged, review: Path | None) -> list[Line]:
+    """Say what happened to both rollouts, how fast, where to go from here, and which incident it was."""
     samples = harmless.outcome.samples + bad.outcome.samples
     seconds = harmless.seconds + bad.seconds
     rate = samples / seconds / 1e6
@@ -225,7 +227,16 @@ def summary(folder: Path, harmless: Judged, bad: Judged) -> list[Line]:
         Line(f"Recordings and store: {folder}"),
         Line(),
         *_next_steps(folder),
+        *_incident(review),
     ]
+
+
+def _incident(review: Path | None) -> list[Line]:
+    """Link to the draft of the review of the incident that the bad rollout caused."""
+    if review is None:
+        return []
+    said = Line(f"{BAD} caused the incident {review.stem}. The draft of its review:")
+    return [Line(), said, Line(review.absolute().as_uri(), 2, "cyan", is_command=True)]
 
 
 def _told(judged: Judged, what: str) -> Line:

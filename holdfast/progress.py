@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from streams.replay import Observer
-from streams.replay import Progress as Come
+if TYPE_CHECKING:  # a bar must not load what it shows
+    from streams.replay import Observer
+    from streams.replay import Progress as Come
 
 _STEPS = 1_000
 
@@ -47,11 +48,11 @@ class Bars(_Shown):
         self._recordings = recordings
         self._done = 0
 
-    def begin(self, name: str) -> Observer:
+    def begin(self, name: str) -> "Observer":
         """Turn to the next recording, and return what its replay reports to."""
         show = self.part(name)
 
-        def observe(come: Come) -> None:
+        def observe(come: "Come") -> None:
             show(come.ticks, come.ticks_total)
 
         return observe

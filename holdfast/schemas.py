@@ -9,16 +9,32 @@ from detectors.policy import Policy
 from holdfast.recording import document as recorded
 from holdfast.recording.document import Source
 from holdfast.status.snapshot import Public
+from rollouts.breakers import Limits
 from rollouts.certificate import SignedCertificate
 from rollouts.document import Rollout
 from rollouts.incidents.response import Response
+from rollouts.inventory import Inventory
 from rollouts.people import People
+from rollouts.plans import Package, Plan
 from rollouts.truth import Truth
 from sinks.cloudevents import VerdictEvent
 from sinks.verdict_messages import Heartbeat
 
 DocumentName = Literal[
-    "policy", "rollout", "verdict", "heartbeat", "truth", "certificate", "source", "people", "response", "status"
+    "policy",
+    "rollout",
+    "verdict",
+    "heartbeat",
+    "truth",
+    "certificate",
+    "source",
+    "people",
+    "plan",
+    "package",
+    "inventory",
+    "limits",
+    "response",
+    "status",
 ]
 NAMES: Final[tuple[DocumentName, ...]] = get_args(DocumentName)
 
@@ -34,6 +50,10 @@ _MODELS: Final[dict[DocumentName, Any]] = {
     "people": People,
     "response": Response,
     "status": Public,
+    "plan": Plan,
+    "package": Package,
+    "inventory": Inventory,
+    "limits": Limits,
 }
 _TITLES: Final[dict[DocumentName, str]] = {
     "policy": "holdfast policy",
@@ -46,7 +66,16 @@ _TITLES: Final[dict[DocumentName, str]] = {
     "people": "holdfast people",
     "response": "holdfast response to incidents",
     "status": "holdfast status page",
+    "plan": "holdfast plan",
+    "package": "holdfast package",
+    "inventory": "holdfast inventory",
+    "limits": "holdfast limits",
 }
+_WORDS: Final[dict[DocumentName, str]] = {
+    "source": recorded.__doc__ or "",
+    "package": "Units that are released together, each by name, kind and digest of its content: `package` of a plan.",
+}
+"""Of documents whose model is no class with a text of its own."""
 
 
 def schema(name: DocumentName) -> dict[str, Any]:
@@ -55,15 +84,15 @@ def schema(name: DocumentName) -> dict[str, Any]:
     Parameters
     ----------
     name
-        `policy`, `rollout`, `truth`, `certificate`, `source`, `people`, `response`, `status`, which is what a
-        status page says, or `verdict` or `heartbeat`, which are whole CloudEvents.
+        One of `NAMES`; `verdict` and `heartbeat` are whole CloudEvents, `package` is a part of a plan, `status` is what
+        a status page says.
     """
     body = _tidied(msgspec.json.schema(_MODELS[name]))
     return {
         "$schema": _DIALECT,
         "$id": f"https://holdfast.dev/schema/{name}.v1.json",
         "title": _TITLES[name],
-        "description": inspect.cleandoc((recorded if name == "source" else _MODELS[name]).__doc__ or ""),
+        "description": inspect.cleandoc(_WORDS.get(name) or _MODELS[name].__doc__ or ""),
         **body,
     }
 

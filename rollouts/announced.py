@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from detectors.errors import BadInput
 from detectors.policy import Name, Policy
 from rollouts.certificate import SignedCertificate
-from rollouts.document import Rollout, Timestamp
+from rollouts.document import NOT_YET, Rollout, Timestamp
 
 EventName = Literal["started", "finished"]
 Version = Annotated[int, Meta(ge=1)]
@@ -147,7 +147,8 @@ def with_event(announcement: Announcement, event: EventName, stage: str | None, 
 def start_of(announcement: Announcement, index: int) -> datetime | None:
     """Tell when a stage starts.
 
-    A `started` event wins; without one it is the stage's own `started`, and for the first stage else the rollout's.
+    A `started` event wins; without one it is the stage's own `started`, and for the first stage else the rollout's,
+    if that is not `NOT_YET`: what may start any moment has a past that ends now, and not in the year 2200.
 
     Parameters
     ----------
@@ -163,7 +164,8 @@ def start_of(announcement: Announcement, index: int) -> datetime | None:
     """
     stage = announcement.rollout.stages[index]
     told = _told(announcement.events, stage.name)
-    start = told or stage.started or (announcement.rollout.started if index == 0 else None)
+    planned = stage.started or (announcement.rollout.started if index == 0 else None)
+    start = told or (None if planned == NOT_YET else planned)
     end = finished_at(announcement)
     return None if start is None or (end is not None and start >= end) else start
 

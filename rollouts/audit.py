@@ -160,6 +160,8 @@ class Chain:
     ----------
     installation
         Whose log it is.
+    after
+        An entry that is taken for right without those before it. By the end of a log alone nothing of it is proved.
 
     Attributes
     ----------
@@ -173,14 +175,14 @@ class Chain:
         Hash of the last entry, or the beginning.
     """
 
-    def __init__(self, installation: str) -> None:
+    def __init__(self, installation: str, after: Link | None = None) -> None:
         self.installation = installation
-        self.links: list[Link] = []
+        self.links: list[Link] = [] if after is None else [after]
         self.breaks: list[Break] = []
         self.is_whole = True
-        self.head = beginning(installation)
+        self.head = beginning(installation) if after is None else after.hash
         self._hashes = {self.head}
-        self._next = 0
+        self._next = 0 if after is None else after.entry.sequence + 1
         self._missing: dict[int, int] = {}  # by the number that is missing: which break says so
 
     def __contains__(self, wanted: str) -> bool:

@@ -47,6 +47,8 @@ class Context(Struct, frozen=True, kw_only=True):
         Why it is not known what people have decided; None if it is.
     is_audited
         Whether a stage waits until all that was noted of the rollout before is written down.
+    is_watched
+        Whether the first stage waits until the judge has been heard of the rollout.
     """
 
     now: datetime
@@ -57,6 +59,7 @@ class Context(Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     unknown: str | None = None
     is_audited: bool = False
+    is_watched: bool = False
 
     def forcing(self, kind: str, rollout: str) -> list[Override]:
         """List the overrides of a kind that are in force for a rollout."""
@@ -81,6 +84,8 @@ def holds(state: State, context: Context) -> list[str]:
     found = [f"paused by {state.paused}"] if state.paused is not None else []
     if state.judged is not None and state.judged.lost is not None:
         found.append(f"the judge is not relied on: {state.judged.lost}")
+    if context.is_watched and state.judged is None and not state.reached:
+        found.append("the judge has not come to it yet: it still reads the past, or has no data")
     if plan.started is not None and now < plan.started:
         found.append(f"not before {plan.started.isoformat()}")
     phases = {one.rollout: one.phase for one in context.others}

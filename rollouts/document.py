@@ -1,7 +1,7 @@
 """The rollout document: a package, and the stages by which it travels through the fleet."""
 
-from datetime import datetime
-from typing import Annotated, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -17,6 +17,9 @@ Digest = Annotated[
 ]
 Timestamp = Annotated[datetime, Meta(tz=True)]
 """A point in time that says where on Earth its clock stands: with Z or an offset."""
+
+NOT_YET: Final = datetime(2200, 1, 1, tzinfo=UTC)
+"""The `started` of a rollout that starts when an event says so, and not by itself: nobody knows yet when."""
 
 NonEmptySelector = Annotated[Selector, Meta(min_length=1)]
 """A selector that names at least one label; an empty one would be the whole fleet."""
@@ -49,7 +52,7 @@ class Stage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Rollout(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A rollout document: one change and its plan.
 
-    `started` is when the change reaches the first canary unit.
+    `started` is when the change reaches the first canary unit; `NOT_YET` if an event is to tell.
     """
 
     rollout: Name

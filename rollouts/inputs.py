@@ -37,7 +37,7 @@ class Doubt(Struct, frozen=True, kw_only=True):
 
 
 class Trust(Struct, frozen=True, kw_only=True):
-    """The judge is heard again, and this is its newest word."""
+    """The judge is heard, for the first time or again, and this is its newest word."""
 
     in_force: Action | None = None
 
@@ -85,10 +85,18 @@ def taken(events: Sequence[Event], state: State, given: Input, now: datetime) ->
             Commanded(at=now, id=given.id, command=given.command, by=given.by, why=given.why) if is_news else None
         ), []
     if state.is_ended:
-        return None, []
+        return None, _too_late(state, given, now)
     if isinstance(given, Verdict):
         return _verdict(state, given, now)
     return _doubt(state, given, now) if isinstance(given, Doubt) else (_trust(state, given, now), [])
+
+
+def _too_late(state: State, given: Verdict | Doubt | Trust, now: datetime) -> list[Note]:
+    """Say that nothing comes of a verdict that would have stopped a rollout which has ended."""
+    if not isinstance(given, Verdict) or not given.binding or given.action not in ("halt", "revert"):
+        return []
+    about = f"verdict {given.sequence}, {given.action}, on stage {given.stage!r}"
+    return [note(state, now, "refused", f"{about}: the rollout is {state.phase}; allowed: nothing more")]
 
 
 def _objection(events: Sequence[Event], state: State, given: Command) -> str | None:
@@ -145,7 +153,7 @@ def _trust(state: State, given: Trust, now: datetime) -> Event | None:
     in_force = before.in_force
     if stage is not None and given.in_force is not None and given.in_force != (in_force.action if in_force else "wait"):
         in_force = _assumed(before, given.in_force, stage, before.sequence)
-    if before.lost is None and in_force == before.in_force:
+    if state.judged is not None and before.lost is None and in_force == before.in_force:
         return None
     return Judged(at=now, sequence=before.sequence, in_force=in_force)
 

@@ -7,7 +7,6 @@ stage reaches, which is the control of all of them, and gets the change at the v
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
@@ -15,18 +14,18 @@ from msgspec import Meta, Struct
 from detectors.errors import BadInput
 from detectors.policy import Duration, Name, duration_ms
 from rollouts import freezes, inventory, packages
-from rollouts.document import Rollout, Stage, Timestamp, Unit
+from rollouts.document import NOT_YET, Rollout, Stage, Timestamp, Unit
 from rollouts.freezes import Freeze
 from rollouts.inventory import Host, Inventory, Reach
 
 STEP_SHARE_MAX: Final = 0.5
 """Most of the fleet that a single stage may add: more at once is everywhere at once."""
 
-NOT_YET: Final = datetime(2200, 1, 1, tzinfo=UTC)
-"""When an announced rollout starts as long as nobody has told that its first stage did: not by itself."""
-
 REST: Final = "rest"
 """Name of what no stage reaches."""
+
+Package = Annotated[list[Unit], Meta(max_length=1_000)]
+"""Units that are released together."""
 
 Share = Annotated[float, Meta(gt=0, le=1, description="A part of the whole, as in 0.05.")]
 
@@ -79,7 +78,7 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
 
     rollout: Name
-    package: Annotated[list[Unit], Meta(max_length=1_000)]
+    package: Package
     stages: Annotated[list[PlanStage], Meta(min_length=1, max_length=100)]
     policy: Name | None = None
     started: Timestamp | None = None

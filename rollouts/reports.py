@@ -81,6 +81,13 @@ def heard(reports: Mapping[str, Report], report: Report, now: datetime) -> dict[
     return {**reports, report.host: report}
 
 
+def lasting_problem(before: Report | None, report: Report) -> str | None:
+    """Return the problem of a host that has reported it twice: contents may come a moment after what asks for them."""
+    if before is None or before.sequence >= report.sequence or before.problem != report.problem:
+        return None
+    return report.problem
+
+
 def has(report: Report | None, awaited: Awaited, rollout: str) -> bool:
     """Tell whether a host has the units that are awaited, and has done this action or a later one.
 

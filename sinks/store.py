@@ -7,20 +7,19 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TextIO
+from typing import Self, TextIO
 
 import pyarrow as pa
 
 from sinks.backend import Backend
 from sinks.engine import Engine
 from sinks.errors import StoreBusy, StoreError
+from sinks.folder import DEFAULT_FOLDER
 from sinks.live_rows import LiveRows, by_table
 from sinks.migrations import migrate
 from sinks.staging import BATCH_ROWS, Replay, ReplaySink, Staging
 
 __all__ = ["DEFAULT_FOLDER", "Replay", "ReplaySink", "Store", "StoreBusy", "StoreError"]
-
-DEFAULT_FOLDER: Final = Path("holdfast-data")
 
 
 class Store:

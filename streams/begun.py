@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from detectors.decision import Decision, Rules
 from detectors.objective import Objectives
@@ -56,6 +57,8 @@ class Begun(Stateful):
         What came up after the stage had begun, and too late to judge the stage anew with it: colos by metric.
     is_outdated
         Whether something else in the plan has changed since, too late as well.
+    before
+        [comparison, tick] The pre-period paired up; None once all that is learned from it has been.
     """
 
     _state: ClassVar[tuple[str, ...]] = (
@@ -89,9 +92,12 @@ class Begun(Stateful):
         self.quiet = np.zeros(self.pairing.tests.comparisons, np.int64)  # the same for each comparison
         self.missing = np.zeros(self.pairing.tests.comparisons, np.bool_)
         self.colo = self.pairing.by_colo()
-        sides = self.pairing.sides(past)
+        self.before: Sides | None = self.pairing.sides(past)
+        sides = self.before
         both = (sides.canary_of > 0) & (sides.control_of > 0)
         self.heard: Bools = np.any(both, axis=1)  # whether both sides ever had data, [comparison]
+        self._wanted = np.bincount(self.metric[self.pairing.tests.strand], minlength=len(weight)) > 0
+        self._aimed = self._with_objectives()
         self.totals: Totals = totals_of(keys, policy, plan.membership, index)
         self.traffic = Traffic(self.totals.limit, self.totals.metric, self.totals.is_reached, *self.totals.sums(past))
         self.fallen: set[int] = set()  # places of `totals` that have lost their traffic
@@ -116,9 +122,14 @@ class Begun(Stateful):
             [comparison] Whether it could be compared.
         """
         both = (sides.canary_of > 0) & (sides.control_of > 0)
-        self.silent = np.where(self.some(both), 0, self.silent + 1)
-        self._find_missing(sides, both)
-        self.covered += self.some(both & bet)
+        is_whole = bool(both.all())
+        some = self._wanted if is_whole else self.some(both)
+        self.silent = np.where(some, 0, self.silent + 1)
+        if is_whole:
+            self.quiet, self.missing, self.heard = np.zeros_like(self.quiet), ~both, both
+        else:
+            self._find_missing(sides, both)
+        self.covered += some if is_whole and bet.all() else self.some(both & bet)
         has_data = (self.silent <= self.plan.policy.gap_ticks_max) & ~self.some(self.missing) & (self.trouble is None)
         drops = self._dropped(totals, is_settling=age <= self.stage.settle)
         misses, misses_too = self._missed(sides)
@@ -138,19 +149,26 @@ class Begun(Stateful):
 
     def _missed(self, sides: Sides) -> list[Bools]:
         """Hold both sides' values over the fleet against the objectives: canary and control, [metric]."""
-        tests = self.pairing.tests
-        fleet = tests.fleet()
-        whole = sides.pooled(tests)
+        metric, canary, control = self._aimed
         result = []
         for objectives, total, count in (
-            (self.canary_objectives, whole.canary, whole.canary_of),
-            (self.control_objectives, whole.control, whole.control_of),
+            (self.canary_objectives, canary @ sides.canary, canary @ sides.canary_of),
+            (self.control_objectives, control @ sides.control, control @ sides.control_of),
         ):
             value = np.full(len(self.rules.weight), np.nan)
-            some = fleet[count[fleet] > 0]
-            value[self.metric[tests.strand[some]]] = total[some] / count[some]
+            some = np.flatnonzero(count > 0)
+            value[metric[some]] = total[some] / count[some]
             result.append(np.append(objectives.missed(value[:-1]), False))
         return result
+
+    def _with_objectives(self) -> tuple[NDArray[np.intp], csr_array, csr_array]:
+        """Return the metrics [aimed] of the fleet's tests that have objectives, and what adds both sides to them."""
+        tests = self.pairing.tests
+        aimed = np.isfinite(np.append(self.canary_objectives.limit, np.inf))
+        fleet = tests.fleet()
+        fleet = fleet[aimed[self.metric[tests.strand[fleet]]]]
+        other = tests.pool if tests.pool_control is None else tests.pool_control
+        return self.metric[tests.strand[fleet]], csr_array(tests.pool[fleet]), csr_array(other[fleet])
 
     def _find_missing(self, sides: Sides, both: Bools) -> None:
         """Find required metrics that are missing from a colo whose canaries do report, and colos that went silent."""

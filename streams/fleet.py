@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.errors import BadInput
-from streams.simulation import SERIES, Scenario, Scrapes, Shape, simulate
+from streams.choices import Scenario
+from streams.simulation import SERIES, Scrapes, Shape, simulate
 from streams.writing import put_in_place, schema_of, spread, write_samples
 
 __all__ = ["Fleet", "Scenario", "write"]

@@ -259,13 +259,14 @@ class Judge:
         running, journal = method.begun, None if is_silent else self._journal
         assert running.stage.started is not None
         sides, totals = running.pairing.sides(values), running.totals.sums(values)
+        ticks = sides.by_tick()
         # Histograms are added up when somebody is to read them; what settles does not count.
         counted = max(0, running.stage.started + running.stage.settle - piece.first)
         for column in range(piece.ticks):
             number = piece.first + column
             age = number - running.stage.started + 1
             running.trouble = self._trouble.get(number)
-            log_e = method.step(sides.at(column), (totals[0][:, column], totals[1][:, column]), age)
+            log_e = method.step(ticks[column], (totals[0][:, column], totals[1][:, column]), age)
             if journal:
                 method.record(journal, number)
             verdict = None

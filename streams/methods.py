@@ -139,6 +139,7 @@ def begin(plan: Plan, index: int, keys: Sequence[RowKey], past: Array, state: "S
     """
     if plan.policy.judge == "classical":
         looked = ClassicalRunning(plan, index, keys, past)
+        looked.before = None
         if state is not None:
             looked.restore(part(state, "begun"))
         return Classical(looked)
@@ -146,4 +147,5 @@ def begin(plan: Plan, index: int, keys: Sequence[RowKey], past: Array, state: "S
     prospect = Prospect(running, keys, past, None if state is None else part(state, "prospect"))
     if state is not None:
         running.restore(part(state, "begun"))
+    running.before = None
     return Sequential(running, prospect)

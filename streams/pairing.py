@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from detectors.sides import Sides
 from streams.cohorts import RowKey
 from streams.membership import Membership
 from streams.strands import strands_of
-from streams.strata import Candidates, Entangled, Others, choose, others_of
+from streams.strata import Candidates, Choice, Entangled, Others, choose, others_of
 
 Array = NDArray[np.float64]
 
@@ -52,18 +54,20 @@ class Pairing:
 
     def sides(self, values: Array) -> Sides:
         """Pair cohort ticks [3, row, tick] up into sides [comparison, tick]."""
-        sums = [side @ values[plane] for side in (self.canary, self.control) for plane in (0, 1, 2)]
+        sums = [_added(side, values[plane]) for side in (self.canary, self.control) for plane in (0, 1)]
         # A scrape that fails for everybody says nothing about who reports.
         reporting = np.flatnonzero(self.is_reporting)
-        heard = sums[0][reporting] + sums[3][reporting] > 0
-        if not heard.all():
-            for array in sums:
-                array[reporting] *= heard
-        # Only rows that are another thing are written to: most of a large fleet is levels, and copying all takes long.
+        heard = sums[0][reporting] + sums[2][reporting] > 0
         ratio = np.flatnonzero(self.is_ratio)
-        for total, units in ((2, 0), (5, 3)):
-            sums[units][ratio] = sums[total][ratio]
-        return Sides(sums[1], sums[0], sums[4], sums[3])
+        # Only rows that are another thing are written to: most of a large fleet is levels, and copying all takes long.
+        for units, side in ((0, self.canary), (2, self.control)):
+            events = _added(csr_array(side[ratio]), values[2])
+            if not heard.all():
+                sums[units + 1][reporting] *= heard
+                events[np.isin(ratio, reporting)] *= heard[np.isin(reporting, ratio)]
+                sums[units][reporting] *= heard
+            sums[units][ratio] = events
+        return Sides(sums[1], sums[0], sums[3], sums[2])
 
     def by_colo(self) -> csr_array:
         """Return the matrix [strand and colo, comparison] that adds the strata of a colo up."""
@@ -75,14 +79,84 @@ class Pairing:
     def squares(self, values: Array) -> tuple[Array, Array]:
         """Return both sides' sums of squares [comparison, tick] for levels, and 0 for ratios."""
         is_level = ~self.is_ratio[:, None]
-        return (self.canary @ values[2]) * is_level, (self.control @ values[2]) * is_level
+        return _added(self.canary, values[2]) * is_level, _added(self.control, values[2]) * is_level
 
-    def deviation(self, values: Array) -> Array:
-        """Return the standard deviation of the canary's unit values [comparison] over [3, row, tick]."""
-        count, total, squares = ((self.canary @ values[plane]).sum(axis=1) for plane in (0, 1, 2))
+    def deviation(self, values: Array, sides: Sides) -> Array:
+        """Return the standard deviation of the canary's unit values over [3, row, tick]; `sides` are those of them.
+
+        It is told [comparison], for levels alone.
+        """
+        count, total = sides.canary_of.sum(axis=1), sides.canary.sum(axis=1)
+        squares = _added(self.canary, values[2]).sum(axis=1)
         known = np.maximum(count, 1.0)
         deviation: Array = np.sqrt(np.maximum(squares / known - (total / known) ** 2, 0.0))
         return deviation
+
+
+def _added(side: csr_array, plane: Array) -> Array:
+    """Add rows [row, tick] to the comparisons that they belong to; most have one alone, which is copied."""
+    if side.nnz == side.shape[0] and bool((np.diff(side.indptr) == 1).all()):
+        return plane[side.indices]
+    added: Array = side @ plane
+    return added
+
+
+class _Arranged(NamedTuple):
+    """The cells of a choice as columns [cell]; rows are counted from the first one of the strand's."""
+
+    choice: Choice
+    colo: NDArray[np.intp]
+    is_matched: NDArray[np.bool_]
+    canary: "_Lists"
+    control: "_Lists"
+
+
+class _Lists(NamedTuple):
+    """Lists of rows, one after the other, and how long each is."""
+
+    length: NDArray[np.intp]
+    rows: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, lists: Sequence[list[int]]) -> "_Lists":
+        return cls(np.array([len(rows) for rows in lists], np.intp), np.array(list(chain(*lists)), np.intp))
+
+
+class _Choices:
+    """Chooses the comparisons of strands. Most metrics have the same colos and signatures, and are chosen once."""
+
+    def __init__(self, keys: Sequence[RowKey], sides: Sequence[NDArray[np.bool_]], others: Others) -> None:
+        self._keys = keys
+        self._sides: list[list[bool]] = [side.tolist() for side in sides]
+        self._others = others
+        self._rows: dict[tuple[int, float], list[int]] = {}
+        for row, key in enumerate(keys):
+            self._rows.setdefault((key.metric, key.edge), []).append(row)
+        self._found: dict[tuple[tuple[str, int], ...], _Arranged] = {}
+
+    def of(self, strand: Strand, colos: Sequence[str], reached: set[str]) -> tuple[_Arranged, NDArray[np.intp]]:
+        """Return the comparisons of a strand, and its rows."""
+        rows = self._rows.get((strand.metric, strand.edge), [])
+        alike = tuple((self._keys[row].colo, self._keys[row].signature) for row in rows)
+        if alike not in self._found:
+            self._found[alike] = self._arranged([self._keys[row] for row in rows], colos, reached)
+        return self._found[alike], np.array(rows, np.intp)
+
+    def _arranged(self, keys: Sequence[RowKey], colos: Sequence[str], reached: set[str]) -> _Arranged:
+        canary: dict[str, list[int]] = {}
+        control: dict[str, list[int]] = {}
+        for row, key in enumerate(keys):
+            for side, belongs in zip((canary, control), self._sides, strict=True):
+                if belongs[key.signature]:
+                    side.setdefault(key.colo, []).append(row)
+        choice = choose(Candidates(keys, canary, control, colos, reached), self._others)
+        return _Arranged(
+            choice,
+            np.array([cell.colo for cell in choice.cells], np.intp),
+            np.array([cell.is_matched for cell in choice.cells], np.bool_),
+            _Lists.of([cell.canary for cell in choice.cells]),
+            _Lists.of([cell.control for cell in choice.cells]),
+        )
 
 
 def pair(
@@ -111,36 +185,25 @@ def pair(
     colos = sorted({key.colo for key in keys if is_canary[key.signature]})
     regions = sorted({key.region for key in keys if key.region})
     strands = strands_of(keys, past, policy, (is_canary, is_control), stages)
-    index: dict[tuple[int, float], tuple[dict[str, list[int]], dict[str, list[int]]]] = {}
-    for row, key in enumerate(keys):
-        for side, belongs in zip(
-            index.setdefault((key.metric, key.edge), ({}, {})), (is_canary, is_control), strict=True
-        ):
-            if belongs[key.signature]:
-                side.setdefault(key.colo, []).append(row)
     region_of = {key.colo: regions.index(key.region) if key.region else -1 for key in keys}
-    choices = [
-        choose(Candidates(keys, *index.get((strand.metric, strand.edge), ({}, {})), colos, reached), others)
-        for strand in strands
-    ]
+    choices = _Choices(keys, (is_canary, is_control), others)
+    found = [choices.of(strand, colos, reached) for strand in strands]
     entangled = Entangled()
-    for strand, choice in zip(strands, choices, strict=True):
-        entangled.add(strand.metric, choice, others, colos)
-    cells = [(number, cell) for number, choice in enumerate(choices) for cell in choice.cells]
-    number = np.array([number for number, _ in cells], np.intp)
-    colo = np.array([cell.colo for _, cell in cells], np.intp)
-    region = np.array([region_of[colos[cell.colo]] for _, cell in cells], np.intp)
+    for strand, (arranged, _) in zip(strands, found, strict=True):
+        entangled.add(strand.metric, arranged.choice, others, colos)
+    number = np.repeat(np.arange(len(strands)), [len(arranged.colo) for arranged, _ in found])
+    colo = np.concatenate([arranged.colo for arranged, _ in found])
     pairing = Pairing(
         strands,
-        arrange(number, colo, region),
+        arrange(number, colo, np.array([region_of[name] for name in colos], np.intp)[colo]),
         colos,
         regions,
-        np.array([cell.is_matched for _, cell in cells], np.bool_),
-        _selecting([cell.canary for _, cell in cells], len(keys)),
-        _selecting([cell.control for _, cell in cells], len(keys)),
-        np.array([strands[i].is_ratio for i in number], np.bool_),
-        np.array([strands[i].metric == len(policy.metrics) for i in number], np.bool_),
-        [words for choice in choices for words in choice.stratum],
+        np.concatenate([arranged.is_matched for arranged, _ in found]),
+        _selecting([(arranged.canary, rows) for arranged, rows in found], len(keys)),
+        _selecting([(arranged.control, rows) for arranged, rows in found], len(keys)),
+        np.array([strand.is_ratio for strand in strands], np.bool_)[number],
+        np.array([strand.metric == len(policy.metrics) for strand in strands], np.bool_)[number],
+        [words for arranged, _ in found for words in arranged.choice.stratum],
         entangled,
     )
     return _balanced(pairing, past) if any(since is not None for since in others.since) else pairing
@@ -152,7 +215,8 @@ def _balanced(pairing: Pairing, past: Array) -> Pairing:
     return replace(pairing, tests=balanced(pairing.tests, sides.canary_of, sides.control_of))
 
 
-def _selecting(rows: list[list[int]], size: int) -> csr_array:
-    starts = np.cumsum([0, *(len(row) for row in rows)])
-    columns = np.array([column for row in rows for column in row], np.intp)
-    return csr_array((np.ones(len(columns)), columns, starts), shape=(len(rows), size))
+def _selecting(found: "Sequence[tuple[_Lists, NDArray[np.intp]]]", size: int) -> csr_array:
+    lengths = np.concatenate([lists.length for lists, _ in found])
+    columns = np.concatenate([rows[lists.rows] for lists, rows in found])
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    return csr_array((np.ones(len(columns)), columns, starts), shape=(len(lengths), size))

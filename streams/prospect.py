@@ -83,7 +83,8 @@ class Prospect:
         self._seen: dict[int, tuple[Array, Array]] = {}
         stage = running.stage
         self.horizon = stage.deadline or 2 * stage.bake
-        sides = running.pairing.sides(past)
+        sides = running.before
+        assert sides is not None
         self.foresight = Foresight(running.evidence, sides, stage.settle, running.reporting)
         if known is None:
             self.placebo = _placebo(running.plan, running.plan.stages.index(stage), keys, past, self.horizon)
@@ -269,7 +270,8 @@ def _placebo(plan: Plan, index: int, keys: Sequence[RowKey], past: Array, horizo
     stages = [replace(stage, settle=0, bake=TICKS_MAX, deadline=horizon) for stage in plan.stages]
     tried = replace(plan, policy=msgspec.structs.replace(plan.policy, metrics=metrics), stages=stages)
     trial = Running(tried, index, keys, past[:, :, :before])
+    trial.before = None
     sides, totals = trial.pairing.sides(past[:, :, before:]), trial.totals.sums(past[:, :, before:])
-    for column in range(ticks):
-        trial.step(sides.at(column), (totals[0][:, column], totals[1][:, column]), column + 1)
+    for column, tick in enumerate(sides.by_tick()):
+        trial.step(tick, (totals[0][:, column], totals[1][:, column]), column + 1)
     return Placebo(ticks, before, frozenset(trial.decision.blamed), tuple(sorted(trial.hurt)))

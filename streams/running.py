@@ -30,12 +30,13 @@ class Running(Begun):
 
     def __init__(self, plan: Plan, index: int, keys: Sequence[RowKey], past: Array) -> None:
         super().__init__(plan, index, keys, past)
-        sides, tests = self.pairing.sides(past), self.pairing.tests
+        sides, tests = self.before, self.pairing.tests
+        assert sides is not None
         self.evidence = Evidence(
             self.pairing.strands,
             tests,
             sides,
-            self.pairing.deviation(past),
+            self.pairing.deviation(past, sides),
             plan.policy.pre_period.ticks_min,
             self.stage.deadline or 2 * self.stage.bake,
         )
@@ -57,7 +58,8 @@ class Running(Begun):
         """
         evidence = self.evidence
         bet = ~self.drift.set_aside  # decided on the ticks before this one
-        evidence.update(Sides(*(array * bet for array in sides.arrays())), age <= self.stage.settle, self.reporting)
+        taken = sides if bet.all() else Sides(*(array * bet for array in sides.arrays()))
+        evidence.update(taken, age <= self.stage.settle, self.reporting)
         log_e = evidence.log_e()
         # Without evidence against the change there is none that a control could have made by moving.
         is_asked = bool((log_e > 0).any()) or age % _DRIFT_EVERY == 0
@@ -99,7 +101,7 @@ class Running(Begun):
         Such a metric is not comparable: over the whole fleet, or because the stage would be stopped but for this.
         """
         held, rules = self.drift.held, self.rules
-        result = np.where(held, -np.inf, log_e)
+        result = np.where(held, -np.inf, log_e) if held.any() else log_e
         self.unlike = np.bincount(self.metric, self.drift.wide(), len(rules.weight)) > 0
         threshold = -np.log(rules.alpha)
         if held.any() and self._total(log_e) >= threshold > self._total(result):

@@ -6,15 +6,16 @@ restarts that reset counters and leave caches cold, scrapes that fail, and serie
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from streams.choices import Scenario
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-Scenario = Literal["errors", "latency", "cpu", "silent"]
 
 EDGES: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper edges of the latency buckets, in seconds; the last bucket, +Inf, has none."""

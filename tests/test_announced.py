@@ -21,7 +21,7 @@ from rollouts.announced import (
     start_of,
     with_event,
 )
-from rollouts.document import Rollout, Stage
+from rollouts.document import NOT_YET, Rollout, Stage
 from tests.test_certificate import made
 
 POLICY = Policy(policy="edge", metrics=[Metric(name="busy", gauge="cpu", worse="increase", breach="halt")])
@@ -72,6 +72,12 @@ def test_the_same_event_again_changes_nothing() -> None:
 
 def test_the_first_stage_starts_with_the_rollout() -> None:
     assert start_of(FIRST, 0) == BEGIN
+
+
+def test_a_rollout_that_an_event_starts_has_no_start_until_then() -> None:
+    plan = announce(msgspec.structs.replace(PLAN, started=NOT_YET), POLICY)
+    assert start_of(plan, 0) is None
+    assert start_of(started(plan, "canary", 5), 0) == at(5)
 
 
 def test_a_later_stage_without_a_time_has_not_started() -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.blast_radius.__main__ import by_stage, compared, spared, verdict
+from benchmarks.blast_radius.__main__ import beyond, by_stage, compared, spared, verdict
 from benchmarks.blast_radius.gated import Outcome, run
 
 
@@ -44,3 +44,12 @@ def test_a_missed_one_and_a_stopped_harmless_one_are_told(bad: Outcome) -> None:
 def test_a_bad_one_beyond_its_bound_is_told(bad: Outcome) -> None:
     assert verdict([bad]).startswith("Every harmless one was completed")
     assert "1, errors x 2.24 " in verdict([replace(bad, reached=bad.bound + 0.01)])
+
+
+def test_a_package_that_hurts_only_at_scale_is_let_through_the_first_stage_and_then_taken_back() -> None:
+    late = run(1, 1, at_scale=True)
+    assert (late.where, late.phase) == ("at scale", "reverted")
+    assert late.stage != "canary"
+    assert 0.03 < late.reached <= late.bound < 1
+    _, rows = beyond([late])
+    assert [row[:3] for row in rows] == [[late.stage, f"{late.from_share:.0%} to {late.from_share:.0%}", "1 of 1"]]

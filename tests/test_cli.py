@@ -164,7 +164,7 @@ def subcommand(*arguments: object, **environment: str) -> subprocess.CompletedPr
     line = [sys.executable, "-W", "error", "-c", run, *map(str, arguments)]
     root = str(Path(__file__).resolve().parent.parent)
     inherited = os.environ | {"PYTHONPATH": root} | environment
-    return subprocess.run(line, capture_output=True, text=True, timeout=120, env=inherited, check=False)
+    return subprocess.run(line, capture_output=True, text=True, timeout=300, env=inherited, check=False)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """docker-compose.yml and what it mounts: it fits together, and asks for commands, settings and files that exist."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -52,13 +53,34 @@ def test_each_service_has_settings_that_are_accepted(service: str) -> None:
 
 def test_no_two_workers_have_the_same_name() -> None:
     names = [service["environment"].get("HOLDFAST_WORKER") for service in SERVICES.values() if "restart" in service]
-    assert len(set(names)) == len(names) == 3
+    assert len(set(names)) == len(names) == 6
 
 
 def test_metrics_are_produced_where_they_are_read() -> None:
     command = SERVICES["producer"]["command"]
     settings = load_settings(None, SERVICES["aggregate"]["environment"])
     assert command[command.index("--topic") + 1] in settings.sources
+
+
+def test_the_api_asks_for_the_token_that_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (script,) = SERVICES["token"]["command"]
+    _, _, command = script.partition(" || ")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    for _ in range(2):  # as a second `up` does
+        subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True, capture_output=True)
+    assert command.split()[0] == "holdfast"
+    settings = load_settings(None, SERVICES["serve"]["environment"])
+    assert settings.api.tokens == f"/data/{command.split()[-1]}"
+    (token,) = yaml.safe_load((tmp_path / command.split()[-1]).read_text(encoding="utf-8"))["tokens"]
+    assert token["scopes"] == ["verdicts:read"]
+    assert SERVICES["token"]["volumes"] == SERVICES["serve"]["volumes"]
+
+
+def test_a_port_that_is_published_is_one_that_the_service_listens_on() -> None:
+    control, serve = (load_settings(None, SERVICES[name]["environment"]) for name in ("control", "serve"))
+    assert SERVICES["control"]["ports"] == [f"127.0.0.1:9466:{control.http.port}"]
+    assert SERVICES["serve"]["ports"] == [f"127.0.0.1:{serve.api.port}:{serve.api.port}"]
+    assert (control.http.host, serve.api.host) == ("0.0.0.0", "0.0.0.0")
 
 
 def test_what_a_service_waits_for_is_there() -> None:

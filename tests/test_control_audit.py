@@ -20,7 +20,7 @@ from rollouts.people import OverrideKind
 from tests.overrides import NOW, Log, request
 
 HOUR = timedelta(hours=1)
-WAIT_S = 10.0
+WAIT_S = 120.0
 
 
 def noted(name: str = "bots/3/note", what: str = "halted", why: str = "verdict 7") -> Noted:
@@ -113,7 +113,7 @@ def test_a_note_waits_until_it_can_be_written_and_is_told_once(monkeypatch) -> N
     chain = chain_of()
     wrote: list[str] = []
 
-    def append_all(_settings, make) -> None:
+    def append_all(_settings, make, log) -> None:
         answer = answers.pop(0)
         if answer is not None:
             raise answer
@@ -136,7 +136,7 @@ def test_nobody_waits_for_the_scribe_and_so_many_notes_wait_with_it_at_the_most(
     begun, go = threading.Event(), threading.Event()
     sizes: list[int] = []
 
-    def append_all(_settings, make) -> None:
+    def append_all(_settings, make, log) -> None:
         begun.set()
         assert go.wait(WAIT_S)
         sizes.append(len(make(chain_of(), NOW)))
@@ -154,7 +154,7 @@ def test_nobody_waits_for_the_scribe_and_so_many_notes_wait_with_it_at_the_most(
 
 
 def test_what_breaks_the_scribe_is_raised_where_somebody_asks(monkeypatch) -> None:
-    def append_all(_settings, _make) -> None:
+    def append_all(_settings, _make, log) -> None:
         message = "a bug"
         raise RuntimeError(message)
 

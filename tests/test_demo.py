@@ -3,8 +3,10 @@
 import io
 import math
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -13,6 +15,7 @@ from detectors.verdict import Abstained, Action, Cause, Reason, Samples, Scope, 
 from holdfast import demo
 from holdfast.replaying import Outcome
 from holdfast.terminal import LiveView, PlainView, Scale, Seen, named, panel, said, screen, watch
+from sinks.cloudevents import epoch_ms, verdict_event
 from streams.replay import Progress
 
 NAMES = ["errors", "cpu", "memory", "latency_p99", "requests"]
@@ -219,11 +222,15 @@ def test_a_verdict_is_said_in_a_line(action: Action, cause: Cause, text: str) ->
     assert said(verdict(action, cause)) == text
 
 
-def outcome(path: Path, action: str, time: str) -> Outcome:
-    events = [
-        {"time": time, "data": {"scope": {"colos": ["ams01"]}}},
-        {"time": "2026-03-12T11:59:00Z", "data": {"scope": {"colos": ["ams01", "fra01"]}}},
-    ]
+def event(rollout: str, action: Action, sequence: int, time: str, colos: list[str]) -> dict[str, object]:
+    said = msgspec.structs.replace(verdict(action, sequence=sequence), scope=Scope(colos=colos, metrics=["errors"]))
+    made: dict[str, object] = msgspec.to_builtins(verdict_event(rollout, epoch_ms(datetime.fromisoformat(time)), said))
+    return made
+
+
+def outcome(path: Path, action: Action, time: str) -> Outcome:
+    places: list[tuple[str, list[str]]] = [(time, ["ams01"]), ("2026-03-12T11:59:00Z", ["ams01", "fra01"])]
+    events = [event(path.name, action, number, *place) for number, place in enumerate(places, start=1)]
     reasons = [{"colo": None, "sentence": "errors rose"}] if action != "advance" else []
     return Outcome(str(path), path.name, action, time, action, 240, 1_000, {}, reasons, events, [])
 
@@ -239,8 +246,8 @@ def outcome(path: Path, action: str, time: str) -> Outcome:
     ],
 )
 def test_the_demo_says_how_it_went(
-    harmless: str,
-    bad: str,
+    harmless: Action,
+    bad: Action,
     time: str,
     status: int,
     words: str,
@@ -257,6 +264,7 @@ def test_the_demo_says_how_it_went(
     text = text_of(console)
     assert words in text
     assert f" replay {tmp_path / 'recordings' / demo.BAD} --json" in text
+    assert ("caused the incident inc-20260312-" in text) == (bad in ("halt", "revert"))
     assert "\x1b" not in text
 
 

@@ -22,7 +22,9 @@ from holdfast.live.settings import OURS, Signing, load, load_settings
 from holdfast.live.topic_names import MetricsTopic
 from holdfast.recording.document import MODELS, load_source
 from holdfast.replaying import Outcome, replay_recording
+from holdfast.response.documents import load_response
 from rollouts.document import Rollout, Stage
+from rollouts.incidents.response import Component, Grade, Recipient, Response, Rule, Step
 from rollouts.truth import Truth
 from sinks.cloudevents import VerdictEvent, decode
 
@@ -44,6 +46,8 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     "package": load_plan,
     "hosts": load_inventory,
     "window": load_limits,
+    "response": load_response,
+    "deployer": lambda path: load_settings(path, {}),
 }
 
 
@@ -203,6 +207,10 @@ def test_the_defaults_of_a_policy_are_the_ones_that_the_docs_give() -> None:
                 if f"| `{field.encode_name}` | `{value}` |" not in text:
                     wrong.append((model.__name__, field.encode_name, value))
     assert wrong == []
+
+
+def test_every_key_of_a_response_document_is_explained() -> None:
+    assert missing("docs/incident-record.md", fields(Response, Component, Grade, Recipient, Rule, Step)) == set()
 
 
 def test_every_key_of_a_source_is_explained() -> None:

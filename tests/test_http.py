@@ -42,7 +42,7 @@ def server(worker: Telemetry) -> Iterator[Server]:
 def get(server: Server, path: str, **headers: str) -> tuple[int, str, str]:
     request = Request(f"http://127.0.0.1:{server.port}{path}", headers=headers)
     try:
-        with urlopen(request, timeout=10) as answer:
+        with urlopen(request, timeout=60) as answer:
             return answer.status, answer.headers["Content-Type"], answer.read().decode()
     except HTTPError as error:
         with error:
@@ -89,7 +89,7 @@ def test_other_pages_are_named_as_missing(server: Server) -> None:
 
 
 def test_head_gives_the_headers_alone(server: Server) -> None:
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
     connection.request("HEAD", "/metrics")
     answer = connection.getresponse()
     assert (answer.status, answer.read()) == (200, b"")
@@ -98,7 +98,7 @@ def test_head_gives_the_headers_alone(server: Server) -> None:
 
 
 def test_nothing_can_be_changed(server: Server) -> None:
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
     connection.request("POST", "/metrics", b"x")
     answer = connection.getresponse()
     answer.read()

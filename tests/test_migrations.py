@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -101,14 +101,31 @@ def test_what_would_be_run_is_told_and_nothing_is_done(engine: Engine) -> None:
     assert (objects(engine), versions(engine)) == (before, {1: checksums()[1]})
 
 
-def test_a_migration_that_is_broken_off_between_any_two_statements_is_completed(tmp_path: Path) -> None:
+def breaks() -> Iterator[int]:
+    """Name the statements that a migration may end before: the first, a middle one, and the row of each version."""
+    yield 0
+    at = len(FOUNDATION)
+    for version in checksums():
+        row = at + sum(step.version == version for step in STEPS)
+        yield from sorted({at, (at + row) // 2, row})
+        at = row + 1
+
+
+ALL_BREAKS = range(len(FOUNDATION) + len(STEPS) + len(checksums()))
+
+
+@pytest.mark.parametrize(
+    "points", [pytest.param(list(breaks()), id="some"), pytest.param(ALL_BREAKS, id="all", marks=pytest.mark.slow)]
+)
+def test_a_migration_that_is_broken_off_between_any_two_statements_is_completed(
+    points: Sequence[int], tmp_path: Path
+) -> None:
     whole = Engine(tmp_path / "whole")
     migrate(whole)
     wanted = objects(whole)
-    total = len(FOUNDATION) + len(STEPS) + len(checksums())
     whole.close()
     engine = Engine(tmp_path / "broken")
-    for last in range(total):
+    for last in points:
         engine.run(f"DROP DATABASE IF EXISTS {DATABASE}")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(engine, "run", BrokenOff(engine.run, last))

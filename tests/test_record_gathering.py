@@ -114,7 +114,7 @@ def test_who_is_killed_leaves_at_most_a_hidden_folder_which_the_next_one_removes
     number: str, left: int, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    done = subprocess.run([sys.executable, "-c", KILLED, out, number], check=False, capture_output=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", KILLED, out, number], check=False, capture_output=True, timeout=300)
     assert done.returncode != 0
     names = [each.name for each in tmp_path.iterdir()]
     assert (len(names), all(name.startswith(".out.recording-") for name in names)) == (left, True)
@@ -152,11 +152,11 @@ def test_a_command_that_is_interrupted_leaves_nothing(recording: Path, tmp_path:
         words = ["record", "--from", "prometheus", "--url", url, "--out", str(tmp_path / "out")]
         words += ["--rollout", str(recording / "rollout.yaml"), "--policy", str(recording / "policy.yaml")]
         process = subprocess.Popen([Path(sys.executable).parent / "holdfast", *words], stderr=subprocess.PIPE)
-        silent.settimeout(60)
+        silent.settimeout(300)
         client, _ = silent.accept()
         with client:
             client.recv(1)
             assert len(list(tmp_path.glob(".out.recording-*"))) == 1
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=300)
     assert (process.returncode != 0, b"Traceback" in errors, list(tmp_path.iterdir())) == (True, False, [])

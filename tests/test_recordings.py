@@ -117,7 +117,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     for kind, arguments in MADE.items():
         scenario = ["--scenario", "errors", "--size", "4"] if kind == "errors" else []
         line = [sys.executable, str(SHARED / "make.py"), *arguments, *scenario, "--count", "2", "--seed", "5"]
-        subprocess.run([*line, "--out", str(out / kind)], check=True, capture_output=True, timeout=120)
+        subprocess.run([*line, "--out", str(out / kind)], check=True, capture_output=True, timeout=300)
     return {kind: sorted((out / kind).iterdir()) for kind in MADE}
 
 

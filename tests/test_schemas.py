@@ -1,5 +1,7 @@
 """The published schemas agree with what is written and read."""
 
+import re
+from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
@@ -70,8 +72,10 @@ def test_schema_says_what_it_is(name: DocumentName) -> None:
 
 
 def test_there_is_a_schema_for_every_document() -> None:
-    known = {"policy", "rollout", "verdict", "heartbeat", "truth", "certificate", "source", "people", "response", "status"}
-    assert set(NAMES) == known == set(get_args(DocumentName))
+    released = {"plan", "package", "inventory", "limits"}
+    responded = {"response", "status"}
+    known = {"policy", "rollout", "verdict", "heartbeat", "truth", "certificate", "source", "people"}
+    assert set(NAMES) == known | released | responded == set(get_args(DocumentName))
 
 
 def test_encoded_verdict_event_is_valid() -> None:
@@ -132,6 +136,57 @@ def test_source_of_each_kind_is_valid_and_an_unknown_one_is_not() -> None:
     ]
     assert [errors("source", msgspec.to_builtins(source)) for source in sources] == [[]] * 5
     assert errors("source", {"from": "carrier-pigeon"}) == ["$"]
+
+
+PAGES = Path(__file__).parent.parent / "docs"
+
+
+def documented(page: str, first: str) -> dict[str, Any]:
+    """Return the document of a page that begins with a key."""
+    blocks = re.findall(r"```yaml\n(.*?)```", (PAGES / page).read_text(encoding="utf-8"), re.DOTALL)
+    (found,) = (block for block in blocks if block.startswith(first))
+    document: dict[str, Any] = yaml.safe_load(found)
+    return document
+
+
+def test_plan_inventory_and_limits_of_the_docs_are_valid() -> None:
+    plan = documented("packages.md", "package:")
+    assert errors("plan", plan) == []
+    assert errors("package", plan["package"]) == []
+    assert errors("inventory", documented("packages.md", "hosts:")) == []
+    assert errors("limits", documented("control.md", "window:")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "place"),
+    [
+        ("plan", {"stages": []}, "$.stages"),
+        ("plan", {"rest": "perhaps"}, "$.rest"),
+        ("plan", {"freezes": [{"from": "18:00", "until": "08:00", "zone": "UTC", "reason": "r", "days": ["x"]}]},
+         "$.freezes[0].days"),
+        ("plan", {"speed": 2}, "$"),
+    ],
+)  # fmt: skip
+def test_plan_with_something_else_is_invalid(name: DocumentName, change: dict[str, Any], place: str) -> None:
+    assert errors(name, documented("packages.md", "package:") | change) == [place]
+
+
+def test_stage_that_reaches_more_than_everybody_is_invalid() -> None:
+    plan = documented("packages.md", "package:")
+    plan["stages"][0]["reach"]["percent"] = 101
+    plan["stages"][1]["most"]["fleet"] = 0
+    assert errors("plan", plan) == ["$.stages[0].reach.percent", "$.stages[1].most.fleet"]
+
+
+def test_package_whose_digest_is_none_is_invalid() -> None:
+    unit = {"unit": "bots/features.bin", "kind": "data-file", "digest": "sha256:00"}
+    assert errors("package", [unit]) == ["$[0].digest"]
+
+
+def test_inventory_without_hosts_and_limits_of_nothing_are_invalid() -> None:
+    assert errors("inventory", {"hosts": []}) == ["$.hosts"]
+    assert errors("limits", {"rollouts_per_colo": 0}) == ["$.rollouts_per_colo"]
+    assert errors("limits", {}) == []
 
 
 def test_descriptions_are_not_indented() -> None:

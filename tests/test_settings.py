@@ -53,6 +53,18 @@ former_people:
   - people-2025.yaml
 response:
   document: response.yaml
+drift:
+  exercised_within: 60d
+  drilled_within: 30d
+  expiring_within: 30m
+  stuck_after: 2h
+  silent_after: 5m
+  sent_within: 30m
+  policies:
+    - edge.yaml
+  baseline: baseline.yaml
+  leave_out:
+    - no-drill
 data: kept
 clickhouse:
   host: clickhouse-1
@@ -100,6 +112,13 @@ api:
       timeout: 5s
       backoff: 2s
       backoff_max: 10s
+notify:
+  attempts: 4
+  timeout: 20s
+  backoff: 1s
+  backoff_max: 30s
+  age_max: 2h
+  link: https://status.example.com/incidents/{incident}
 status:
   host: 0.0.0.0
   port: 8444
@@ -125,6 +144,16 @@ status:
     timeout: 5s
     per_minute: 100
   subscribers_max: 5000
+deployer:
+  webhook:
+    attempts: 4
+    backoff: 2s
+    backoff_max: 10s
+    again_after: 30s
+    url: https://deploy.example.com/orders
+    secret: deploy.secret
+    timeout: 20s
+  command:
 """
 
 

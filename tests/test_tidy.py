@@ -147,10 +147,15 @@ def long_bodies(path: str, tree: ast.Module) -> Iterator[Finding]:
                 yield Finding(path, node.lineno, what)
 
 
-def parsed(folders: tuple[str, ...]) -> Iterator[tuple[str, ast.Module]]:
-    """Parse the Python files of some folders."""
-    for path in python_files(folders):
-        yield relative(path), ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+@pytest.fixture(scope="module")
+def found() -> dict[str, list[Finding]]:
+    """Return what each check finds in all sources, each of which is parsed once."""
+    findings: dict[str, list[Finding]] = {check.__name__: [] for check in (long_bodies, banned, unseeded)}
+    for path in python_files(SOURCES):
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        for check in (long_bodies, banned, unseeded):
+            findings[check.__name__] += check(relative(path), tree)
+    return findings
 
 
 def report(findings: list[Finding]) -> None:
@@ -160,8 +165,8 @@ def report(findings: list[Finding]) -> None:
         pytest.fail("\n".join(["", *map(str, findings)]), pytrace=False)
 
 
-def test_no_function_body_is_longer_than_its_limit() -> None:
-    report([finding for path, tree in parsed(SOURCES) for finding in long_bodies(path, tree)])
+def test_no_function_body_is_longer_than_its_limit(found: dict[str, list[Finding]]) -> None:
+    report(found["long_bodies"])
 
 
 def test_no_module_is_longer_than_its_limit() -> None:
@@ -170,12 +175,12 @@ def test_no_module_is_longer_than_its_limit() -> None:
     report([Finding(relative(path), lines, what) for path, lines in lengths if lines > MODULE_LINES_MAX])
 
 
-def test_no_banned_name_is_used() -> None:
-    report([finding for path, tree in parsed(SOURCES) for finding in banned(path, tree)])
+def test_no_banned_name_is_used(found: dict[str, list[Finding]]) -> None:
+    report(found["banned"])
 
 
-def test_every_random_generator_has_a_seed() -> None:
-    report([finding for path, tree in parsed(SOURCES) for finding in unseeded(path, tree)])
+def test_every_random_generator_has_a_seed(found: dict[str, list[Finding]]) -> None:
+    report(found["unseeded"])
 
 
 def test_nothing_is_left_for_later_in_a_comment() -> None:

@@ -24,15 +24,16 @@ from detectors.errors import BadInput
 from holdfast.progress import Bars
 
 SECTION: Final = "measured"
+AT_SCALE: Final = "measured at scale"
 
 Table = tuple[Sequence[str], list[list[str]]]
 
 
-def measure(seed: int, rollouts: int, jobs: int) -> Iterator[Outcome]:
+def measure(seed: int, rollouts: int, jobs: int, *, at_scale: bool = False) -> Iterator[Outcome]:
     """Release packages, in as many processes, and yield what became of each, in order."""
     # Spawned, as a fork of a process with threads may never come to itself.
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool, Bars(rollouts) as bars:
-        for outcome in pool.map(partial(run, seed), range(1, rollouts + 1)):
+        for outcome in pool.map(partial(run, seed, at_scale=at_scale), range(1, rollouts + 1)):
             bars.part(f"rollout {outcome.number}")
             yield outcome
 
@@ -101,6 +102,29 @@ def by_stage(outcomes: Sequence[Outcome]) -> Table:
     ], rows
 
 
+def beyond(outcomes: Sequence[Outcome]) -> Table:
+    """Return the table of those that hurt only at scale, by the last stage that began."""
+    rows = []
+    for stage, _, bound, _ in STAGES[1:]:
+        own = [one for one in outcomes if one.stage == stage]
+        if own:
+            hurting = [one.from_share for one in own]
+            rows.append(
+                [
+                    stage,
+                    f"{min(hurting):.0%} to {max(hurting):.0%}",
+                    f"{sum(one.is_as_promised for one in own)} of {len(own)}",
+                    f"{bound:.1%}",
+                    f"{max(one.reached for one in own):.1%}",
+                    *_spread([one.decided for one in own]),
+                    *_spread([one.restored for one in own]),
+                ]
+            )
+    header = ["last stage that began", "hurts from", "taken back in bound", "plan's bound", "worst reached"]
+    times = ["first error to notice: median, s", "worst, s", "first error to last host restored: median, s", "worst, s"]
+    return [*header, *times], rows
+
+
 def spared(outcomes: Sequence[Outcome]) -> Table:
     """Return the table of the harmless ones."""
     good = [one for one in outcomes if not one.is_bad]
@@ -117,6 +141,8 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
     if not broken:
         return (
             "Every harmless one was completed; every bad one was taken back, and reached no more than its plan's bound."
+            if not all(one.where == "at scale" for one in outcomes)
+            else "Every one was taken back, and reached no more than its plan's bound."
         )
     told = [
         f"{one.number}, {_what(one)}: {one.phase}, last stage {one.stage}, {one.reached:.1%} of the fleet reached"
@@ -128,13 +154,22 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
 def _what(one: Outcome) -> str:
     if not one.is_bad:
         return "harmless"
+    if one.where == "at scale":
+        return f"errors x {one.factor:.2f} once {one.from_share:.0%} of the fleet have it"
     return f"errors x {one.factor:.2f} after {one.delay_s} s, {one.where} ({one.hurt_share:.0%} of the fleet)"
+
+
+def tables(outcomes: Sequence[Outcome]) -> list[Table]:
+    """Return the tables of what was measured."""
+    if all(one.where == "at scale" for one in outcomes):
+        return [beyond(outcomes)]
+    return [compared(outcomes), by_stage(outcomes), spared(outcomes)]
 
 
 def markdown(outcomes: Sequence[Outcome], command: str) -> str:
     """Lay the figures out for the page."""
     parts = [f"```sh\n.venv/bin/{command}\n```"]
-    for header, rows in (compared(outcomes), by_stage(outcomes), spared(outcomes)):
+    for header, rows in tables(outcomes):
         ruler = ["---"] * len(header)
         parts.append("\n".join("| " + " | ".join(line) + " |" for line in (header, ruler, *rows)))
     parts.append(verdict(outcomes))
@@ -147,30 +182,33 @@ def main() -> None:
     parser.add_argument("--rollouts", type=int, default=200, help="how many; every second one is bad")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="processes; the figures do not depend on it")
+    parser.add_argument("--at-scale", action="store_true", help="all are bad, and hurt only once many hosts have them")
     parser.add_argument("--page", type=Path, help="Markdown page that gets the figures")
     parser.add_argument("--json", action="store_true", help="print one JSON object for each rollout instead")
     chosen = parser.parse_args()
     if chosen.rollouts < 1 or chosen.jobs < 1 or chosen.seed < 0:
         parser.error("--rollouts and --jobs must be 1 or more, --seed 0 or more")
+    section = AT_SCALE if chosen.at_scale else SECTION
     try:
         if chosen.page is not None:
-            around(chosen.page, SECTION)
+            around(chosen.page, section)
     except BadInput as error:
         parser.error(str(error))
     outcomes = []
-    for one in measure(chosen.seed, chosen.rollouts, chosen.jobs):
+    for one in measure(chosen.seed, chosen.rollouts, chosen.jobs, at_scale=chosen.at_scale):
         outcomes.append(one)
         if chosen.json:
             print(json.dumps(asdict(one)), flush=True)
     if not chosen.json:
-        for header, rows in (compared(outcomes), by_stage(outcomes), spared(outcomes)):
+        for header, rows in tables(outcomes):
             print(table(header, rows), end="\n\n")
         print(verdict(outcomes), end="\n\n")
         print(machine("numpy", "scipy"))
     if chosen.page is not None:
         seed = "" if chosen.seed == 1 else f" --seed {chosen.seed}"
-        command = f"python -m benchmarks.blast_radius --rollouts {chosen.rollouts}{seed} --page {chosen.page}"
-        put_into(chosen.page, SECTION, markdown(outcomes, command))
+        which = " --at-scale" if chosen.at_scale else ""
+        command = f"python -m benchmarks.blast_radius --rollouts {chosen.rollouts}{which}{seed} --page {chosen.page}"
+        put_into(chosen.page, section, markdown(outcomes, command))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,9 @@ HOSTS: Final = 20
 STAGES: Final = (("canary", 1.0, 0.03, "20m"), ("tenth", 10.0, 0.15, "20m"), ("half", 55.0, 0.6, "30m"))
 """Name, percent of the fleet, the largest share of it that may have the change by then, and bake."""
 
+FROM_SHARE: Final = (0.02, 0.5)
+"""From which part of the fleet on a package hurts that hurts only at scale: more than the first stage ever has."""
+
 OLD, NEW = digest_of(b"old"), digest_of(b"new")
 UNIT: Final = Unit(unit="bots/features.bin", kind="data-file", digest=NEW)
 POLICY: Final = Policy(
@@ -48,7 +51,7 @@ _LATENCY_MS: Final = 80.0
 _DAY: Final = 86_400 // TICK_S
 
 Array = NDArray[np.float64]
-Where = Literal["none", "all hosts", "some hosts", "some colos"]
+Where = Literal["none", "all hosts", "some hosts", "some colos", "at scale"]
 WHERE: Final[tuple[Where, ...]] = ("all hosts", "some hosts", "some colos")
 
 
@@ -94,12 +97,15 @@ class Harm:
         Ticks from when a host has it to the first one in which it hurts.
     where
         What it hurts, in words.
+    from_share
+        The part of the fleet that has it from which on it hurts; less of it does no harm.
     """
 
     factor: float
     hurts: NDArray[np.bool_]
     delay: int
     where: Where
+    from_share: float = 0.0
 
 
 def harm_of(rng: np.random.Generator, hosts: Sequence[Host], *, is_bad: bool) -> Harm:
@@ -117,6 +123,12 @@ def harm_of(rng: np.random.Generator, hosts: Sequence[Host], *, is_bad: bool) ->
         chosen = set(rng.choice(colos, int(rng.integers(3, 21)), replace=False).tolist())
         hurts = np.array([host.colo in chosen for host in hosts])
     return Harm(factor, hurts, delay, where)
+
+
+def harm_at_scale(rng: np.random.Generator, hosts: Sequence[Host]) -> Harm:
+    """Draw what a package does that hurts only once much of the fleet has it, as what overloads something shared."""
+    factor = float(np.exp(rng.uniform(np.log(1.5), np.log(5.0))))
+    return Harm(factor, np.ones(len(hosts), np.bool_), 0, "at scale", float(rng.uniform(*FROM_SHARE)))
 
 
 class Traffic:

@@ -18,6 +18,7 @@ from benchmarks.blast_radius.fleet import (
     Harm,
     Traffic,
     Where,
+    harm_at_scale,
     harm_of,
     inventory,
     plan,
@@ -69,6 +70,7 @@ class Outcome:
     where: Where
     hurt_share: float
     delay_s: int
+    from_share: float
     phase: str
     stage: str
     reached: float
@@ -199,11 +201,11 @@ class Run:
         return effect.id
 
 
-def run(seed: int, number: int) -> Outcome:
-    """Release one package stage by stage, and push it ungated as well: every second one is bad."""
-    is_bad, fleet, chosen = number % 2 == 1, inventory(), plan(f"r{seed}-{number}")
+def run(seed: int, number: int, *, at_scale: bool = False) -> Outcome:
+    """Release one package stage by stage, and push it ungated as well: every second one is bad, at scale all are."""
+    is_bad, fleet, chosen = at_scale or number % 2 == 1, inventory(), plan(f"r{seed}-{number}")
     rng = np.random.default_rng([seed, number])
-    harm = harm_of(rng, fleet.hosts, is_bad=is_bad)
+    harm = harm_at_scale(rng, fleet.hosts) if at_scale else harm_of(rng, fleet.hosts, is_bad=is_bad)
     resolved = resolve(chosen, fleet, {})
     stage_of = {seat.host: index for index, seats in enumerate(resolved.stages) for seat in seats}
     signature = np.array([stage_of.get(host.host, len(resolved.stages)) for host in fleet.hosts])
@@ -223,6 +225,7 @@ def run(seed: int, number: int) -> Outcome:
         where=harm.where,
         hurt_share=float(harm.hurts.mean()),
         delay_s=harm.delay * TICK_S,
+        from_share=harm.from_share,
         phase=one.state.phase,
         stage=one.state.name_of(last),
         reached=extent(seats, fleet).fleet,
@@ -275,7 +278,8 @@ def _released(run: Run, traffic: Traffic, harm: Harm) -> tuple[int | None, int |
 
 
 def _hurt(since: NDArray[np.intp], tick: int, harm: Harm) -> NDArray[np.bool_]:
-    is_hurt: NDArray[np.bool_] = (since >= 0) & (tick >= since + harm.delay) & harm.hurts
+    has_it = since >= 0
+    is_hurt: NDArray[np.bool_] = has_it & (tick >= since + harm.delay) & harm.hurts & (has_it.mean() >= harm.from_share)
     return is_hurt
 
 

@@ -136,7 +136,7 @@ class _Guarded:
             except TimeoutError as error:
                 detail = f"not done in {self._seconds:g} s"
                 raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, detail) from error
-        if operation.scope == "rollouts:write":
+        if operation.scope in ("rollouts:write", "reports:write"):
             log.info("%s by %s: status %d", operation.name, who, response.status_code)
         return response
 

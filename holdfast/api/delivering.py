@@ -3,7 +3,6 @@
 Addresses come from the settings alone, redirects are not followed, and of an answer the status alone is looked at.
 """
 
-import hashlib
 import http.client
 import logging
 import socket
@@ -25,6 +24,7 @@ from holdfast.api.settings import Webhook
 from holdfast.api.signing import headers, secrets_in
 from holdfast.api.telemetry import ApiTelemetry
 from holdfast.api.watching import Watch
+from holdfast.backoff import pause_ms
 from holdfast.live.events import Event, Received
 from holdfast.wall import now, now_ms
 
@@ -32,7 +32,6 @@ UNDELIVERED_KEPT: Final = 20
 """How many of the events last given up a target tells of."""
 
 _ANSWER_BYTES: Final = 1_024
-_JITTER_STEPS: Final = 1 << 16
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +81,12 @@ class Sender(Protocol):
 
 
 def send(url: str, body: bytes, given: dict[str, str], seconds: float) -> None:
-    """Post a body, once.
+    """Post a body, once; of the answer the status alone counts. See `post`."""
+    post(url, body, given, seconds, _ANSWER_BYTES)
+
+
+def post(url: str, body: bytes, given: dict[str, str], seconds: float, answer_bytes: int) -> bytes:
+    """Post a body, once, and return the beginning of the answer.
 
     Parameters
     ----------
@@ -92,6 +96,8 @@ def send(url: str, body: bytes, given: dict[str, str], seconds: float) -> None:
         What is sent, and its headers.
     seconds
         How long all of it may take.
+    answer_bytes
+        How much of the answer is read.
 
     Raises
     ------
@@ -107,14 +113,18 @@ def send(url: str, body: bytes, given: dict[str, str], seconds: float) -> None:
     )
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     # The timeout of a socket is one of each step; somebody who answers a byte at a time is cut off by this one.
-    late = threading.Timer(seconds, _cut, [connection])
+    held: list[socket.socket] = []
+    late = threading.Timer(seconds, _cut, [held])
     late.daemon = True
     late.start()
     try:
+        connection.connect()
+        # Kept here, as the connection itself lets go of it when the answer says that it is the last one.
+        held.append(connection.sock)
         connection.request("POST", path, body, {"content-type": CONTENT_TYPE, "user-agent": "holdfast", **given})
         answer = connection.getresponse()
         status = answer.status
-        answer.read(_ANSWER_BYTES)
+        content = answer.read(answer_bytes)
     except (OSError, http.client.HTTPException, AttributeError) as error:  # cut off, a connection has no socket
         reason = getattr(error, "strerror", None) or type(error).__name__
         text = f"no answer in {seconds:g} s: {reason}"
@@ -126,42 +136,15 @@ def send(url: str, body: bytes, given: dict[str, str], seconds: float) -> None:
         # 410 says that nobody wants this any more; a redirect is not followed, but may be put right by next time.
         text = f"answered with status {status}"
         raise Failed(text, "refused", is_final=status == 410)
+    return content
 
 
-def _cut(connection: http.client.HTTPConnection) -> None:
-    found: socket.socket | None = connection.sock
-    if found is not None:
+def _cut(held: list[socket.socket]) -> None:
+    for each in held:
         try:
-            found.shutdown(socket.SHUT_RDWR)
+            each.shutdown(socket.SHUT_RDWR)
         except OSError:
             return
-
-
-def pause_ms(webhook: Webhook, event_id: str, attempt: int) -> float:
-    """Return how long to wait after an attempt: twice as long each time, within its bound, and of that half to all.
-
-    The share is a function of target, event and attempt, so that many who wait do not all come back at once, and the
-    same wait can be worked out again.
-
-    Parameters
-    ----------
-    webhook
-        Says the first and the longest pause.
-    event_id
-        The event.
-    attempt
-        Which attempt has failed, from 1 on.
-
-    Examples
-    --------
-    >>> webhook = Webhook(name="a", url="https://a", secret="s", backoff="1s", backoff_max="3s")
-    >>> [round(pause_ms(webhook, "e", attempt)) for attempt in (1, 2, 3)]
-    [889, 1230, 1975]
-    """
-    longest = min(duration_ms(webhook.backoff_max), duration_ms(webhook.backoff) << (attempt - 1))
-    digest = hashlib.sha256(f"{webhook.name}\n{event_id}\n{attempt}".encode()).digest()
-    share = int.from_bytes(digest[:2], "big") / _JITTER_STEPS
-    return longest * (0.5 + share / 2)
 
 
 @dataclass(slots=True)
@@ -269,7 +252,7 @@ class Delivery(Watch):
                 if error.is_final:
                     break
                 if attempt < self._webhook.attempts:
-                    self._stopped.wait(pause_ms(self._webhook, name, attempt) / 1_000)
+                    self._stopped.wait(self._pause_s(name, attempt))
                 self.alive()
             else:
                 self._counts.delivered += 1
@@ -277,6 +260,10 @@ class Delivery(Watch):
                 return
         if not self.is_stopped:
             self._give_up(event, name, body, attempt, failure)
+
+    def _pause_s(self, name: str, attempt: int) -> float:
+        hook = self._webhook
+        return pause_ms(duration_ms(hook.backoff), duration_ms(hook.backoff_max), attempt, hook.name, name) / 1_000
 
     def _give_up(self, event: Event, name: str, body: bytes, attempts: int, failure: str) -> None:
         letter = Undelivered(

@@ -9,7 +9,7 @@ from prometheus_client.exposition import generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from holdfast.api import changing, gates, kayenta
+from holdfast.api import applying, changing, gates, kayenta
 from holdfast.api.asking import JSON, YAML, Asked, decoded, document, named, only
 from holdfast.api.delivering import TargetStates
 from holdfast.api.kayenta_model import JudgeRequest, JudgeResult
@@ -17,9 +17,11 @@ from holdfast.api.refusals import Refused, answer
 from holdfast.api.services import Services
 from holdfast.api.tokens import Scope
 from holdfast.commands.rollout import overview
+from holdfast.control.reaching import NotUnderControl
 from holdfast.errors import BadInput, Unreachable
 from holdfast.wall import now
 from rollouts.announced import Announcement
+from rollouts.blast import Blast
 
 SILENT_SECONDS_MAX: Final = 120.0
 
@@ -111,6 +113,22 @@ async def _changed(services: Services, name: str, make: Callable[[Announcement |
     except (BadInput, Unreachable) as error:  # what is wrong with the request was refused by `make`
         detail = f"{name}: not known to be written: the brokers did not take it; the same may be sent again"
         raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"retry-after": "5"}) from error
+
+
+async def _report(services: Services, asked: Asked) -> Response:
+    only(asked.query, ())
+    given = decoded(asked, applying.Reported)
+    return answer(await run_in_threadpool(lambda: applying.take(given, services.keep_reports)))
+
+
+async def _reach(services: Services, asked: Asked) -> Response:
+    only(asked.query, ())
+    try:
+        return answer(await run_in_threadpool(lambda: services.reach(asked.path["rollout"])))
+    except NotUnderControl as error:
+        raise Refused(HTTPStatus.NOT_FOUND, str(error)) from error
+    except (BadInput, Unreachable) as error:
+        raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers={"retry-after": "5"}) from error
 
 
 async def _verdict(services: Services, asked: Asked) -> Response:
@@ -238,6 +256,27 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         {200: ("What is announced by now.", changing.Written)},
         body=changing.Told,
         problems=(404, 409, 503),
+    ),
+    Operation(
+        "POST",
+        "/v1/reports",
+        "reportApplied",
+        "Report what hosts have, as agents do on the topic.",
+        "reports:write",
+        _report,
+        {200: ("They are kept.", applying.Taken)},
+        body=applying.Reported,
+        problems=(503,),
+    ),
+    Operation(
+        "GET",
+        "/v1/rollouts/{rollout}/reach",
+        "showReach",
+        "Show what a rollout under control has reached, what it could reach next, and what keeps it from that.",
+        "rollouts:read",
+        _reach,
+        {200: ("What it has reached.", Blast)},
+        problems=(404, 503),
     ),
     Operation(
         "GET",

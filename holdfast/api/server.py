@@ -7,6 +7,7 @@ import socket
 import ssl
 from asyncio import AbstractEventLoop, Transport
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from detectors.policy import duration_ms
 from holdfast.api.app import Asgi, application
+from holdfast.api.applying import keeper
 from holdfast.api.board import Board
 from holdfast.api.delivering import Delivery, Events, Undelivered
 from holdfast.api.services import Services
@@ -23,6 +25,7 @@ from holdfast.api.settings import Api, Webhook
 from holdfast.api.telemetry import ApiTelemetry
 from holdfast.api.tokens import Gate
 from holdfast.api.watching import RolloutWatch, VerdictWatch, Watch
+from holdfast.control.reaching import reach_of
 from holdfast.errors import BadInput, Unreachable
 from holdfast.live.clients import check, producer
 from holdfast.live.settings import Settings
@@ -173,7 +176,8 @@ def services_of(settings: Settings) -> tuple[Services, list[Watch]]:
     targets = [_delivery(settings, each, telemetry) for each in settings.api.webhooks]
     watches: list[Watch] = [rollouts, verdicts, *targets]
     silences: dict[str, Callable[[], float]] = {each.name: each.silence for each in (rollouts, verdicts)}
-    return Services(settings.api, gate, board, rollouts, telemetry, targets, silences), watches
+    keep, reach = keeper(settings), partial(reach_of, settings)
+    return Services(settings.api, gate, board, rollouts, telemetry, keep, reach, targets, silences), watches
 
 
 def _delivery(settings: Settings, webhook: Webhook, telemetry: ApiTelemetry) -> Delivery:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol
 
+from holdfast.api.applying import Take
 from holdfast.api.board import Board, Opinion
 from holdfast.api.delivering import TargetState
 from holdfast.api.refusals import Refused
@@ -12,6 +13,7 @@ from holdfast.api.settings import Api
 from holdfast.api.telemetry import ApiTelemetry
 from holdfast.api.tokens import Gate
 from rollouts.announced import Announcement
+from rollouts.blast import Blast
 
 
 class Rollouts(Protocol):
@@ -39,7 +41,8 @@ class Target(Protocol):
 class Services:
     """The settings, who is let in, what is known, and what can be done.
 
-    `silences` tell how long each loop beside the server has not gone round.
+    `keep_reports` and `reach` are slow, and raise `BadInput` and `Unreachable`. `silences` tell how long each loop
+    beside the server has not gone round.
     """
 
     api: Api
@@ -47,6 +50,8 @@ class Services:
     board: Board
     rollouts: Rollouts
     telemetry: ApiTelemetry
+    keep_reports: Take
+    reach: Callable[[str], Blast]
     targets: Sequence[Target] = ()
     silences: Mapping[str, Callable[[], float]] = field(default_factory=dict)
 

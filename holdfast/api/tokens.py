@@ -33,6 +33,7 @@ Scope = Literal[
     "verdicts:read",
     "rollouts:read",
     "rollouts:write",
+    "reports:write",
     "webhooks:read",
     "metrics:read",
     "health:read",

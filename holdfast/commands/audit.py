@@ -1,20 +1,26 @@
 """`holdfast audit`: the log of who did what, and the proof that nothing of it was changed."""
 
+import signal
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Final
 
 import msgspec
 import typer
 
 from holdfast.commands.workers import Config
 from holdfast.errors import BadInput
-from holdfast.live.settings import load_settings
+from holdfast.live.durations import seconds_of
+from holdfast.live.settings import Settings, load_settings
 from rollouts.audit import Break, Link
 from rollouts.breakglass import written
 
 app = typer.Typer(help="Look at the audit log, and prove it.", no_args_is_help=True)
 
 BROKEN = 3
+
+DRIFT: Final = {"none": 0, "found": 3, "unknown": 4}
+"""Exit status of `holdfast audit drift`; 2 is bad input."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -99,6 +105,75 @@ def list_all(
     broken = chain.first_break()
     if broken is not None:
         sys.stderr.write(f"{settings.topics.audit}: broken: {broken.sentence}\n")
+
+
+@app.command()
+def drift(
+    as_json: AsJson = False,
+    every: Annotated[str | None, typer.Option(help="Look again and again, as in 15m, and serve metrics.")] = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Write what comes and what goes on the audit topic too.")
+    ] = False,
+    metrics: Annotated[
+        Path | None, typer.Option(help="Write metrics to this file, for the textfile collector of node_exporter.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """List what is not as it was decided. Exit status: 0 none, 3 found, 4 nothing found but not all known, 2 bad input.
+
+    Nothing is written unless --record says so.
+    """
+    from rich.console import Console
+
+    from holdfast.control.audit_log import now
+    from holdfast.control.drift_view import report_of, show
+    from holdfast.control.drift_watch import record as record_findings
+    from holdfast.control.drift_watch import write_metrics
+    from holdfast.control.drifting import gather, load_kept
+    from rollouts.drift import audit as look
+    from rollouts.drift import standing
+
+    settings = load_settings(config)
+    if every is not None:
+        if as_json or metrics is not None:
+            message = (
+                "--every: found together with --json or --metrics; allowed: one of them, its metrics are on /metrics"
+            )
+            raise BadInput(message)
+        _watch(settings, seconds_of("--every", every), is_recorded=record)
+        return
+    kept, at = load_kept(settings), now()
+    findings = look(gather(settings, kept, at), at)
+    if metrics is not None:
+        write_metrics(metrics, findings, at)
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(report_of(findings, written(at))).decode() + "\n")
+    else:
+        show(Console(), findings)
+    if record:
+        record_findings(settings, findings)
+    raise typer.Exit(DRIFT[standing(findings)])
+
+
+@app.command()
+def baseline(config: Config = None) -> None:
+    """Print what hosts report that they have, as a baseline for `drift`: read it before you take it for right."""
+    from holdfast.control.drifting import baseline_of
+
+    found = baseline_of(load_settings(config))
+    sys.stdout.write(msgspec.yaml.encode(found).decode())
+
+
+def _watch(settings: Settings, every_s: float, *, is_recorded: bool) -> None:
+    from holdfast.control.drift_watch import Watch
+    from holdfast.control.drifting import load_kept
+    from holdfast.live.logs import configure
+
+    configure(settings.log.level, settings.log.form)
+    watch = Watch(settings, load_kept(settings), every_s, is_recorded=is_recorded)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: watch.stop())
+    watch.run()
 
 
 def in_words(proof: Proof) -> str:

@@ -3,7 +3,6 @@
 import signal
 import sys
 import uuid
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,9 +11,7 @@ import typer
 
 from holdfast.commands.workers import FAILED, Config
 from holdfast.documents import load_policy
-from holdfast.errors import BadInput
 from holdfast.live.settings import load_settings
-from holdfast.wall import now_ms
 
 plan = typer.Typer(help="Check plans, and submit them to control.", no_args_is_help=True)
 
@@ -58,11 +55,13 @@ def submit_plan(
     """Submit a plan to control, which announces it and begins when nothing keeps it from that."""
     from holdfast.control.asking import Submission, ask
     from holdfast.control.documents import load_plan
+    from holdfast.control.refusals import on_record
     from holdfast.control.units import publish
 
     given, judged_by, settings = load_plan(path), load_policy(policy), load_settings(config)
     if contents is not None:
-        publish(settings, given.package, contents)
+        with on_record(settings, by, given.rollout, "package"):
+            publish(settings, given.package, contents)
     ask(settings, Submission(plan=given, policy=judged_by, by=by))
     sys.stdout.write(f"{given.rollout}: under control\n")
 
@@ -93,29 +92,9 @@ def _command(what: Literal["pause", "resume", "abort"], rollout: str, why: str, 
 
 def reach(rollout: Rollout, inventory: InventoryFile = None, config: Config = None) -> None:
     """Show, as JSON, what a rollout has reached, what it could reach next, and what keeps it from that."""
-    from holdfast.control.glass import overrides_of
-    from holdfast.control.overriding import known
-    from holdfast.control.people_file import load_roster
-    from holdfast.control.view import look
-    from rollouts.blast import blast
-    from rollouts.context import Context
+    from holdfast.control.reaching import reach_of
 
-    now = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=now_ms())
-    settings = load_settings(config)
-    seen = look(settings, inventory)
-    if rollout not in seen.states:
-        message = f"{rollout}: not under control; there are: {', '.join(sorted(seen.states)) or 'none'}"
-        raise BadInput(message)
-    overrides = [] if settings.people is None else overrides_of(known(settings, load_roster(settings)), now)
-    context = Context(
-        now=now,
-        reports=seen.reports,
-        fleet=seen.fleet,
-        others=seen.others,
-        overrides=overrides,
-        is_audited=True,
-    )
-    found = blast(seen.states[rollout], context)
+    found = reach_of(load_settings(config), rollout, inventory)
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
 
 
@@ -127,27 +106,30 @@ def control(
     config: Config = None,
 ) -> None:
     """Release plans stage by stage, as the verdicts say; several of it stand by for each other."""
-    from holdfast.control.deployers import TopicDeployer
+    from holdfast.control import deployers
     from holdfast.control.documents import load_inventory, load_limits
     from holdfast.control.worker import Control
     from holdfast.live.clients import admin
+    from holdfast.live.http import Server
     from holdfast.live.logs import configure
     from holdfast.live.loop import Fenced
     from holdfast.live.topics import require
 
     settings = load_settings(config)
     configure(settings.log.level, settings.log.form)
+    deployers.require(settings)
     require(admin(settings), settings)
     worker = Control(
         settings,
-        lambda: TopicDeployer(settings),
+        lambda: deployers.deployer_of(settings),
         None if inventory is None else load_inventory(inventory),
         None if limits is None else load_limits(limits),
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     try:
-        worker.run()
+        with Server(settings.http, [worker.telemetry], lambda: worker.is_ready):
+            worker.run()
     except Fenced as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(FAILED) from error

@@ -2,17 +2,19 @@
 
 import re
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
 from holdfast.commands.workers import Config
 from holdfast.errors import BadInput
-from holdfast.live.dead_letters import Chosen, Letter
-from holdfast.live.redriving import DeadLetters, Listed, reason_now
 from holdfast.live.settings import load_settings
 from sinks.cloudevents import rfc3339
+
+if TYPE_CHECKING:
+    from holdfast.live.dead_letters import Letter
+    from holdfast.live.redriving import Listed
 
 app = typer.Typer(help="Look at messages that could not be read, and send them again.", no_args_is_help=True)
 
@@ -31,6 +33,9 @@ def list_(
     config: Config = None,
 ) -> None:
     """List them, oldest first."""
+    from holdfast.live.dead_letters import Chosen
+    from holdfast.live.redriving import DeadLetters
+
     for listed in DeadLetters(load_settings(config)).listed(Chosen(topic, reason), limit):
         sys.stdout.write((msgspec.json.encode(_told(listed)).decode() if as_json else _line(listed)) + "\n")
 
@@ -41,6 +46,9 @@ def show(
     config: Config = None,
 ) -> None:
     """Show one of them: where it comes from, why it was put aside, what is said of it now, and how it begins."""
+    from holdfast.live.dead_letters import Chosen
+    from holdfast.live.redriving import DeadLetters, reason_now
+
     settings = load_settings(config)
     found = DeadLetters(settings).listed(Chosen(places=frozenset([_place(place)])), 1, is_whole=True)
     if not found:
@@ -64,6 +72,9 @@ def redrive(
     config: Config = None,
 ) -> None:
     """Send them to the topic and partition that they came from."""
+    from holdfast.live.dead_letters import Chosen
+    from holdfast.live.redriving import DeadLetters
+
     if not (places or topic or reason or everything):
         message = "redrive: which ones? Allowed: PARTITION:OFFSET …, --topic, --reason, or --all"
         raise BadInput(message)
@@ -85,7 +96,7 @@ def _place(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _told(listed: Listed) -> dict[str, object]:
+def _told(listed: "Listed") -> dict[str, object]:
     letter = listed.letter
     return {
         "place": letter.place,
@@ -102,7 +113,7 @@ def _told(listed: Listed) -> dict[str, object]:
     }
 
 
-def _line(listed: Listed) -> str:
+def _line(listed: "Listed") -> str:
     letter = listed.letter
     sent = f", sent again {listed.redriven} times" if listed.redriven else ""
     size = f"{listed.size:,} bytes{sent}"
@@ -112,7 +123,7 @@ def _line(listed: Listed) -> str:
     )
 
 
-def _preview(letter: Letter) -> list[str]:
+def _preview(letter: "Letter") -> list[str]:
     """Show the first bytes as text, if they are some, or else in hexadecimal, 16 a line."""
     value = letter.value
     if value is None:

@@ -9,7 +9,7 @@ import typer
 
 from holdfast.errors import BadInput
 from holdfast.progress import Bars
-from streams.incidents import HARMLESS, Size, find, make, names
+from streams.choices import Size
 
 app = typer.Typer(help="Recordings of incidents, to try a policy on.", no_args_is_help=True)
 
@@ -21,6 +21,8 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """List what there is, and what is right to say of each."""
+    from streams.incidents import names
+
     told = [_told(name) for name in names()]
     width = max(len(each["name"]) for each in told)
     for each in told:
@@ -37,6 +39,8 @@ def make_(
     size: Annotated[Size, typer.Option(help="How many colos and hosts.")] = "usual",
 ) -> None:
     """Make recordings, to replay and to tune policies on."""
+    from streams.incidents import make, names
+
     if bool(chosen) == everything:
         message = "incidents make: which ones? Allowed: names, as `holdfast incidents list` prints them, or --all"
         raise BadInput(message)
@@ -51,6 +55,8 @@ def make_(
 
 def _require(chosen: list[str]) -> None:
     """Refuse names that are not there, all at once."""
+    from streams.incidents import names
+
     unknown = [name for name in chosen if name not in names()]
     if unknown:
         message = f"incidents make: there is no {', '.join(unknown)}; there are: {', '.join(names())}"
@@ -58,6 +64,8 @@ def _require(chosen: list[str]) -> None:
 
 
 def _told(name: str) -> dict[str, Any]:
+    from streams.incidents import HARMLESS, find
+
     incident, is_bad = find(name)
     real = incident.real
     twin = name.endswith(HARMLESS)

@@ -15,21 +15,17 @@ from detectors.policy import Policy, duration_ms
 from holdfast.commands.workers import Config
 from holdfast.errors import BadInput
 from holdfast.live.settings import Settings, load_settings
-from holdfast.produce import Frame, first_ms, frames_of, shift_of, shifted
 from holdfast.progress import Bars
-from holdfast.replaying import load_documents, require_folder, samples_of
 from holdfast.wall import now_ms
 from rollouts.announced import Announcement, announce, same
 from rollouts.document import Rollout
 from sinks.cloudevents import epoch_ms
-from streams.fleet import Fleet, write
-from streams.recording import Samples, Source
-from streams.replay import moment
-from streams.simulation import Scenario
-from streams.wire.encoding import FORMS, Form
+from streams.choices import FORMS, Form, Scenario
 
 if TYPE_CHECKING:
     from holdfast.live.produce import Played
+    from holdfast.produce import Frame
+    from streams.recording import Samples, Source
 
 MAX: Final = "max"
 _FLEET: Final = "With --fleet: "
@@ -39,14 +35,16 @@ _FLEET: Final = "With --fleet: "
 class Moved:
     """A recording, moved in time by whole ticks; playing begins at `origin_ms`, if not with its first sample."""
 
-    metrics: Source
+    metrics: "Source"
     by_ms: int
     origin_ms: int | None
     rollouts: list[Rollout]
     policy: Policy | None
 
-    def samples(self) -> Iterator[Samples]:
+    def samples(self) -> "Iterator[Samples]":
         """Read its samples."""
+        from holdfast.produce import shifted
+
         return shifted(self.metrics.read(), self.by_ms)
 
 
@@ -74,6 +72,9 @@ def produce(
     config: Config = None,
 ) -> None:
     """Play a recording or a simulated fleet into a metrics topic: to try, to demonstrate, to load."""
+    from holdfast.produce import frames_of
+    from streams.fleet import Fleet, write
+
     settings, wanted, times = load_settings(config), _form(form), _speed(speed)
     simulated = {"seed": seed, "colos": colos, "hosts": hosts, "scenario": scenario}
     given: dict[str, Any] = {name: value for name, value in simulated.items() if value is not None}
@@ -134,6 +135,9 @@ def move(path: Path, *, from_now: bool, starts_in: str | None, submit: bool, now
     BadInput
         If it cannot be played so.
     """
+    from holdfast.produce import first_ms, shift_of
+    from holdfast.replaying import load_documents, require_folder, samples_of
+
     if from_now and starts_in is not None:
         message = "--from-now and --starts-in: found both; allowed: one of them"
         raise BadInput(message)
@@ -202,10 +206,12 @@ def announced(rollout: Rollout, policy: Policy, before: Announcement | None) -> 
 
 
 def _started(rollout: Rollout) -> str:
+    from streams.replay import moment
+
     return moment(epoch_ms(rollout.started))
 
 
-def _play(settings: Settings, topic: str, frames: Iterator[Frame], speed: float | None, moved: Moved) -> "Played":
+def _play(settings: Settings, topic: str, frames: "Iterator[Frame]", speed: float | None, moved: Moved) -> "Played":
     from holdfast.live.clients import admin, producer
     from holdfast.live.produce import Pace, Player, require_topic
 

@@ -11,12 +11,12 @@ from holdfast.commands.workers import Config
 from holdfast.errors import BadInput
 from holdfast.files import require_place, write_whole
 from holdfast.progress import Bars
-from streams.replay import Observer
 
 if TYPE_CHECKING:
     from holdfast.replaying import Keeps, Outcome
     from holdfast.reporting.gathered import Gathered
     from streams.cache import Cache
+    from streams.replay import Observer
 
 
 def report(
@@ -73,7 +73,7 @@ def reporting(out: Path) -> "Callable[..., Outcome]":
         policy_path: Path | None = None,
         rollout: str | None = None,
         store: "Keeps | None" = None,
-        observer: Observer | None = None,
+        observer: "Observer | None" = None,
         check: bool = False,
         cache: "Cache | None" = None,
     ) -> "Outcome":

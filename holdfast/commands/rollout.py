@@ -33,6 +33,7 @@ app = typer.Typer(help="Announce rollouts, and tell how far they are.", no_args_
 
 Name = Annotated[str, typer.Argument(help="Name of the rollout.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+By = Annotated[str, typer.Option("--by", envvar="USER", help="Who says so, if it is refused: for the audit topic.")]
 
 
 class StageStart(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,9 +61,11 @@ def submit(
     policy: Annotated[Path, typer.Option(help="The policy.yaml that judges it.")],
     replace: Annotated[bool, typer.Option("--replace", help="Replace what was submitted and has not started.")] = False,
     certificate: Annotated[Path | None, typer.Option(help="The gate certificate of the policy.")] = None,
+    by: By = "somebody",
     config: Config = None,
 ) -> None:
     """Announce a rollout. The same one again changes nothing; another one under its name is refused."""
+    from holdfast.control.refusals import on_record
     from holdfast.live.announcing import change
 
     plan, judged_by = load_rollout(rollout), load_policy(policy)
@@ -70,7 +73,8 @@ def submit(
         message = f"{rollout}: policy: found {plan.policy!r}, but {policy} is {judged_by.policy!r}; allowed: that one"
         raise BadInput(message)
     settings, now = load_settings(config), _now()
-    signed = _certificate(certificate, judged_by, policy, settings)
+    with on_record(settings, by, plan.rollout, "announcement"):
+        signed = _certificate(certificate, judged_by, policy, settings)
 
     def make(before: Announcement | None) -> Announcement:
         if before is None:
@@ -83,7 +87,8 @@ def submit(
             raise BadInput(message)
         return replaced(before, plan, judged_by, now, signed)
 
-    made = change(_client(settings), settings.topics.rollouts, plan.rollout, make)
+    with on_record(settings, by, plan.rollout, "announcement"):
+        made = change(_client(settings), settings.topics.rollouts, plan.rollout, make)
     sys.stdout.write(f"{plan.rollout}: announced, version {made.version}\n")
 
 
@@ -93,9 +98,11 @@ def event(
     what: Annotated[str, typer.Argument(metavar="started|finished", help="What happened.")],
     stage: Annotated[str | None, typer.Option(help="The stage that started.")] = None,
     at: Annotated[str | None, typer.Option(help="Since when, as in 2026-03-12T11:20:00Z; by default now.")] = None,
+    by: By = "somebody",
     config: Config = None,
 ) -> None:
     """Tell that a stage has started, or that the rollout is finished. The same event again changes nothing."""
+    from holdfast.control.refusals import on_record
     from holdfast.live.announcing import change
 
     name, since = _event_name(what), _now() if at is None else _time(at)
@@ -106,7 +113,8 @@ def event(
             raise BadInput(_unknown(rollout))
         return with_event(before, name, stage, since)
 
-    made = change(_client(settings), settings.topics.rollouts, rollout, make)
+    with on_record(settings, by, rollout, "event"):
+        made = change(_client(settings), settings.topics.rollouts, rollout, make)
     sys.stdout.write(f"{rollout}: {what} at {_written(since)}, version {made.version}\n")
 
 

@@ -3,7 +3,7 @@
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -13,8 +13,10 @@ from holdfast.commands.workers import Config
 from holdfast.errors import BadInput
 from holdfast.validation import as_time
 from holdfast.wall import now_ms
-from sinks.about import StoreInfo, TableInfo
 from sinks.cloudevents import epoch_ms, rfc3339
+
+if TYPE_CHECKING:
+    from sinks.about import StoreInfo, TableInfo
 
 app = typer.Typer(help="Look after what is kept, in the embedded store or a server.", no_args_is_help=True)
 
@@ -174,7 +176,7 @@ def label(
     sys.stdout.write(f"{rollout}: {'bad' if known.bad else 'harmless'}; right: {' or '.join(known.expect)}\n")
 
 
-def in_words(told: StoreInfo) -> str:
+def in_words(told: "StoreInfo") -> str:
     """Write what a store holds for people."""
     from sinks.migrations import named
 
@@ -189,7 +191,7 @@ def in_words(told: StoreInfo) -> str:
     return "\n".join(lines)
 
 
-def _table_line(each: TableInfo) -> str:
+def _table_line(each: "TableInfo") -> str:
     size = "" if each.bytes_per_row is None else f"{each.bytes_per_row:,.1f}"
     span = ""
     if each.oldest is not None and each.newest is not None:

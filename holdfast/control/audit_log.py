@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaException, Message, TopicPartition
 
-from holdfast.errors import Unreachable
+from holdfast.errors import BadInput, Unreachable
 from holdfast.live.announcing import ATTEMPTS_MAX, FENCED, partitions_of, writer
 from holdfast.live.clients import base, consumer
 from holdfast.live.reading import PARTITION_END
@@ -20,6 +20,12 @@ from rollouts.audit import Chain, Link, Record, decode, encode, hash_of
 
 ANSWER_SECONDS: Final = 30.0
 """How long each answer of the brokers is waited for."""
+
+TAIL_RECORDS: Final = 64
+"""How many offsets before its end a log is read from by `load_tail`."""
+
+_TAIL_LINKS: Final = 2
+"""Fewest entries of a tail that must hang together; with fewer the whole log is read."""
 
 _BATCH_MESSAGES: Final = 1_000
 _POLL_SECONDS: Final = 0.1
@@ -56,22 +62,38 @@ class AuditLog:
     ----------
     chain
         What was read.
+    records
+        How many records were read, those that were read again too.
     """
 
     def __init__(self, settings: Settings, seconds: float = ANSWER_SECONDS) -> None:
-        self._topic, self._seconds = settings.topics.audit, seconds
+        self._topic, self._seconds, self._installation = settings.topics.audit, seconds, settings.prefix
         self.chain = Chain(settings.prefix)
+        self.records = 0
+        self._next = 0  # the offset after what was read
         # A replica nearby may lag behind its leader, and what is decided on must be the newest.
         near = {key: value for key, value in settings.kafka.items() if key != "client.rack"}
-        self._consumer: Consumer = consumer(
-            msgspec.structs.replace(settings, kafka=near), f"{settings.prefix}-audit-reader"
-        )
+        self._settings = msgspec.structs.replace(settings, kafka=near)
+        self._made: Consumer | None = None
 
     def __enter__(self) -> "AuditLog":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._consumer.close()
+        self.close()
+
+    def close(self) -> None:
+        """Leave the topic."""
+        if self._made is not None:
+            self._made.close()
+        self._made = None
+
+    @property
+    def _consumer(self) -> Consumer:
+        """What reads, from its first use on."""
+        if self._made is None:
+            self._made = consumer(self._settings, f"{self._settings.prefix}-audit-reader")
+        return self._made
 
     def check(self) -> None:
         """Make sure that there is a topic.
@@ -86,7 +108,10 @@ class AuditLog:
         partitions_of(self._consumer, self._topic, self._seconds)
 
     def load(self) -> None:
-        """Read the topic to the end that it has now. Call it once, before `poll`.
+        """Read the topic to the end that it has now, from where the call before has ended.
+
+        If what comes does not follow what was read, or less is there than was, all of it is read anew: then somebody
+        has made the topic anew, or tampered with it, and the chain says what of it holds.
 
         Raises
         ------
@@ -94,33 +119,101 @@ class AuditLog:
             As `check` does, or if the end is not reached in time.
         """
         self.check()
-        self._consumer.assign([TopicPartition(self._topic, 0, 0)])
+        is_first, breaks = self._next == 0, len(self.chain.breaks)
+        if not self._to_end(self._next) or (not is_first and len(self.chain.breaks) > breaks):
+            self.chain = Chain(self._installation)
+            self._to_end(0)
+
+    def load_tail(self) -> None:
+        """Read no more than the end of the topic, for whoever writes an entry that hangs on none before it.
+
+        The newest entry is taken for right if those just before it hang together with it, each by its hash; else the
+        whole topic is read, as `load` does. That proves nothing of what is further back: `verify` does.
+
+        Raises
+        ------
+        BadInput, Unreachable
+            As `load` does.
+        """
+        self.check()
+        low, end = self._marks()
+        if end - TAIL_RECORDS <= low:
+            self.load()
+            return
+        taken: list[Record] = []
+        chain = _tail(taken, self._installation) if self._to_end(end - TAIL_RECORDS, taken) else None
+        if chain is None:
+            self._next, self.chain = 0, Chain(self._installation)
+            self.load()
+            return
+        self.chain = chain
+
+    def poll(self) -> list[Link]:
+        """Take what came since, for a moment, and return the entries that count."""
+        return [link for record in self._read()[0] if (link := self.chain.take(record)) is not None]
+
+    def _marks(self) -> tuple[int, int]:
+        """Ask for the first offset that is there, and the end."""
+        place = TopicPartition(self._topic, 0)
+        found: Any = self._consumer.get_watermark_offsets(place, timeout=self._seconds)
+        if found is None:
+            message = f"{self._topic}: the broker does not tell its offsets"
+            raise Unreachable(message)
+        return int(found[0]), int(found[1])
+
+    def _to_end(self, first: int, taken: list[Record] | None = None) -> bool:
+        """Read from an offset to the end, into the chain or a list; tell whether nothing has gone from before it."""
+        self._consumer.assign([TopicPartition(self._topic, 0, first)])
+        self._next = first
         end = time.monotonic() + self._seconds
-        while not self._read()[1]:
+        while True:
+            records, reached = self._read()
+            if any(record.offset < first for record in records) or (reached is not None and reached < first):
+                return False
+            if taken is not None:
+                taken += records
+            else:
+                for record in records:
+                    self.chain.take(record)
+            if reached is not None:
+                return True
             if time.monotonic() > end:
                 message = f"{self._topic}: not read to its end in {self._seconds:g} s"
                 raise Unreachable(message)
 
-    def poll(self) -> list[Link]:
-        """Take what came since, for a moment, and return the entries that count."""
-        return self._read()[0]
-
-    def _read(self) -> tuple[list[Link], bool]:
-        """Take what is there; tell the entries that count, and whether the end was reached."""
-        found: list[Link] = []
-        is_end = False
+    def _read(self) -> tuple[list[Record], int | None]:
+        """Take the records that are there; tell the offset of the end if it was reached."""
+        found: list[Record] = []
+        reached: int | None = None
         for message in self._consumer.consume(_BATCH_MESSAGES, _POLL_SECONDS):
             error = message.error()
             if error is None:
-                link = self.chain.take(_record(message))
-                found += [] if link is None else [link]
+                found.append(_record(message))
+                self._next = found[-1].offset + 1
             elif error.code() == PARTITION_END:
-                is_end = True
+                reached = self._next = message.offset() or 0
             elif error.fatal():
                 raise KafkaException(error)
             else:
                 _log.warning("%s: %s", self._topic, error.str())
-        return found, is_end
+        self.records += len(found)
+        return found, reached
+
+
+def _tail(records: Sequence[Record], installation: str) -> Chain | None:
+    """Make a chain of the last records of a log; None if they do not hang together."""
+    if not records:
+        return None
+    try:
+        entry = decode(records[0].raw)
+    except BadInput:
+        return None
+    first = records[0]
+    base = Link(entry=entry, hash=hash_of(first.raw), offset=first.offset, written=first.written)
+    chain = Chain(installation, base)
+    for record in records[1:]:
+        chain.take(record)
+    return None if chain.breaks or len(chain.links) < _TAIL_LINKS else chain
 
 
 def read(settings: Settings, seconds: float = ANSWER_SECONDS) -> Chain:
@@ -130,7 +223,9 @@ def read(settings: Settings, seconds: float = ANSWER_SECONDS) -> Chain:
         return log.chain
 
 
-def append(settings: Settings, make: Make, seconds: float = ANSWER_SECONDS) -> Link | None:
+def append(
+    settings: Settings, make: Make, seconds: float = ANSWER_SECONDS, *, is_tail_enough: bool = False
+) -> Link | None:
     """Add an entry to the log, and wait until it can be read.
 
     Who writes begins a transaction of the one id of the topic, which ends that of any other writer, and reads the topic
@@ -145,6 +240,8 @@ def append(settings: Settings, make: Make, seconds: float = ANSWER_SECONDS) -> L
         written.
     seconds
         How long each answer of the brokers is waited for.
+    is_tail_enough
+        Whether `make` looks at nothing of the log but its end, so that no more of it needs to be read.
 
     Returns
     -------
@@ -164,12 +261,25 @@ def append(settings: Settings, make: Make, seconds: float = ANSWER_SECONDS) -> L
         draft = make(chain, at)
         return [] if draft is None else [draft]
 
-    found = append_all(settings, some, seconds)
+    found = append_all(settings, some, seconds, is_tail_enough=is_tail_enough)
     return found[0] if found else None
 
 
-def append_all(settings: Settings, make: MakeAll, seconds: float = ANSWER_SECONDS) -> list[Link]:
+def append_all(
+    settings: Settings,
+    make: MakeAll,
+    seconds: float = ANSWER_SECONDS,
+    log: AuditLog | None = None,
+    *,
+    is_tail_enough: bool = False,
+) -> list[Link]:
     """Add entries one behind the other in one transaction, and wait until they can be read; see `append`.
+
+    Parameters
+    ----------
+    log
+        What was read of the log before, for whoever writes again and again: then only what came since is read. After
+        an error it is to be closed, and not used again.
 
     Returns
     -------
@@ -180,7 +290,11 @@ def append_all(settings: Settings, make: MakeAll, seconds: float = ANSWER_SECOND
     topic = settings.topics.audit
     for _ in range(ATTEMPTS_MAX):
         try:
-            is_done, found = _attempt(settings, make, seconds)
+            if log is None:
+                with AuditLog(settings, seconds) as fresh:
+                    is_done, found = _attempt(settings, make, seconds, fresh, is_tail_enough=is_tail_enough)
+            else:
+                is_done, found = _attempt(settings, make, seconds, log, is_tail_enough=False)
         except KafkaException as error:
             if error.args[0].code() not in FENCED:
                 message = f"{topic}: not known to be written: {error.args[0].str()}"
@@ -198,29 +312,30 @@ def now() -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=now_ms())
 
 
-def _attempt(settings: Settings, make: MakeAll, seconds: float) -> tuple[bool, list[Link]]:
+def _attempt(
+    settings: Settings, make: MakeAll, seconds: float, log: AuditLog, *, is_tail_enough: bool
+) -> tuple[bool, list[Link]]:
     """Write once; tell whether it is done, and the entries if there are any.
 
     It is not done if another entry took the place, as of a writer who does not work in transactions.
     """
-    with AuditLog(settings, seconds) as log:
-        log.check()  # a missing topic is told before a producer waits for it
-        producer = writer(base(settings), settings.topics.audit, _WRITER)
-        producer.init_transactions(seconds)
-        log.load()
-        at = now()
-        drafts = make(log.chain, at)
-        if not drafts:
-            return True, []
-        raws = _chained(log.chain, drafts, at)
-        producer.begin_transaction()
-        for raw in raws:
-            # Without a key: no compaction takes entries away.
-            producer.produce(settings.topics.audit, raw, partition=0)
-        producer.commit_transaction(seconds)
-        wanted = [hash_of(raw) for raw in raws]
-        found = _read_back(log, wanted, seconds)
-        return len(found) == len(wanted), found
+    log.check()  # a missing topic is told before a producer waits for it
+    producer = writer(base(settings), settings.topics.audit, _WRITER)
+    producer.init_transactions(seconds)
+    (log.load_tail if is_tail_enough else log.load)()
+    at = now()
+    drafts = make(log.chain, at)
+    if not drafts:
+        return True, []
+    raws = _chained(log.chain, drafts, at)
+    producer.begin_transaction()
+    for raw in raws:
+        # Without a key: no compaction takes entries away.
+        producer.produce(settings.topics.audit, raw, partition=0)
+    producer.commit_transaction(seconds)
+    wanted = [hash_of(raw) for raw in raws]
+    found = _read_back(log, wanted, seconds)
+    return len(found) == len(wanted), found
 
 
 def _chained(chain: Chain, drafts: Sequence[Draft], at: datetime) -> list[bytes]:

@@ -190,7 +190,7 @@ def _log(settings: Settings, hand: Hand | None, before: Sequence[Check], *, is_d
 
 
 def _written(settings: Settings, draft: Draft) -> Link:
-    link = append(settings, lambda _chain, _at: draft, ANSWER_SECONDS)
+    link = append(settings, lambda _chain, _at: draft, ANSWER_SECONDS, is_tail_enough=True)
     if link is None:
         message = "nothing was written"
         raise Unreachable(message)

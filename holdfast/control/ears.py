@@ -2,6 +2,8 @@
 
 import queue
 import threading
+import time
+from datetime import datetime
 
 from holdfast.live.clients import base
 from holdfast.live.events import Event as Told
@@ -31,6 +33,7 @@ class Ears:
         self._heard: queue.Queue[Told | Exception] = queue.Queue(maxsize=1)
         self._dealt_with = threading.Semaphore(0)
         self._is_closed = False
+        self._verdict_s = time.monotonic()
         self._thread = threading.Thread(target=self._listen, name="holdfast-ears", daemon=True)
 
     def start(self) -> None:
@@ -51,6 +54,21 @@ class Ears:
         """Say that it was dealt with."""
         self._dealt_with.release()
 
+    def has_judged(self, rollout: str, at: datetime) -> bool:
+        """Tell whether the judge is known to have come as far as a time in a rollout."""
+        through = self._subscription.judged_through(rollout)
+        return through is not None and through >= at
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since a verdict was heard, or since the beginning."""
+        return time.monotonic() - self._verdict_s
+
+    @property
+    def backlog(self) -> int:
+        """How many messages of the verdict topic were not read a moment ago."""
+        return self._subscription.backlog
+
     def close(self) -> None:
         """Stop listening; what was not dealt with comes again."""
         self._is_closed = True
@@ -60,6 +78,8 @@ class Ears:
     def _listen(self) -> None:
         try:
             for told in self._subscription:
+                if isinstance(told, Received):
+                    self._verdict_s = time.monotonic()
                 self._heard.put(told)
                 self._dealt_with.acquire()
                 if self._is_closed:

@@ -5,13 +5,20 @@ killed before it is on the audit topic.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from datetime import datetime
 from typing import Final
 
 import msgspec
+from confluent_kafka import KafkaException
 
 from holdfast.control.asking import NOTED
-from holdfast.control.scribe import Noted, draft_of
+from holdfast.control.audit_log import Draft, append
+from holdfast.control.scribe import REFUSED, WORDS_MAX, Noted, draft_of
+from holdfast.errors import BadInput, Unreachable
+from holdfast.live.settings import Settings
+from rollouts.controlled import Note
 from rollouts.packages import digest_of
 
 log = logging.getLogger(__name__)
@@ -45,11 +52,11 @@ class Refusals:
         """List those that are not known to be on the audit topic."""
         return [*self._waiting.values()]
 
-    def new(self, noted: Iterable[Noted]) -> list[Noted]:
-        """Leave out what was said before."""
+    def new(self, noted: Iterable[Noted], level: int = logging.WARNING) -> list[Noted]:
+        """Leave out what was said before, and log the rest."""
         found = [one for one in noted if _key(one) not in self._known]
         for one in found:
-            log.warning("%s: %s", one.rollout, draft_of(one).body["sentence"])
+            log.log(level, "%s: %s", one.rollout, draft_of(one).body["sentence"])
             self._known[_key(one)] = None
         while len(self._known) > _KNOWN_MAX:
             self._known.pop(next(iter(self._known)))
@@ -63,6 +70,41 @@ class Refusals:
         if len(kept) > room:
             log.error("%d refusals are left out: %d wait for the audit topic", len(kept) - room, len(self._waiting))
         return {**gone, **dict([*kept.items()][:room])}
+
+
+def of_host(host: str, what: str, why: str, at: datetime) -> Noted:
+    """Note what a host said, or could not do: the same once a day at the most, as a host says it again and again."""
+    name = digest_of(f"{host}\n{what}".encode())[7:23]
+    return Noted(rollout="", note=Note(id=f"host/{name}/{at:%Y-%m-%d}", at=at, what=what, by=host, why=why))
+
+
+@contextmanager
+def on_record(settings: Settings, by: str, rollout: str, what: str) -> Generator[None]:
+    """Put on the audit topic that something was refused, when it is, and refuse it.
+
+    Parameters
+    ----------
+    settings
+        Of the engine.
+    by, rollout, what
+        Who asked, about which rollout, and for what.
+
+    Raises
+    ------
+    BadInput
+        What was raised within. If that cannot be put on the topic, the error says so too.
+    """
+    try:
+        yield
+    except BadInput as error:
+        body: dict[str, object] = {"what": f"{what} refused", "why": str(error)[:WORDS_MAX]}
+        body["sentence"] = f"{what} refused, by {by}: {error}"[:WORDS_MAX]
+        try:
+            append(settings, lambda _chain, _at: Draft(by, REFUSED, rollout[:200], body), is_tail_enough=True)
+        except (BadInput, Unreachable, KafkaException) as second:
+            message = f"{error}\nand that is not on the audit topic: {second}"
+            raise BadInput(message) from error
+        raise
 
 
 def _key(noted: Noted) -> bytes:

@@ -12,7 +12,7 @@ import msgspec
 from confluent_kafka import KafkaException
 from msgspec import Struct
 
-from holdfast.control.audit_log import Draft, append_all
+from holdfast.control.audit_log import AuditLog, Draft, append_all
 from holdfast.errors import BadInput, Unreachable
 from holdfast.live.loop import Hook, let_pass
 from holdfast.live.settings import Settings
@@ -77,8 +77,26 @@ def missing_of(drafts: Sequence[Draft], chain: Chain) -> list[Draft]:
 
     One that says something else under the same id is somebody else's, and does not count.
     """
-    there = {_said(link.entry.subject, link.entry.body) for link in chain.links if link.entry.kind in (DID, REFUSED)}
-    return [draft for draft in drafts if _said(draft.subject, draft.body) not in there]
+    return Remembered().missing_of(drafts, chain)
+
+
+class Remembered:
+    """What is on a log that grows: of each entry it is looked once what it says."""
+
+    def __init__(self) -> None:
+        self._chain: Chain | None = None
+        self._seen = 0
+        self._there: set[bytes] = set()
+
+    def missing_of(self, drafts: Sequence[Draft], chain: Chain) -> list[Draft]:
+        """See the function of that name."""
+        if chain is not self._chain:  # another one is a log that was read anew
+            self._chain, self._seen, self._there = chain, 0, set()
+        for link in islice(chain.links, self._seen, None):
+            if link.entry.kind in (DID, REFUSED):
+                self._there.add(_said(link.entry.subject, link.entry.body))
+        self._seen = len(chain.links)
+        return [draft for draft in drafts if _said(draft.subject, draft.body) not in self._there]
 
 
 def _said(subject: str, body: dict[str, object]) -> bytes:
@@ -103,6 +121,8 @@ class Scribe:
         self._waiting: dict[tuple[str, str], Noted] = {}
         self._written: set[tuple[str, str]] = set()
         self._failed: Exception | None = None
+        self._log: AuditLog | None = None  # read once, and from there on what comes
+        self._remembered = Remembered()
         self._is_closed = False
         self._thread = threading.Thread(target=self._work, name="holdfast-scribe", daemon=True)
 
@@ -140,6 +160,13 @@ class Scribe:
         except Exception as error:  # noqa: BLE001 - handed to whoever asks next, who ends the worker
             with self._change:
                 self._failed = error
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._log is not None:
+            self._log.close()
+        self._log = None
 
     def _next(self) -> list[Noted] | None:
         with self._change:
@@ -150,12 +177,14 @@ class Scribe:
         drafts = [draft_of(noted) for noted in batch]
 
         def make(chain: Chain, _at: datetime) -> list[Draft]:
-            return missing_of(drafts, chain)
+            return self._remembered.missing_of(drafts, chain)
 
         begun = time.monotonic()
+        self._log = self._log or AuditLog(self._settings)
         try:
-            append_all(self._settings, make)
+            append_all(self._settings, make, log=self._log)
         except (BadInput, Unreachable, KafkaException) as error:
+            self._forget()
             log.warning("%d entries wait for the audit topic: %s", len(batch), error)
             self._rest(_AGAIN_S)
             return

@@ -22,8 +22,9 @@ from holdfast.control.deployers import Deployer, NotDelivered
 from holdfast.control.ears import Ears, input_of
 from holdfast.control.glass import Glass
 from holdfast.control.people_file import load_roster
-from holdfast.control.refusals import Refusals
+from holdfast.control.refusals import Refusals, of_host
 from holdfast.control.scribe import Noted, Scribe
+from holdfast.control.watch import Watch
 from holdfast.errors import BadInput, Unreachable
 from holdfast.live.announcing import change
 from holdfast.live.clients import base, consumer
@@ -39,10 +40,10 @@ from rollouts.controlled import Announce, Deploy, Event, Note, Restore, State, S
 from rollouts.controlled import decode as decode_history
 from rollouts.controller import decide
 from rollouts.folding import CONTROL, fold
-from rollouts.inputs import Acted, Input
+from rollouts.inputs import Acted, Input, Trust
 from rollouts.inventory import Inventory
 from rollouts.plans import Plan, resolve
-from rollouts.reports import Report, fleet_of, heard
+from rollouts.reports import Report, fleet_of, heard, lasting_problem
 from rollouts.reports import decode as decode_report
 
 log = logging.getLogger(__name__)
@@ -90,9 +91,16 @@ class Control:
         self._fleet, self._limits, self._stale_after, self._hook = fleet, limits or Limits(), stale_after, hook
         self._who = None if settings.people is None else load_roster(settings)
         self._stopping = threading.Event()
+        self._is_ready = False
+        self.telemetry = Watch(settings)
         self._is_mine = False
         self._held: dict[str, Held] = {}
         self._reports: dict[str, Report] = {}
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is in charge and knows all rollouts, or stands by for whoever is."""
+        return self._is_ready
 
     def stop(self) -> None:
         """End after what is at hand."""
@@ -113,6 +121,8 @@ class Control:
         try:
             while not self._stopping.is_set():
                 member.poll(_LOOK_S)
+                self.telemetry.alive()
+                self._is_ready = not self._is_mine and bool(member.memberid())
                 if self._is_mine:
                     self._lead(member)
         except KafkaException as error:
@@ -147,30 +157,40 @@ class Control:
         try:
             for key, value in asked.load():
                 self._read(key, value, waiting)
-            self._hear(applied.load())
+            wrong = self._hear(applied.load())
             log.info("control: in charge of %d rollouts", len(self._held))
             self._glass.start()
             self._scribe.start()
             ears.start()
+            self.telemetry.takes_over(ears)
+            self._is_ready = True
             while self._is_mine and not self._stopping.is_set():
                 member.poll(0.0)
+                self.telemetry.alive()
                 for key, value in asked.poll(_LOOK_S):
                     if key.startswith(ASKED):
                         self._read(key, value, waiting)
-                self._hear(applied.poll(0.0))
+                if wrong := self._refusals.new([*wrong, *self._hear(applied.poll(0.0))]):
+                    self._write({}, noted=wrong)
+                wrong = []
                 for key in [*waiting]:
                     self._answer(key, waiting.pop(key))
                 told = ears.next()
                 if told is not None:
                     self._listen(told)
                     ears.done()
-                for name, (_, state) in sorted(self._held.items()):
+                for name, (events, state) in sorted(self._held.items()):
                     if not state.is_ended or state.outbox:
-                        self._go_on(name, None)
+                        is_news = state.judged is None and ears.has_judged(name, events[0].at)
+                        self._go_on(name, Trust() if is_news else None)
                 written = [noted for noted in self._refusals.waiting() if self._scribe.has_written(noted)]
                 if written:
                     self._write({}, written=written)
+                states = {name: state for name, (_, state) in self._held.items()}
+                self.telemetry.look(states, self._reports, self._fleet, self._limits, _now())
         finally:
+            self._is_ready = False
+            self.telemetry.stands_by()
             self._glass.close()
             self._scribe.close()
             ears.close()
@@ -201,15 +221,24 @@ class Control:
             if state is not None:
                 self._held[key.decode()] = (events, state)
 
-    def _hear(self, records: Iterable[tuple[bytes, bytes | None]]) -> None:
+    def _hear(self, records: Iterable[tuple[bytes, bytes | None]]) -> list[Noted]:
+        """Take reports, and return what is wrong with some."""
+        wrong: list[Noted] = []
         for key, value in records:
+            host, now = key.decode(errors="replace"), _now()
             try:
                 if value is None:
-                    self._reports.pop(key.decode(), None)
-                else:
-                    self._reports = heard(self._reports, decode_report(value), _now())
+                    self._reports.pop(host, None)
+                    continue
+                report = decode_report(value)
+                problem = lasting_problem(self._reports.get(report.host), report)
+                self._reports = heard(self._reports, report, now)
             except BadInput as error:
-                log.warning("report refused: %s", error)
+                wrong.append(of_host(host, "report refused", str(error), now))
+            else:
+                if problem is not None:
+                    wrong.append(of_host(report.host, "package refused", problem, now))
+        return wrong
 
     def _context(self) -> Context:
         fleet = self._fleet or (fleet_of(self._reports.values()) if self._reports else None)
@@ -227,6 +256,7 @@ class Control:
             overrides=self._glass.overrides(now),
             unknown=self._glass.unknown,
             is_audited=True,
+            is_watched=True,
         )
 
     def _answer(self, key: bytes, value: bytes) -> None:
@@ -324,22 +354,40 @@ class Control:
 
     def _is_performed(self, state: State, effect: Announce | Tell | Deploy | Restore) -> bool:
         try:
-            self._perform(state, effect)
-        except (BadInput, Unreachable, NotDelivered) as error:
+            return self._perform(state, effect)
+        except BadInput as error:  # as when somebody else has told the end of the rollout
+            what = f"{type(effect).__name__.lower()} refused"
+            note = Note(id=f"{effect.id}/refused", at=_now(), what=what, by=CONTROL, why=str(error))
+            if noted := self._refusals.new([Noted(rollout=state.rollout, note=note)]):
+                self._write({}, noted=noted)
+            return False
+        except (Unreachable, NotDelivered) as error:
             log.warning("%s: to be done again: %s", state.rollout, error)
             return False
-        return True
 
-    def _perform(self, state: State, effect: Announce | Tell | Deploy | Restore) -> None:
+    def _perform(self, state: State, effect: Announce | Tell | Deploy | Restore) -> bool:
+        """Do an effect, and tell whether it is done: what takes its time is asked for again at the next look."""
         client, topic = base(self._settings), self._settings.topics.rollouts
         match effect:
             case Announce():
                 change(client, topic, state.rollout, lambda before: _announced(before, effect))
             case Tell():
                 change(client, topic, state.rollout, lambda before: _told(before, effect))
+            case Deploy() if state.phase == "halted":
+                self._deployer.hold(state.rollout)  # nobody gets any more of it while it is halted
+                return False
             case Deploy() | Restore():
                 kinds = {unit.unit: unit.kind for unit in state.resolved.plan.package}
-                self._deployer.deliver(state.rollout, kinds, effect)
+                is_done = self._deployer.deliver(state.rollout, kinds, effect)
+                self._write_down(self._deployer.notes())
+                return is_done
+        return True
+
+    def _write_down(self, noted: Iterable[Noted]) -> None:
+        """Keep what the deployer says: before it is kept that an action is done, so that none of it is lost."""
+        new = self._refusals.new(noted, logging.DEBUG)  # whoever writes them logs them
+        if new:
+            self._write({}, noted=new)
 
     def _listen(self, told: Told) -> None:
         names = [told.rollout] if told.rollout is not None else [*self._held]

@@ -155,10 +155,14 @@ class AggregateStep:
         self._dead = []
         for source, fed in self._fed.items():
             self._write_closed(source, fed, result)
-        if self._announcements.poll():
+        before = set(self._framing.open)
+        if changed := self._announcements.poll():
             self._announce()
         elif any(self._is_over(name) for name in self._framing.open):
             self._regroup()
+        # Of what was over before anything was written for it, somebody is to be told that nothing will be.
+        over = (before | {*changed}) & self._framing.known.keys() - self._framing.open
+        result.records += [self._framing.over(source, name) for name in sorted(over) for source in self._fed]
         for source, fed in self._fed.items():
             self._be_patient(source, fed, now, result)
             fed.closed += fed.partition.close()

@@ -39,11 +39,13 @@ _log = logging.getLogger(__name__)
 class Announced:
     """What is announced, by rollout: takes records in the order of their partition, and keeps the last good one.
 
-    A record that is not good is counted in `rejected` and logged with its place; it changes nothing.
+    A record that is not good is counted in `rejected` and logged with its place; it changes nothing. `refused` says
+    why the newest record of a rollout is not, as long as it is the newest.
     """
 
     def __init__(self) -> None:
         self.current: dict[str, Announcement] = {}
+        self.refused: dict[str, str] = {}
         self.rejected = 0
 
     def take(self, key: bytes | None, value: bytes | None, place: str) -> str | None:
@@ -58,6 +60,8 @@ class Announced:
         place
             Topic, partition and offset, for the log.
         """
+        name = (key or b"").decode(errors="replace")
+        self.refused.pop(name, None)
         try:
             name = (key or b"").decode()
             if value is None:
@@ -65,6 +69,8 @@ class Announced:
             return self._taken(name, value, place)
         except (BadInput, UnicodeDecodeError) as error:
             self.rejected += 1
+            if len(self.refused) < ROLLOUTS_MAX:
+                self.refused[name] = str(error)
             _log.error("%s: left out: %s", place, error)
             return None
 

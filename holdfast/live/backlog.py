@@ -5,6 +5,7 @@ from typing import Final
 
 from confluent_kafka import Consumer
 
+from holdfast.live.reading import behind
 from holdfast.live.telemetry import Telemetry
 
 _SECONDS: Final = 5.0
@@ -32,10 +33,4 @@ class Backlog:
         if self._looked is not None and now - self._looked < _SECONDS:
             return
         self._looked = now
-        counts: dict[str, int] = {}
-        for place in self._consumer.position(self._consumer.assignment()):
-            _, end = self._consumer.get_watermark_offsets(place, cached=True)
-            # Before the first fetch neither is known: negative, and then nothing is told of the partition.
-            if place.offset >= 0 and end >= 0:
-                counts[place.topic] = counts.get(place.topic, 0) + max(0, end - place.offset)
-        self._telemetry.queues(counts, waiting)
+        self._telemetry.queues(behind(self._consumer), waiting)

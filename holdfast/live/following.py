@@ -92,6 +92,11 @@ class Following:
         found = self._followed.get(rollout)
         return found is not None and found.is_finished
 
+    def judged_through(self, rollout: str) -> datetime | None:
+        """Tell through when a rollout has been judged, in event time; None if that is not known."""
+        found = self._followed.get(rollout)
+        return None if found is None else found.time
+
     def doubt(self, partition: int, rollout: str | None = None) -> list[str]:
         """Take what was read of a partition for a memory, and name the rollouts under way that it is of.
 

@@ -102,15 +102,22 @@ class Framing:
 
     def idle(self, source: SourcePartition, group: Group, name: str) -> Record:
         """Say that a source partition has never had data."""
+        return self._idle(source, name, self._planned_of(group))
+
+    def over(self, source: SourcePartition, name: str) -> Record:
+        """Say that nothing more comes from a source partition for a rollout that is over, if anything ever did."""
+        return self._idle(source, name, ())
+
+    def _idle(self, source: SourcePartition, name: str, planned: tuple[Planned, ...]) -> Record:
         header = Header(
             kind="idle",
             rollout=name,
             tick=0,
-            tick_ms=group.tick_ms,
+            tick_ms=self.known[name].tick_ms,
             topic=source.topic,
             partition=source.partition,
             sources=self.sources,
-            planned=self._planned_of(group),
+            planned=planned,
             signatures=(),
             keys="",
             samples=0,

@@ -5,14 +5,14 @@ import threading
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
 from holdfast.errors import BadInput
 from holdfast.live.settings import Http
-from holdfast.live.telemetry import Page, Telemetry
+from holdfast.live.telemetry import Page
 
 SILENT_SECONDS_MAX: Final = 120.0
 """How long a loop may not go round and still count as alive: a transaction or the loading of a state may take long."""
@@ -78,6 +78,18 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing: probes come every few seconds."""
 
 
+class Counted(Protocol):
+    """What a loop counts of itself."""
+
+    registry: CollectorRegistry
+    role: str
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago it went round last."""
+        ...
+
+
 class Server:
     """Serves `/metrics`, `/healthz` and `/readyz`, as a context manager.
 
@@ -99,7 +111,7 @@ class Server:
     def __init__(
         self,
         http: Http,
-        telemetries: Sequence[Telemetry],
+        telemetries: Sequence[Counted],
         is_ready: Callable[[], bool],
         *,
         silent_seconds_max: float = SILENT_SECONDS_MAX,

@@ -46,6 +46,7 @@ class JoiningMarks(Struct, frozen=True):
     waiting: dict[str, int | None] = {}
     owed: dict[str, dict[str, int]] = {}
     reading: ReadingMarks | None = None
+    passed_ms: int = 0
 
 
 @lru_cache(maxsize=_NAMES_KEPT)
@@ -135,6 +136,8 @@ class Joining:
         The past that is read now, of one or more rollouts.
     is_changed
         Whether there is something to be written down.
+    passed_ms
+        Through when ticks were ever closed (ms): what is over stays so while nothing is open and nobody keeps the time.
     """
 
     joined: set[str] = field(default_factory=set)
@@ -143,6 +146,7 @@ class Joining:
     searching: Searching | None = None
     reading: Reading | None = None
     is_changed: bool = False
+    passed_ms: int = 0
 
     @property
     def behind(self) -> set[str]:
@@ -164,6 +168,7 @@ class Joining:
             {short(name): through for name, through in self.waiting.items()},
             {short(name): dict(dropped) for name, dropped in self.owed.items()},
             None if self.reading is None else self.reading.marks(),
+            self.passed_ms,
         )
 
     @classmethod
@@ -174,4 +179,5 @@ class Joining:
             {known[each] for each in marks.joined if each in known},
             {known[each]: through for each, through in marks.waiting.items() if each in known},
             {known[each]: Counter(dropped) for each, dropped in marks.owed.items() if each in known},
+            passed_ms=marks.passed_ms,
         )

@@ -40,6 +40,10 @@ _ROWS_MAX: Final = 20_000
 _SMALL_BYTES: Final = 4_096
 """Rows of less are written as they are."""
 
+_NOT_YET: Final = -1
+_NEVER: Final = -2
+"""In the place of the tick of a checkpoint: no tick was judged yet, or none ever will be."""
+
 Checkpoints = Callable[[int], dict[str, State]]
 """Reads the checkpoints of a partition of the journal to their end: state by rollout."""
 
@@ -306,7 +310,8 @@ class JudgeStep:
         assert live is not None
         assert live.terms is not None
         last = live.last_verdict[1] if live.last_verdict else None
-        through = (live.turnstile.released or 0) * live.terms.tick_ms
+        released = live.turnstile.released
+        through = ((live.terms.finished or 0) if released is None else released) * live.terms.tick_ms
         return heartbeat_message(
             judged.rollout,
             last.sequence if last else 0,
@@ -329,7 +334,9 @@ class JudgeStep:
         released = judged.live.turnstile.released
         if judged.checkpointed is None:
             return True  # the first one says where in the journal the rollout begins
-        if released is None or judged.checkpointed == released:
+        if released is None:
+            return judged.live.is_finished and judged.checkpointed != _NEVER
+        if judged.checkpointed == released:
             return False
         return judged.live.is_finished or released - judged.checkpointed >= patience * self._settings.checkpoint_ticks
 
@@ -341,7 +348,7 @@ class JudgeStep:
         for number, block in enumerate(blocks):
             key = f"{judged.rollout}\n{number}".encode()
             result.records.append(Record(self._settings.topics.checkpoints, key, block, [], judged.partition))
-        judged.checkpointed = -1 if released is None else released
+        judged.checkpointed = (_NEVER if live.is_finished else _NOT_YET) if released is None else released
         self._telemetry.checkpoint(judged.rollout, sum(len(block) for block in blocks))
 
     def _evidence(self, result: Outputs) -> None:

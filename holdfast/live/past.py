@@ -116,7 +116,9 @@ class Pasts:
     def has_passed(self, fed: Fed, name: str) -> bool:
         """Tell whether the live reading has closed all ticks of a rollout that is finished."""
         finished_ms = self._framing.known[name].finished_ms
-        return finished_ms is not None and fed.closed_ms(self._framing.tick_ms) >= finished_ms
+        joining = fed.joining
+        joining.passed_ms = max(joining.passed_ms, fed.closed_ms(self._framing.tick_ms))
+        return finished_ms is not None and joining.passed_ms >= finished_ms
 
     def _is_late(self, fed: Fed, name: str) -> bool:
         """Tell whether a rollout may want ticks that the live reading has closed without it."""

@@ -80,3 +80,14 @@ def end_of(admin: AdminClient, place: TopicPartition) -> int:
             log.warning("%s/%d: %s; asking again", place.topic, place.partition, exception.args[0].str())
             time.sleep(_PAUSE_SECONDS)
             admin.list_topics(timeout=_ANSWER_SECONDS)  # who leads the partition may have changed
+
+
+def behind(consumer: Consumer) -> dict[str, int]:
+    """Count the messages of a consumer's partitions that are not read yet, by topic and without asking a broker."""
+    counts: dict[str, int] = {}
+    for place in consumer.position(consumer.assignment()):
+        _, end = consumer.get_watermark_offsets(place, cached=True)
+        # Before the first fetch neither is known: negative, and then nothing is told of the partition.
+        if place.offset >= 0 and end >= 0:
+            counts[place.topic] = counts.get(place.topic, 0) + max(0, end - place.offset)
+    return counts

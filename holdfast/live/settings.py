@@ -15,12 +15,15 @@ from detectors.policy import Name, duration_ms
 from holdfast.api.settings import Api, api_rules
 from holdfast.errors import BadInput
 from holdfast.live.clickhouse_settings import ClickHouse
+from holdfast.live.deployer_settings import Deploying, deployer_rule
+from holdfast.live.drift_settings import Drift
 from holdfast.live.durations import between
 from holdfast.live.gate_settings import Gate, gate_rule
 from holdfast.live.logs import Form, Level
 from holdfast.live.topic_names import NAMES, TOPIC_NAME_MAX, Given, MetricsTopic, TopicNames, Topics
 from holdfast.live.variables import CONFIG, origins, with_variables
 from holdfast.located import Place, Problems, join, quoted, read
+from holdfast.notifying.settings import Notify, notify_rule
 from holdfast.status.settings import Status, status_rules
 from holdfast.validation import model, validate
 
@@ -111,10 +114,13 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     people: PathText | None = None
     former_people: Annotated[list[PathText], Meta(max_length=100)] = []
     response: ResponseFile = ResponseFile()
+    drift: Drift = Drift()
     data: PathText = "holdfast-data"
     clickhouse: ClickHouse | None = None
     api: Api = Api()
+    notify: Notify = Notify()
     status: Status = Status()
+    deployer: Deploying = Deploying()
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -152,14 +158,20 @@ class Settings(Struct, frozen=True, kw_only=True):
         Files of the people who may override, and of those who were before them.
     response
         Names the response document.
+    drift
+        What `holdfast audit drift` looks for.
     data
         Folder of the embedded store.
     clickhouse
         The server that the sink writes to; None for the embedded store.
     api
         Where `holdfast serve` listens, whom it lets in, and where it sends events.
+    notify
+        How notices of incidents are sent, and for how long that is tried.
     status
         Where `holdfast status serve` listens, and how it writes to subscribers.
+    deployer
+        What brings units to hosts.
     origins
         Where each value came from, by its path: a file and line, or a variable. What is not there is a default.
     """
@@ -187,10 +199,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     people: str | None
     former_people: list[str]
     response: ResponseFile
+    drift: Drift
     data: Path
     clickhouse: ClickHouse | None
     api: Api
+    notify: Notify
     status: Status
+    deployer: Deploying
     origins: dict[str, str] = {}
 
     @property
@@ -247,7 +262,9 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     _worker_rule(document, problems)
     gate_rule(document, problems)
     api_rules(document, problems)
+    notify_rule(document, problems)
     status_rules(document, problems)
+    deployer_rule(document, problems)
     _collected(problems.refuse, errors)
     if errors:
         raise BadInput("\n".join(errors))
@@ -339,10 +356,13 @@ def _loaded(file: _File, sources: dict[str, str]) -> Loaded:
         people=file.people,
         former_people=file.former_people,
         response=file.response,
+        drift=file.drift,
         data=Path(file.data),
         clickhouse=file.clickhouse,
         api=file.api,
+        notify=file.notify,
         status=file.status,
+        deployer=file.deployer,
         origins=sources,
     )
     written = msgspec.to_builtins(file) | {

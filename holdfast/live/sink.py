@@ -5,7 +5,7 @@ import signal
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import pyarrow as pa
@@ -22,9 +22,9 @@ from holdfast.live.sinking import Kept, SinkLoop
 from holdfast.live.store_owner import Owner
 from holdfast.live.telemetry import Telemetry
 from rollouts.announced import decode as decode_announcement
+from rollouts.announced import start_of
 from rollouts.audit import decode as decode_entry
 from rollouts.audit import hash_of
-from sinks.clickhouse import Server as ClickHouse
 from sinks.cloudevents import decode as decode_verdict
 from sinks.errors import StoreBusy
 from sinks.live_rows import (
@@ -40,6 +40,9 @@ from sinks.live_rows import (
 from sinks.migrations import migrate
 from sinks.retention import keep
 from sinks.store import Store
+
+if TYPE_CHECKING:  # its driver and pandas are nothing for a folder
+    from sinks.clickhouse import Server as ClickHouse
 
 log = logging.getLogger(__name__)
 
@@ -97,16 +100,17 @@ class Reader:
 def _announced(value: bytes, place: Place) -> list[LiveRows]:
     announcement = decode_announcement(value)
     plan, policy, events = announcement.rollout, announcement.policy, announcement.events
+    started = start_of(announcement, 0) or plan.started
     rollout = rollout_rows(
         place,
         rollout=plan.rollout,
-        started=plan.started,
+        started=started,
         policy=policy.policy,
         mode=plan.mode,
         document=msgspec.json.encode(plan),
         policy_document=msgspec.json.encode(policy),
         policy_digest=digest(policy),
-        recorded=max([plan.started, *(event.effective_at for event in events)]),
+        recorded=max([started, *(event.effective_at for event in events)]),
     )
     told = [(event.event, event.stage or "", event.effective_at) for event in events]
     return [rollout, event_rows(place, plan.rollout, told)] if told else [rollout]
@@ -191,7 +195,7 @@ class Embedded:
 class Remote:
     """A ClickHouse server: its tables are made, or brought to this version, when it is first reached."""
 
-    def __init__(self, server: ClickHouse, known: Keep) -> None:
+    def __init__(self, server: "ClickHouse", known: Keep) -> None:
         self._server, self._keep = server, known
 
     def prepare(self) -> None:
@@ -223,6 +227,8 @@ def run(settings: Settings) -> None:
             opened.enter_context(Owner(store, settings.data))
             kept = Embedded(store)
         else:
+            from sinks.clickhouse import Server as ClickHouse
+
             server = opened.enter_context(closing(ClickHouse(settings.clickhouse.connection)))
             kept, batch = Remote(server, settings.clickhouse.keep_days), settings.clickhouse.batch
         loop = SinkLoop(

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -18,7 +19,7 @@ from holdfast.live.durations import seconds_of
 from holdfast.live.events import Event, Fresh, Stale
 from holdfast.live.following import Following, Place
 from holdfast.live.partitioner import partition_of
-from holdfast.live.reading import PARTITION_END
+from holdfast.live.reading import PARTITION_END, behind
 from sinks.messages import Message
 from sinks.signatures import Keys
 
@@ -33,6 +34,7 @@ _OURS: Final = {
 }
 _GIVEN: Final = ("bootstrap.servers", "group.id")
 _COMMIT_EVERY_S: Final = 10.0
+_COUNT_EVERY_S: Final = 5.0
 _WAIT_S_MAX: Final = 0.5
 _ANSWER_S: Final = 30.0
 _LEAVE_S: Final = 5.0
@@ -99,8 +101,8 @@ class Subscription:
         self._dirty: set[int] = set()
         self._ours: set[int] = set()
         self._at_end: set[int] = set()
-        self._begun_s = self._committed_s = time.monotonic()
-        self._partitions = 0
+        self._begun_s = self._committed_s = self._counted_s = time.monotonic()
+        self._partitions = self._backlog = 0
         self._is_joined = self._is_dumb = self._is_closed = self._is_shut = self._is_stepping = False
         for name in self._names or ():
             self._following.expect(name, self._begun_s)
@@ -145,6 +147,18 @@ class Subscription:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await asyncio.to_thread(self.close)
+
+    def judged_through(self, rollout: str) -> datetime | None:
+        """Tell through when the engine is known to have judged a rollout, in event time; None if it was not heard.
+
+        It may be called from another thread.
+        """
+        return self._following.judged_through(rollout)
+
+    @property
+    def backlog(self) -> int:
+        """How many messages there were a moment ago that had not been read yet."""
+        return self._backlog
 
     def acknowledge(self) -> None:
         """Say that the event handed out last is dealt with; asking for the next one says so too."""
@@ -202,6 +216,9 @@ class Subscription:
             self._quiet(record, error, now_s)
         if self._dirty and now_s - self._committed_s > _COMMIT_EVERY_S:
             self._commit()
+        if now_s - self._counted_s > _COUNT_EVERY_S:
+            # Here alone: in the middle of a rebalance a consumer would keep whoever asks it from elsewhere for ever.
+            self._counted_s, self._backlog = now_s, sum(behind(self._consumer).values())
 
     def _take(self, record: Record, now_s: float) -> None:
         partition, offset = record.partition() or 0, record.offset() or 0

@@ -10,7 +10,6 @@ from typing import Final, Self
 
 import msgspec
 
-from holdfast.live import sink, workers
 from holdfast.live.logs import configure
 from holdfast.live.settings import Settings
 
@@ -25,6 +24,8 @@ def run(settings: Settings) -> None:
 
     The sink serves its own metrics on the next port. If it fails it is started again; no verdict waits for it.
     """
+    from holdfast.live import workers  # here, so that the other process does without
+
     roles = [*(["rekey"] if any(not each.keyed for each in settings.metrics) else []), "aggregate", "judge"]
     with _Sink(settings):
         workers.run(settings, roles)
@@ -70,6 +71,8 @@ class _Sink:
 
 
 def _sink(settings: Settings) -> None:
+    from holdfast.live import sink
+
     # Ctrl-C reaches the whole group of processes; this one is stopped by the other, when that is done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure(settings.log.level, settings.log.form)

@@ -53,6 +53,7 @@ class Topics(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     samples: TopicName
     audit: TopicName
     undelivered: TopicName
+    notified: TopicName
     status: TopicName
 
     def samples_of(self, topic: str) -> str:
@@ -81,4 +82,5 @@ class TopicNames(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     samples: TopicName | None = None
     audit: TopicName | None = None
     undelivered: TopicName | None = None
+    notified: TopicName | None = None
     status: TopicName | None = None

@@ -62,8 +62,9 @@ def wanted(settings: Settings) -> list[Wanted]:
     Those of cohort ticks, checkpoints and verdicts have as many partitions as each other, since a rollout is in the
     same one of each. The rollouts topic has one: every worker reads all of it; and that of control has one: whoever has
     it controls all rollouts, since what one may do hangs on the others. That of incidents has one, since a stop may
-    belong to any of them; and so has the audit topic, whose entries are one chain; they are kept for ever, and the
-    broker says when each was written. That of what could not be delivered is there if there are webhooks.
+    belong to any of them, and that of what people were told, since whoever has it tells them; and so has the audit
+    topic, whose entries are one chain; they are kept for ever, and the broker says when each was written. That of what
+    could not be delivered is there if there are webhooks.
     """
     names = settings.topics
     large = {
@@ -91,8 +92,9 @@ def wanted(settings: Settings) -> list[Wanted]:
         **({names.undelivered: kept} if settings.api.webhooks else {}),
         **dict.fromkeys((names.control, names.desired, names.applied, names.units), compact),
         **dict.fromkeys((names.incidents, names.status), compact),
+        names.notified: {**compact, "cleanup.policy": "compact,delete", "retention.ms": str(settings.retention_ms)},
     }
-    whole = (names.rollouts, names.audit, names.control, names.incidents, names.status)
+    whole = (names.rollouts, names.audit, names.control, names.incidents, names.notified, names.status)
     return [
         Wanted(name, 1 if name in whole else settings.partitions, settings.replication, config)
         for name, config in topics.items()

@@ -68,7 +68,7 @@ class Topic:
         before = 0
         for each in self.ranges:
             self._tell_if_deleted(each)
-            for message in self._messages(each):
+            for message in self.messages(each):
                 try:
                     samples = decode(message.value() or b"", content_type_of(message))
                 except BadFrame as error:
@@ -77,7 +77,8 @@ class Topic:
                 yield Piece(samples, before + (message.offset() or 0) - each.first, total)
             before += each.end - each.first
 
-    def _messages(self, each: Range) -> Iterator[Message]:
+    def messages(self, each: Range) -> Iterator[Message]:
+        """Yield the messages of a range as they stand there."""
         if each.first >= each.end:
             return
         self._reader.assign([TopicPartition(self._topic, each.partition, each.first)])
@@ -99,7 +100,7 @@ class Topic:
 
     def _tell_if_deleted(self, each: Range) -> None:
         place = TopicPartition(self._topic, each.partition)
-        low = _watermarks(self._reader, place)[0]
+        low = watermarks(self._reader, place)[0]
         if low > each.first:
             gone = min(low, each.end) - each.first
             self.told.lost["messages deleted while the topic was read"] += gone
@@ -128,13 +129,13 @@ def _ranges(settings: Settings, reader: Consumer, source: KafkaSource) -> list[R
     partitions = partitions_of(reader, source.topic, _ANSWER_SECONDS)
     asking = admin(settings)
     first_ms, end_ms = stretch(source)
-    firsts = _offsets(reader, source.topic, partitions, first_ms - AHEAD_MS if first_ms != ALWAYS_MS[0] else None)
+    firsts = offsets_at(reader, source.topic, partitions, first_ms - AHEAD_MS if first_ms != ALWAYS_MS[0] else None)
     slack_ms = None if source.slack is None or source.end is None else duration_ms(source.slack)
-    lasts = _offsets(reader, source.topic, partitions, None if slack_ms is None else end_ms + slack_ms)
+    lasts = offsets_at(reader, source.topic, partitions, None if slack_ms is None else end_ms + slack_ms)
     ranges = []
     for partition in partitions:
         place = TopicPartition(source.topic, partition)
-        low, end = _watermarks(reader, place)[0], end_of(asking, place)
+        low, end = watermarks(reader, place)[0], end_of(asking, place)
         first = firsts.get(partition, low)
         # No message was written after the first time: then none is before the end either.
         first = end if first == OFFSET_END else max(first, low)
@@ -143,7 +144,7 @@ def _ranges(settings: Settings, reader: Consumer, source: KafkaSource) -> list[R
     return ranges
 
 
-def _offsets(reader: Consumer, topic: str, partitions: list[int], time_ms: int | None) -> dict[int, int]:
+def offsets_at(reader: Consumer, topic: str, partitions: list[int], time_ms: int | None) -> dict[int, int]:
     """Ask for the first offset that was written at a time or later; `OFFSET_END` where there is none."""
     if time_ms is None:
         return {}
@@ -156,7 +157,7 @@ def _offsets(reader: Consumer, topic: str, partitions: list[int], time_ms: int |
     return found
 
 
-def _watermarks(reader: Consumer, place: TopicPartition) -> tuple[int, int]:
+def watermarks(reader: Consumer, place: TopicPartition) -> tuple[int, int]:
     """Ask for the first offset that is still there, and the end."""
     found: Any = reader.get_watermark_offsets(place, timeout=_ANSWER_SECONDS)
     if found is None:

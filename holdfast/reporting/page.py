@@ -119,7 +119,7 @@ def render(data: ReportData) -> str:
         stages=stage_table(data),
         total=_total(data, frame),
         summary=summary_table(data),
-        sections=_sections(data, frame),
+        sections=sections_of(data),
         drawn_max=METRICS_DRAWN_MAX,
         heat=heat_map(data, data.heat, frame, "heat") if data.heat else None,
         heat_table=heat_table(data.heat) if data.heat else None,
@@ -153,7 +153,9 @@ def _total(data: ReportData, frame: Frame) -> Chart | None:
     return charts.evidence(data, frame, "total", "All metrics together", curve, -float(np.log(data.alpha)))
 
 
-def _sections(data: ReportData, frame: Frame) -> tuple[Section, ...]:
+def sections_of(data: ReportData) -> tuple[Section, ...]:
+    """Draw each metric."""
+    frame = Frame.of(data)
     sections = []
     for place, view in enumerate(data.metrics[:METRICS_DRAWN_MAX]):
         made_of, values = kind_of(view.metric, data.unit)

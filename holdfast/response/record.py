@@ -145,7 +145,11 @@ class Ledger:
             if value is None:
                 self.histories.pop(name, None)
                 return [] if self.incidents.pop(name, None) is None else [name]
-            self.put(_under(name, value))
+            history = _under(name, value)
+            # A history only grows: what is shorter was written before what is known, perhaps by ourselves.
+            if len(history.events) < len(self.histories.get(name, history).events):
+                return []
+            self.put(history)
         except (BadInput, UnicodeDecodeError) as error:
             self.rejected += 1
             log.warning("%s[%s]@%s: left out: %s", self._topic, message.partition(), message.offset(), error)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from holdfast.api.watching import Watch
 from holdfast.control.asking import ANSWERED, ASKED, NOTED
@@ -87,12 +87,23 @@ class Follower(Watch):
             while not self.is_stopped:
                 self.alive()
                 if time.monotonic() - beat_s >= _BEAT_S:
-                    ear.beat()
-                    beat_s, self.heard, self.trouble = time.monotonic(), now(), None
+                    self._beat(ear)
+                    beat_s = time.monotonic()
                 for key, value in ear.poll(_POLL_S):
                     self._taken(key, value)
         finally:
             ear.close()
+
+    def _beat(self, ear: _Ear) -> None:
+        """Note whether the broker is there: the client itself looks for it again, and goes on where it was."""
+        try:
+            ear.beat()
+        except KafkaException as error:
+            if self.trouble is None:
+                log.warning("%s: not heard: %s", self._topic, error.args[0].str())
+            self.trouble = error.args[0].str()
+            return
+        self.heard, self.trouble = now(), None
 
     def failed(self, why: str) -> None:
         """Say why it is not heard; what was read stays."""
@@ -309,6 +320,12 @@ def blasts(control: Control, applied: Applied, overrides: list[Override], at: da
         return {}
     others = [summary_of(state) for state in states.values()]
     context = Context(
-        now=at, reports=reports, fleet=fleet_of(reports.values()), others=others, overrides=overrides, is_audited=True
+        now=at,
+        reports=reports,
+        fleet=fleet_of(reports.values()),
+        others=others,
+        overrides=overrides,
+        is_audited=True,
+        is_watched=True,
     )
     return {name: blast(state, context) for name, state in states.items()}

@@ -73,6 +73,8 @@ class Change(Struct, frozen=True, kw_only=True):
         Share of the fleet's hosts that it has reached; None if nobody knows.
     gone
         When it was taken back everywhere; None while it is there.
+    is_drill
+        Whether its package holds nothing but units of the kind `drill`.
     """
 
     rollout: str
@@ -81,6 +83,7 @@ class Change(Struct, frozen=True, kw_only=True):
     colos: frozenset[str] | None = None
     hosts_share: Share | None = None
     gone: Timestamp | None = None
+    is_drill: bool = False
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):

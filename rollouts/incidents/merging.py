@@ -17,10 +17,11 @@ from typing import Final
 
 from msgspec import Struct
 
+from detectors.errors import BadInput
 from detectors.policy import duration_ms
 from rollouts.incidents.attribution import Change, Surroundings, rank
-from rollouts.incidents.folding import Incident
-from rollouts.incidents.history import Cause, Impact, IncidentId
+from rollouts.incidents.folding import Incident, objection
+from rollouts.incidents.history import Assessed, Cause, Event, Impact, IncidentId, Joined, MergedInto
 from rollouts.incidents.response import Response
 
 LIKELIER: Final = 2.0
@@ -131,3 +132,48 @@ def _traffic(one: Impact, other: Impact, colos: list[str], around: Surroundings)
     if now is not None:
         return now
     return next((each.traffic_share for each in (one, other) if each.colos == colos), None)
+
+
+def united(one: Incident, other: Incident, by: str, now: datetime) -> dict[IncidentId, list[Event]]:
+    """Have an incident go on as another one, by the word of a person.
+
+    Parameters
+    ----------
+    one
+        What ends with that.
+    other
+        What goes on, and has the stops and the impact of both from then on.
+    by, now
+        Who says so, and when.
+
+    Raises
+    ------
+    BadInput
+        If they are the same, one of them went on as another one already, the other one is closed, or one is a drill.
+    """
+    why = None
+    if one.id == other.id:
+        why = "found the same incident twice; allowed: two"
+    elif one.is_drill != other.is_drill:
+        why = "one is a drill, and the other is not"
+    elif other.phase == "closed":
+        why = f"{other.id} is closed; allowed: reopen it first"
+    if why is not None:
+        message = f"{one.id}: {why}"
+        raise BadInput(message)
+    impact = together(one.impact, other.impact, Surroundings())
+    words = f"{one.id} is one with it"
+    known = {cause.verdict for cause in other.causes}
+    events: list[Event] = [
+        Joined(at=now, by=by, cause=cause, impact=impact, why=words)
+        for cause in one.causes
+        if cause.verdict not in known
+    ]
+    if not events and impact != other.impact:
+        events = [Assessed(at=now, by=by, impact=impact, why=words)]
+    for kept, added in ((one, MergedInto(at=now, by=by, incident=other.id)), *((other, each) for each in events)):
+        found = objection(kept, added)
+        if found is not None:
+            message = f"{kept.id}: {found}"
+            raise BadInput(message)
+    return {one.id: [MergedInto(at=now, by=by, incident=other.id)], other.id: events}

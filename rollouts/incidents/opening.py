@@ -39,6 +39,9 @@ UNGRADED: Final[Severity] = "major"
 DRILL: Final = "drill-"
 """Begins the names of rollouts that are drills."""
 
+DRILL_KIND: Final = "drill"
+"""Kind of all units in the package of a drill. Its name alone makes no rollout a drill, of which few people hear."""
+
 SENTENCES_MAX: Final = 5
 """Most reasons of a verdict that an incident repeats; the verdict itself has all."""
 
@@ -59,10 +62,10 @@ class Stop(Struct, frozen=True, kw_only=True):
     at: Timestamp
     said: Verdict
 
-    @property
-    def is_drill(self) -> bool:
-        """Whether its rollout is a drill's."""
-        return self.rollout.startswith(DRILL)
+    def is_drill(self, around: Surroundings) -> bool:
+        """Tell whether its rollout is a drill's: by name, and announced with the package of one."""
+        change = around.changes.get(self.rollout)
+        return self.rollout.startswith(DRILL) and change is not None and change.is_drill
 
 
 def opens(said: Verdict, response: Response) -> bool:
@@ -205,7 +208,7 @@ def respond(
             continue
         seen.add(stop.verdict)
         impact, cause = impact_of(stop, response, around), cause_of(stop)
-        arrived = Arrived(cause=cause, impact=impact, is_drill=stop.is_drill)
+        arrived = Arrived(cause=cause, impact=impact, is_drill=stop.is_drill(around))
         place = place_of(arrived, live.values(), response, around)
         if place is None:
             name = name_of(stop.at, [stop.rollout, stop.verdict], taken)
@@ -218,7 +221,7 @@ def respond(
                     severity=severity_of(impact, cause.action, response),
                     impact=impact,
                     cause=cause,
-                    is_drill=stop.is_drill,
+                    is_drill=stop.is_drill(around),
                 )
             ]
             live[name] = fold(History(incident=name, events=added[name]))

@@ -3,10 +3,12 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sinks.schema import tables, views
-from sinks.schema.rows import ROWS
+
+if TYPE_CHECKING:
+    from sinks.schema.rows import ROWS
 
 __all__ = ["DATABASE", "DERIVED", "FOUNDATION", "ROWS", "STEPS", "Place", "Step", "checksums", "identifier", "quoted"]
 
@@ -14,6 +16,16 @@ DATABASE: Final = "holdfast"
 
 DERIVED: Final = tuple(views.MATERIALISED)
 """Tables that fill by themselves; who deletes rows of a source deletes them there too."""
+
+
+def __getattr__(name: str) -> object:
+    """Load the Arrow schemas, and with them pyarrow, for whoever asks for them; settings only name a place."""
+    if name == "ROWS":
+        from sinks.schema.rows import ROWS
+
+        return ROWS
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final
 
 from detectors.errors import BadInput
 from streams.incidents import harms
 from streams.incidents.harms import Change
-
-Size = Literal["small", "usual"]
 
 HARMLESS: Final = "-harmless"
 """How the name of a harmless twin ends."""

@@ -10,8 +10,9 @@ from typing import Final
 import numpy as np
 
 from detectors.errors import BadInput
+from streams.choices import Size
 from streams.fleet import colo_names, labels_of_hosts
-from streams.incidents.library import Incident, Size, find
+from streams.incidents.library import Incident, find
 from streams.incidents.scenes import SERIES, Scene, calm_of, scene_of, scrape
 from streams.simulation import Scrapes, Shape
 from streams.writing import FILES, OTHERS, put_in_place, spread, write_samples

@@ -74,7 +74,7 @@ class Header(Struct, frozen=True, kw_only=True):
     ----------
     kind
         `tick`: the sums of a tick, and that the source partition is closed through it. `idle`: the partition has
-        never had data, and is as closed as the others are.
+        never had data for this rollout, and is as closed as the others are; of one that had, it says nothing.
     topic, partition
         The source partition.
     sources

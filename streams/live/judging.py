@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from detectors.policy import Policy
-from detectors.verdict import Verdict
+from detectors.verdict import Abstained, Scope, Verdict
 from streams.cohorts import CohortTicks
 from streams.journal import Journal
 from streams.judge import Judge
@@ -105,6 +105,8 @@ class LiveJudge:
         self.note(part)
         for release in self.turnstile.push(part):
             yield from self.take(release)
+        if part.header.kind == "idle" and self.turnstile.has_nothing and self.turnstile.released is None:
+            yield from self._without_data(part)
 
     def note(self, part: Part) -> None:
         """Remember where in the journal the frames of a tick begin."""
@@ -155,6 +157,37 @@ class LiveJudge:
         finished = self.terms.finished
         self.is_finished = finished is not None and release.tick >= finished
         yield Decided(release.tick, time_ms, verdict, *self._accounted(release), is_live, self.is_finished)
+
+    def _without_data(self, part: Part) -> Iterator[Decided]:
+        """Say of a rollout that is over that nothing of it was ever seen; who is under way may yet be."""
+        if self.is_finished:
+            return
+        raw = bytes(part.header.announcement)
+        terms = self._read(raw)
+        if terms.finished is None:
+            return
+        self.announcement, self.terms, self.is_finished = raw, terms, True
+        why = "the rollout was over before the first tick that was summed up for it: none of it was judged"
+        verdict = Verdict(
+            sequence=1 if self.last_verdict is None else self.last_verdict[1].sequence + 1,
+            action="wait",
+            cause="data",
+            stage=terms.stages[0].name,
+            binding=terms.binding,
+            scope=Scope(colos=[], metrics=[]),
+            reasons=[],
+            abstained=[
+                Abstained(metric=metric.name, colo=None, minimum_detectable_effect=None, why=why)
+                for metric in terms.policy.metrics
+            ],
+            policy=terms.policy_digest,
+            engine=self.engine,
+        )
+        time_ms = terms.finished * terms.tick_ms
+        self.last_verdict = time_ms, verdict
+        if self._sink is not None:
+            self._sink.verdict(self.rollout, time_ms, verdict)
+        yield Decided(terms.finished, time_ms, verdict, 0, Counter(), is_live=False, is_last=True)
 
     def is_under_the_policy(self, part: Part) -> bool:
         """Tell whether a frame was made for the policy that is in force: the rows of another one are not its own."""

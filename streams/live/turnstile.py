@@ -46,6 +46,11 @@ class Turnstile:
         return sum(len(part.frame) for parts in self._waiting.values() for part in parts.values())
 
     @property
+    def has_nothing(self) -> bool:
+        """Whether every source partition has said that it never had data."""
+        return bool(self._sources) and not self._expected()
+
+    @property
     def holding_up(self) -> list[SourcePartition]:
         """The partitions whose next frame is awaited: those that have closed least."""
         behind = {source: self._closed.get(source, -1) for source in self._expected()}

@@ -1,12 +1,10 @@
 """Samples as a frame in any of the formats: for load generation, re-keying and tests."""
 
-from typing import Final, Literal, get_args
-
+from streams.choices import FORMS, Form
 from streams.recording import Samples
 from streams.wire import arrow, json_rows, otlp, remote_write
 
-Form = Literal["arrow", "json", "json-grouped", "otlp", "prometheus"]
-FORMS: Final[tuple[Form, ...]] = get_args(Form)
+__all__ = ["FORMS", "Form", "encode"]
 
 
 def encode(samples: Samples, form: Form) -> tuple[bytes, str]:

@@ -14,9 +14,12 @@ from holdfast.api.services import Services
 from holdfast.api.settings import Api
 from holdfast.api.telemetry import ApiTelemetry
 from holdfast.api.tokens import Gate
+from holdfast.control.reaching import NotUnderControl
 from holdfast.live.events import Received
 from holdfast.wall import now
 from rollouts.announced import Announcement
+from rollouts.blast import Blast
+from rollouts.reports import Report
 from tests.test_following import VERDICT, at
 
 STAGES = [{"name": name, "canary": {"cohort": name}, "bake": "30m"} for name in ("canary", "region")]
@@ -56,11 +59,27 @@ class Room:
     def __init__(self, gate: Gate | None = None, **api: object) -> None:
         self.rollouts, self.board = Memory(), Board()
         self.board.unheard(None)
+        self.reports: list[Report] = []
+        self.blasts: dict[str, Blast | Exception] = {}
         self.services = Services(
-            msgspec.convert(api, Api), gate or Gate(None, now), self.board, self.rollouts, ApiTelemetry(), [Target()]
+            msgspec.convert(api, Api),
+            gate or Gate(None, now),
+            self.board,
+            self.rollouts,
+            ApiTelemetry(),
+            self.reports.extend,
+            self.reach,
+            [Target()],
         )
         self.app = application(self.services)
         self.client = TestClient(self.app, base_url="http://localhost", raise_server_exceptions=False)
+
+    def reach(self, rollout: str) -> Blast:
+        """Say what a rollout has reached, if a test has said so."""
+        found = self.blasts.get(rollout, NotUnderControl(f"{rollout}: not under control"))
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def submit(self, **changes: object) -> Any:
         """Announce the plan, with changes."""

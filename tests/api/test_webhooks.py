@@ -20,11 +20,12 @@ import msgspec
 import pytest
 
 from detectors.verdict import Action
-from holdfast.api.delivering import Delivery, Failed, Undelivered, pause_ms, send
+from holdfast.api.delivering import Delivery, Failed, Undelivered, send
 from holdfast.api.outgoing import DoubtEvent, outgoing
 from holdfast.api.settings import Webhook
 from holdfast.api.signing import headers, secrets_in
 from holdfast.api.telemetry import ApiTelemetry
+from holdfast.backoff import pause_ms
 from holdfast.errors import BadInput
 from holdfast.live.events import Event, Fresh, Gap, Received, Stale, Untrusted
 from sinks.cloudevents import decode
@@ -218,8 +219,7 @@ def test_somebody_who_answers_a_byte_at_a_time_is_cut_off() -> None:
 
 
 def test_pauses_grow_within_their_bound_and_are_not_alike() -> None:
-    webhook = Webhook(name="a", url="https://a", secret="s", backoff="1s", backoff_max="30s")
-    pauses = [[pause_ms(webhook, f"e{event}", attempt) for event in range(50)] for attempt in range(1, 10)]
+    pauses = [[pause_ms(1_000, 30_000, attempt, "a", f"e{event}") for event in range(50)] for attempt in range(1, 10)]
     for attempt, found in enumerate(pauses):
         longest = min(30_000, 1_000 << attempt)
         assert all(longest / 2 <= pause <= longest for pause in found)

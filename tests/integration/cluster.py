@@ -130,7 +130,7 @@ class Cluster:
         self.stop()
         if kind is not None:
             sys.stdout.write(self.logs())
-        names = [name for name in self._admin.list_topics(timeout=10).topics if name.startswith(self.settings.prefix)]
+        names = [name for name in self._admin.list_topics(timeout=60).topics if name.startswith(self.settings.prefix)]
         for future in self._admin.delete_topics(names).values():
             future.result()
 
@@ -174,7 +174,7 @@ class Cluster:
     def read(self, topic: str) -> list[Entry]:
         """Read a topic to its end, what is committed of it."""
         found = []
-        for number in self._admin.list_topics(topic, timeout=10).topics[topic].partitions:
+        for number in self._admin.list_topics(topic, timeout=60).topics[topic].partitions:
             found += [
                 Entry(
                     message.key() or b"",

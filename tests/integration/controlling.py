@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from holdfast.control.deployers import TopicDeployer
+from holdfast.control.deployers import deployer_of
 from holdfast.control.worker import Control
 from holdfast.live.logs import configure
 from holdfast.live.settings import load_settings
@@ -28,7 +28,7 @@ def main() -> None:
         if name == point and passed == count:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    control = Control(settings, lambda: TopicDeployer(settings), hook=hook)
+    control = Control(settings, lambda: deployer_of(settings), hook=hook)
     signal.signal(signal.SIGTERM, lambda *_: control.stop())
     control.run()
 

@@ -27,7 +27,7 @@ from tests.integration.conftest import Kafka
 from tests.overrides import PEOPLE, private
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 120.0
 FREEZE = ("freeze_all", "--reason", "packets are lost", "--for", "1h")
 
 
@@ -84,7 +84,7 @@ class Shell:
     def die(self, point: str) -> None:
         """Have a writer killed at a point."""
         command = [sys.executable, "-m", "tests.integration.auditing", str(self.config), point]
-        assert subprocess.run(command, cwd=ROOT, env=dict(os.environ), check=False, timeout=120).returncode == -9
+        assert subprocess.run(command, cwd=ROOT, env=dict(os.environ), check=False, timeout=300).returncode == -9
 
 
 def pem(seed: int) -> bytes:
@@ -99,7 +99,7 @@ def shell(kafka: Kafka, tmp_path: Path, capsys, monkeypatch) -> Iterator[Shell]:
     client = admin(made.settings)
     create(client, made.settings)
     yield made
-    names = [name for name in client.list_topics(timeout=10).topics if name.startswith(made.settings.prefix)]
+    names = [name for name in client.list_topics(timeout=60).topics if name.startswith(made.settings.prefix)]
     for future in client.delete_topics(names).values():
         future.result()
 

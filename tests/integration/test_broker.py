@@ -15,7 +15,7 @@ from tests.integration.conftest import Kafka
 from tests.integration.topics import topic
 from tests.kafka.broker import Broker, NoBroker
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 120.0
 
 
 @pytest.fixture

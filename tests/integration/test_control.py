@@ -26,6 +26,7 @@ from holdfast.control.overriding import say
 from holdfast.control.scribe import DID, REFUSED
 from holdfast.errors import BadInput
 from holdfast.live.clients import admin, producer
+from holdfast.wall import now_ms
 from rollouts.breakglass import APPROVE, REQUEST, Request, id_of
 from rollouts.controlled import Event, Note, RevertBegun, StageBegun, State, decode
 from rollouts.document import Unit
@@ -36,7 +37,7 @@ from rollouts.packages import digest_of
 from rollouts.people import OverrideKind
 from rollouts.plans import Most, Plan, PlanStage
 from sinks.cloudevents import verdict_event
-from sinks.verdict_messages import verdict_message
+from sinks.verdict_messages import heartbeat_message, verdict_message
 from tests.integration.cluster import ROOT, Cluster
 from tests.overrides import PEOPLE, WHO, hand, request, vote
 
@@ -62,12 +63,12 @@ PLAN = Plan(
 class Fleet:
     """Agents of two hosts in each colo, and control workers as processes."""
 
-    def __init__(self, cluster: Cluster, folder: Path, colos: int = COLOS) -> None:
+    def __init__(self, cluster: Cluster, folder: Path, colos: int = COLOS, names: str = "ab") -> None:
         self.cluster, self.settings = cluster, cluster.settings
         self.places = [
             Place(f"c{colo:02d}-{name}", f"c{colo:02d}", f"r{colo % 5}", folder / f"c{colo:02d}-{name}", {})
             for colo in range(colos)
-            for name in "ab"
+            for name in names
         ]
         old = WantedUnit(digest=digest_of(OLD), kind="data-file")
         for place in self.places:
@@ -117,19 +118,19 @@ class Fleet:
                 found = decode(entry.value)
         return found
 
-    def until(self, phase: str, stage: str | None = None) -> State:
+    def until(self, phase: str, stage: str | None = None, rollout: str = "bots") -> State:
         end = time.monotonic() + WAIT_S
         state: State | None = None
         while time.monotonic() < end:
-            state = fold(self.history())
+            state = fold(self.history(rollout))
             current = None if state is None or state.current is None else state.name_of(state.current.stage)
             if state is not None and state.phase == phase and stage in (None, current):
                 return state
             time.sleep(0.2)
         found = "nothing" if state is None else f"{state.phase}, {state.halted}"
-        raise AssertionError(f"found {found} instead of {phase} {stage}\n{self.cluster.logs()}")
+        raise AssertionError(f"{rollout}: found {found} instead of {phase} {stage}\n{self.cluster.logs()}")
 
-    def judge(self, sequence: int, action: str, stage: str) -> None:
+    def judge(self, sequence: int, action: str, stage: str, rollout: str = "bots") -> None:
         """Publish a verdict, as a judge does."""
         said = Verdict(
             sequence=sequence,
@@ -143,7 +144,14 @@ class Fleet:
             policy="sha256:00",
             engine="test",
         )
-        message = verdict_message(verdict_event("bots", 1_773_314_400_000 + sequence * 10_000, said), 0, None)
+        message = verdict_message(verdict_event(rollout, 1_773_314_400_000 + sequence * 10_000, said), 0, None)
+        writer = producer(self.settings)
+        writer.produce(self.settings.topics.verdicts, message.value, message.key, headers=[*message.headers])
+        assert writer.flush(30) == 0
+
+    def beat(self) -> None:
+        """Say that the rollout has been judged up to now, as a judge does."""
+        message = heartbeat_message("bots", 0, None, now_ms() + 1_000, now_ms(), None, finished=False)
         writer = producer(self.settings)
         writer.produce(self.settings.topics.verdicts, message.value, message.key, headers=[*message.headers])
         assert writer.flush(30) == 0
@@ -178,6 +186,7 @@ def submit(fleet: Fleet) -> None:
                 raise
             time.sleep(0.3)
         else:
+            fleet.beat()
             return
 
 
@@ -310,7 +319,7 @@ def test_two_people_take_a_healthy_rollout_back(fleet: Fleet) -> None:
 @pytest.mark.slow
 def test_a_freeze_holds_an_advance_until_it_ends(fleet: Fleet) -> None:
     baking(fleet)
-    asked = overridden(fleet, "freeze_all", seconds=30)
+    asked = overridden(fleet, "freeze_all", seconds=60)
     fleet.judge(1, "advance", "one")
     fleet.until("waiting")
     command = [str(Path(sys.executable).parent / "holdfast"), "reach", "bots", "--config", str(fleet.cluster.path)]

@@ -36,7 +36,7 @@ def slices(frames: list[Frame], count: int) -> list[list[Frame]]:
     return [frames[start:stop] for start, stop in pairwise(edges)]
 
 
-def wait_for_death(process, seconds: float = 60.0) -> None:
+def wait_for_death(process, seconds: float = 120.0) -> None:
     assert process.wait(seconds) == -signal.SIGKILL
 
 
@@ -139,7 +139,7 @@ def test_workers_that_come_and_go(kafka, tmp_path, bad):
         time.sleep(4.0)
         for process in ones:
             process.terminate()
-            assert process.wait(30) == 0
+            assert process.wait(120) == 0
         samples += cluster.feed(third)
         cluster.wait_until_finished(announcement.rollout.rollout)
         hold_together(cluster, bad, samples)

@@ -32,7 +32,7 @@ def test_workers_that_are_killed_while_they_read_the_past_write_each_tick_once(k
         while len(cluster.journal("bystander")) < FRAMES - 10:
             time.sleep(0.3)
         first.terminate()
-        assert first.wait(30) == 0
+        assert first.wait(120) == 0
         announcement = announced(bad)
         name, expected = announcement.rollout.rollout, replayed(bad)
         cluster.submit(announcement)

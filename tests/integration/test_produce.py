@@ -73,7 +73,7 @@ class Shell:
 def shell(kafka, tmp_path: Path, capsys, monkeypatch) -> Iterator[Shell]:
     made = Shell(tmp_path, kafka.bootstrap, capsys, monkeypatch)
     yield made
-    names = [name for name in made.admin.list_topics(timeout=10).topics if name.startswith(made.prefix)]
+    names = [name for name in made.admin.list_topics(timeout=60).topics if name.startswith(made.prefix)]
     for future in made.admin.delete_topics(names).values():
         future.result()
 

@@ -36,7 +36,7 @@ from tests.replays import START_MS, contents, evidence, ticks, verdict
 from tests.test_live_rows import stream
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 120.0
 COUNTS = "SELECT (SELECT count() FROM cohort_ticks), (SELECT count() FROM evidence), (SELECT count() FROM verdicts), 1"
 
 
@@ -130,7 +130,7 @@ class Engine:
         return [topics.verdicts, topics.evidence, topics.rollouts]
 
     def count(self, topic: str) -> int:
-        return len(self._admin.list_topics(topic, timeout=10).topics[topic].partitions)
+        return len(self._admin.list_topics(topic, timeout=60).topics[topic].partitions)
 
     def reader(self, member: str | None = None) -> Consumer:
         return consumer(self.settings, f"{self.settings.prefix}-sink", member=member)
@@ -140,7 +140,7 @@ class Engine:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-        names = [name for name in self._admin.list_topics(timeout=10).topics if name.startswith(self.settings.prefix)]
+        names = [name for name in self._admin.list_topics(timeout=60).topics if name.startswith(self.settings.prefix)]
         for future in self._admin.delete_topics(names).values():
             future.result()
 
@@ -190,7 +190,7 @@ def test_what_stands_on_the_topics_can_be_asked_for_while_it_comes(engine: Engin
     engine.flush()
     engine.wait_for(COUNTS, "20,20,6,1")
     process.terminate()
-    assert process.wait(30) == 0, engine.log()
+    assert process.wait(120) == 0, engine.log()
     assert not (engine.data / "socket").exists()
 
 
@@ -207,7 +207,7 @@ def test_on_sigterm_what_was_taken_is_kept_and_committed(engine: Engine) -> None
     process = engine.start()
     engine.wait_for("SELECT count() > 0 FROM verdicts", "1")
     process.terminate()
-    assert process.wait(30) == 0, engine.log()
+    assert process.wait(120) == 0, engine.log()
     assert engine.committed() == 20  # of each kind, heartbeats too
     assert engine.ask(COUNTS) == "20,20,5,1"
 
@@ -224,7 +224,7 @@ def test_a_sink_that_is_killed_again_and_again_leaves_the_same_rows(engine: Engi
     process = engine.start()
     engine.wait_for(COUNTS, "16,16,4,1")
     process.terminate()
-    assert process.wait(30) == 0, engine.log()
+    assert process.wait(120) == 0, engine.log()
     with Store(engine.data) as store:
         found = contents(store)
     # The same topics, read by one that nobody disturbed.
@@ -245,7 +245,7 @@ def replacing(engine: Engine, kept: Refusing, group: str, until: int = 1) -> Ref
     )
     source.subscribe(engine.read, on_assign=loop._assigned, on_revoke=loop._revoked, on_lost=loop._lost)
     ends = sum(
-        source.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1]
+        source.get_watermark_offsets(TopicPartition(topic, number), timeout=60)[1]
         for topic in engine.read
         for number in range(engine.count(topic))
     )
@@ -342,7 +342,7 @@ def test_a_message_that_cannot_be_read_is_a_dead_letter_and_stops_nothing(engine
     process = engine.start()
     engine.wait_for(COUNTS, "4,4,1,1")
     process.terminate()
-    assert process.wait(30) == 0, engine.log()
+    assert process.wait(120) == 0, engine.log()
     assert sorted(letter.from_topic for letter in letters(engine)) == sorted(
         [topics.evidence, topics.evidence, topics.rollouts, topics.verdicts]
     )

@@ -27,13 +27,13 @@ def running(cluster: Cluster) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(60)
+            process.wait(120)
 
 
 def asked(cluster: Cluster, sql: str) -> str:
     """Ask the store."""
     command = [*HOLDFAST, "query", sql, "--format", "CSV", "--data", str(cluster.settings.data)]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60).stdout.strip()
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120).stdout.strip()
 
 
 def test_all_of_it_in_one_place_is_killed_and_goes_on_and_answers_queries(kafka, tmp_path, bad):
@@ -59,4 +59,4 @@ def test_all_of_it_in_one_place_is_killed_and_goes_on_and_answers_queries(kafka,
             assert asked(cluster, "SELECT count() FROM verdicts") == str(expected)
             assert int(asked(cluster, "SELECT count() FROM evidence")) > 0
             process.terminate()
-            assert process.wait(60) == 0
+            assert process.wait(120) == 0

@@ -10,7 +10,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from sinks.messages import Message
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 @contextmanager

@@ -11,8 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import count, islice
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -81,13 +82,26 @@ def jars() -> Path:
     return folder
 
 
-def free_ports(count: int) -> list[int]:
-    """Find ports that nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+_PORTS: Final = range(20_000, 32_000)
+"""Below those that a system gives to whoever connects: none of them is taken by a client while a server is down."""
+
+_turns = count(os.getpid() * 101)  # processes that test side by side begin at different ones
+
+
+def free_ports(wanted: int) -> list[int]:
+    """Find ports that nobody listens on, and that this process has not given to anybody."""
+    found: list[int] = []
+    for turn in islice(_turns, len(_PORTS)):
+        port = _PORTS[turn % len(_PORTS)]
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        found.append(port)
+        if len(found) == wanted:
+            return found
+    msg = f"no {wanted} ports are free between {_PORTS.start} and {_PORTS.stop}"
+    raise NoBroker(msg)
 
 
 class Broker:
@@ -175,7 +189,7 @@ class Broker:
             ["java", *heap, "-cp", f"{self._jars}/*", *arguments], stdout=log, stderr=log, start_new_session=True
         )
         log.close()
-        if wait and process.wait(60):
+        if wait and process.wait(300):
             msg = f"{arguments[0]}: {(self.folder / 'log').read_text(errors='replace')[-2_000:]}"
             raise NoBroker(msg)
         return process

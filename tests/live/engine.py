@@ -214,8 +214,9 @@ def with_policy(announcement: Announcement, policy: Policy) -> Announcement:
     return msgspec.structs.replace(announcement, policy=policy)
 
 
+@cache
 def replayed(recording: Path) -> list[VerdictEvent]:
-    """Replay a recording."""
+    """Replay a recording, once for all tests of a process: nobody changes the file or the list."""
     setting = load_setting(recording)
     result = replay(samples_of(recording), setting)
     return [verdict_event(setting.rollout, time_ms, verdict) for time_ms, verdict in result.verdicts]

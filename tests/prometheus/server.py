@@ -18,7 +18,7 @@ from tests.kafka.broker import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = "prometheus"
-START_SECONDS = 60
+START_SECONDS = 120
 
 
 class NoPrometheus(Exception):

@@ -1,0 +1,1 @@
+"""Telling people of incidents: by e-mail, chat, pagers and webhooks."""

@@ -1,0 +1,188 @@
+"""Incidents for people: a table of them, and one of them as a timeline."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text as Shown
+
+from rollouts.incidents.folding import Incident, overdue_actions
+from rollouts.incidents.history import (
+    SEVERITIES,
+    Acknowledged,
+    ActionAdded,
+    ActionDone,
+    Assessed,
+    Closed,
+    Escalated,
+    Event,
+    History,
+    Impact,
+    Joined,
+    Kept,
+    MergedInto,
+    Mitigated,
+    Opened,
+    Overdue,
+    Ranked,
+    Reopened,
+    Resolved,
+    Reviewed,
+    RoleTaken,
+    Updated,
+)
+from rollouts.incidents.opening import listed
+
+_ROLES = {"lead": "incident lead", "communications": "communications", "expert": "subject expert"}
+
+
+def in_order(incidents: Iterable[Incident]) -> list[Incident]:
+    """Sort incidents: what is not over first, then the worst, then the newest."""
+    return sorted(
+        incidents, key=lambda one: (one.is_over, SEVERITIES.index(one.severity), -one.opened.timestamp(), one.id)
+    )
+
+
+def show_list(console: Console, incidents: Iterable[Incident], now: datetime) -> None:
+    """Show incidents as a table."""
+    found = in_order(incidents)
+    if not found:
+        console.print("no incidents")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("incident", "severity", "phase", "opened", "lead", "next update", "what"):
+        table.add_column(name, no_wrap=name != "what", overflow="fold")
+    for one in found:
+        what = f"{'DRILL: ' if one.is_drill else ''}{one.title}"
+        stands = (one.id, one.severity, phase(one), written(one.opened), one.roles.get("lead", "nobody"), _next(one))
+        table.add_row(*map(Shown, (*stands, what)))
+    console.print(table)
+    late = sum(len(overdue_actions(one, now)) for one in found)
+    if late:
+        console.print(f"{late} action items are overdue")
+
+
+def phase(incident: Incident) -> str:
+    """Say in words how far an incident is."""
+    if incident.merged_into is not None:
+        return f"now {incident.merged_into}"
+    return incident.phase if incident.acknowledged or incident.is_over else f"{incident.phase}, not acknowledged"
+
+
+def _next(incident: Incident) -> str:
+    if incident.next_update is None:
+        return ""
+    return f"{written(incident.next_update)}{', overdue' if incident.overdue else ''}"
+
+
+def show(console: Console, incident: Incident, history: History, now: datetime) -> None:
+    """Show an incident: how it stands, and what has happened."""
+    drill = "DRILL: " if incident.is_drill else ""
+    console.print(Shown(f"{incident.id}  {drill}{incident.title}", style="bold"))
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in _facts(incident, now):
+        facts.add_row(Shown(name), Shown(value, overflow="fold"))
+    console.print(facts)
+    console.print()
+    timeline = Table(box=None, show_header=False, pad_edge=False)
+    timeline.add_column(no_wrap=True)
+    timeline.add_column(no_wrap=True)
+    timeline.add_column(overflow="fold")
+    for event in history.events:
+        timeline.add_row(Shown(written(event.at)), Shown(event.by), Shown(told(event)))
+    console.print(Padding(timeline, 0))
+
+
+def _facts(incident: Incident, now: datetime) -> list[tuple[str, str]]:
+    late = {item.id for item in overdue_actions(incident, now)}
+    rows = [
+        ("severity", incident.severity),
+        ("phase", phase(incident)),
+        *_impact(incident.impact),
+        *((_ROLES[role], person) for role, person in incident.roles.items()),
+    ]
+    if incident.next_update is not None:
+        rows.append(("next update", _next(incident)))
+    for number, each in enumerate(incident.candidates):
+        name = each.rollout or "unattributed"
+        rows.append(("candidates" if number == 0 else "", f"{each.score:.2f} {name}: {'; '.join(each.evidence)}"))
+    for number, item in enumerate(incident.actions):
+        until = f"due {written(item.due)}{', overdue' * (item.id in late)}"
+        state = f"done {written(item.done)}" if item.done else until
+        rows.append(("action items" if number == 0 else "", f"{item.id}: {item.what}, by {item.owner}, {state}"))
+    return rows
+
+
+def _impact(impact: Impact) -> list[tuple[str, str]]:
+    return [
+        ("colos", ", ".join(impact.colos) or "not known"),
+        ("services", ", ".join(impact.services) or "none that is named"),
+        ("metrics", ", ".join(impact.metrics) or "not known"),
+        ("share of traffic", _share(impact.traffic_share)),
+        ("share of hosts", _share(impact.hosts_share)),
+        ("began", "not known" if impact.onset is None else written(impact.onset)),
+    ]
+
+
+def _share(share: float | None) -> str:
+    return "not known" if share is None else f"{share:.2%}"
+
+
+def written(moment: datetime) -> str:
+    """Write a time to the second, in UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def told(event: Event) -> str:
+    """Say in a sentence what happened."""
+    match event:
+        case Opened():
+            by = "" if event.cause is None else f", by the {event.cause.action} of {event.cause.rollout}"
+            said = "" if event.cause is None or not event.cause.sentences else f": {event.cause.sentences[0]}"
+            return f"opened as {event.severity}{by}{said}"
+        case Joined():
+            return f"the {event.cause.action} of {event.cause.rollout} is part of it: {event.why}"
+        case Ranked():
+            best = event.candidates[0]
+            return f"likeliest cause: {best.rollout or 'unattributed'}, score {best.score:.2f}"
+        case Assessed():
+            return f"now {event.severity or 'with another impact'}: {event.why}"
+        case RoleTaken():
+            return f"{event.person} is {_ROLES[event.role]}"
+        case Acknowledged():
+            return "acknowledged"
+        case Escalated():
+            return f"not acknowledged: step {event.step + 1} tells {listed(event.tell)}"
+        case Overdue():
+            return f"the update promised for {written(event.promised)} did not come"
+        case _:
+            return _said(event)
+
+
+def _said(event: Event) -> str:
+    match event:
+        case Updated():
+            until = "" if event.next_update is None else f" (next update {written(event.next_update)})"
+            return f"{'public update' if event.is_public else 'update'}: {event.text}{until}"
+        case Mitigated():
+            return f"mitigated: {event.how}"
+        case Resolved():
+            return f"resolved: {event.how}"
+        case Reopened():
+            return f"reopened: {event.why}"
+        case ActionAdded():
+            return f"action item {event.item.id}: {event.item.what}, by {event.item.owner}"
+        case ActionDone():
+            return f"action item {event.id} is done"
+        case Reviewed():
+            return f"reviewed: {event.digest[:12]}"
+        case Kept():
+            return f"kept as the recording {event.recording}"
+        case MergedInto():
+            return f"goes on as {event.incident}"
+        case Closed():
+            return "closed"
+        case _:
+            return str(type(event).__struct_config__.tag)

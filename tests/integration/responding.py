@@ -1,0 +1,37 @@
+"""Runs a worker of incidents as the command line does, and kills the process at a point that is named.
+
+`python -m tests.integration.responding POINT COUNT`: at the COUNT-th time that POINT is passed. POINT is one of
+`produced`, `offsets_added` (both in a transaction), `committed`, or `none`.
+"""
+
+import os
+import signal
+import sys
+
+from holdfast.live.logs import configure
+from holdfast.live.settings import load_settings
+from holdfast.live.telemetry import Telemetry
+from holdfast.response.documents import response_of
+from holdfast.response.worker import Respond
+
+
+def main() -> None:
+    """Run until killed."""
+    point, count = sys.argv[1], int(sys.argv[2])
+    settings = load_settings()
+    configure("info", "text")
+    passed = 0
+
+    def hook(name: str) -> None:
+        nonlocal passed
+        passed += name == point
+        if name == point and passed == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    worker = Respond(settings, response_of(settings), Telemetry("respond", settings.worker), {}, hook)
+    signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+    worker.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""What people decide is in the store moments later: the command line, the audit topic and a live sink."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from holdfast.control.audit_log import read
+from tests.integration.cluster import ROOT, Cluster
+from tests.integration.test_breakglass import pem
+from tests.overrides import PEOPLE
+
+HOLDFAST = str(Path(sys.executable).parent / "holdfast")
+WAIT_S = 90.0
+ROWS = "SELECT toUInt32(sequence), who, kind, subject, hash FROM audit ORDER BY sequence"
+
+
+@pytest.fixture
+def cluster(kafka, tmp_path: Path) -> Iterator[Cluster]:
+    people = tmp_path / "people.yaml"
+    people.write_bytes(msgspec.json.encode(PEOPLE))
+    with Cluster(kafka.bootstrap, tmp_path, people=str(people)) as made:
+        with (tmp_path / "sink.log").open("ab") as log:
+            sink = subprocess.Popen(
+                [HOLDFAST, "sink", "--config", str(made.path)], cwd=ROOT, env=dict(os.environ), stdout=log, stderr=log
+            )
+        try:
+            yield made
+        finally:
+            sink.terminate()
+            status = sink.wait(60)
+    assert status == 0
+
+
+def run(cluster: Cluster, *words: str) -> str:
+    command = [HOLDFAST, *words, "--config", str(cluster.path)]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout.decode()
+
+
+def test_an_override_that_was_asked_for_and_approved_is_in_the_store_with_its_hashes(cluster: Cluster) -> None:
+    for seed in (1, 2, 3):
+        (cluster.folder / f"{seed}.pem").write_bytes(pem(seed))
+    words = ("breakglass", "request", "freeze_all", "--reason", "packets are lost", "--for", "1h", "--json")
+    asked = msgspec.json.decode(run(cluster, *words, "--key", str(cluster.folder / "1.pem")))["override"]["id"]
+    for seed in (2, 3):
+        run(cluster, "breakglass", "approve", asked[:12], "--yes", "--key", str(cluster.folder / f"{seed}.pem"))
+    links = read(cluster.settings).links
+    assert [link.entry.kind.rpartition(".")[2] for link in links] == ["request", "approve", "approve"]
+    wanted = [[link.entry.sequence, link.entry.who, link.entry.kind, link.entry.subject, link.hash] for link in links]
+    end, found = time.monotonic() + WAIT_S, ""
+    while time.monotonic() < end and found.count("\n") < len(wanted):
+        found = run(cluster, "query", ROWS, "--format", "JSONCompactEachRow")
+        time.sleep(0.5)
+    assert [msgspec.json.decode(line) for line in found.splitlines()] == wanted

@@ -1,0 +1,164 @@
+"""One message, sent by Apprise to real servers that are well or in trouble."""
+
+import base64
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from holdfast.notifying.sending import Failed, Senders
+from rollouts.incidents.history import Resolved
+from rollouts.incidents.notices import notices
+from rollouts.incidents.wording import words
+from tests.notifying.making import NOON, address, history, message, minutes, response
+from tests.notifying.servers import Answer, Mood, dropping, endless, free_port, hook, mail, silent, status
+
+LONG_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def senders() -> Iterator[Senders]:
+    """Give what sends, ready to send."""
+    made = Senders()
+    made.check(address("json://localhost"))
+    yield made
+    made.close()
+
+
+def refused(senders: Senders, url: str, seconds: float = LONG_S) -> Failed:
+    with pytest.raises(Failed) as caught:
+        senders.send(address(url), message(), seconds)
+    return caught.value
+
+
+def test_a_mail_comes_as_text_and_as_a_page(senders: Senders) -> None:
+    with mail() as server:
+        senders.send(address(server.url()), message(), LONG_S)
+    (found,) = server.taken
+    assert found["Subject"] == "[critical] opened: errors after edge-1 (ams01)"
+    assert (found["To"], found["From"]) == ("oncall@example.net", "holdfast@example.net")
+    plain, page = found.get_body(("plain",)), found.get_body(("html",))
+    assert plain is not None
+    assert page is not None
+    assert "How much: 12 % of the traffic is in these colos" in plain.get_content()
+    assert "<strong>How much:</strong> 12 % of the traffic" in page.get_content()
+
+
+def test_a_mail_can_be_told_apart_and_belongs_to_its_incident(senders: Senders) -> None:
+    with mail() as server:
+        senders.send(address(server.url()), message(), LONG_S)
+    (found,) = server.taken
+    assert found["X-Holdfast-Notice"] == message().id
+    assert found["References"] == f"<{message().thread}@holdfast>"
+    assert found["Auto-Submitted"] == "auto-generated"
+
+
+def test_a_webhook_gets_what_and_which(senders: Senders) -> None:
+    with hook() as server:
+        senders.send(address(server.url), message(), LONG_S)
+    ((path, headers, body),) = server.posted
+    assert path == "/hooks/s3cr3t-t0ken"
+    assert headers["X-Holdfast-Notice"] == message().id
+    assert (body["title"], body["message"], body["type"]) == (message().subject, message().plain.strip(), "failure")
+
+
+def test_a_webhook_may_answer_what_it_likes_if_it_says_200(senders: Senders) -> None:
+    with hook(status(200, b"\xff{not json")) as server:
+        senders.send(address(server.url), message(), LONG_S)
+    assert len(server.posted) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (status(500, b"s3cr3t-t0ken and <b>more</b>"), "error=500"),
+        (status(410), "error=410"),
+        (dropping, "error"),
+    ],
+)
+def test_a_webhook_in_trouble_is_told_of_without_its_secret(senders: Senders, answer: Answer, said: str) -> None:
+    with hook(answer) as server:
+        error = refused(senders, server.url)
+    assert said in str(error)
+    assert "s3cr3t" not in str(error)
+    assert "hooks" not in str(error)
+    assert "127.0.0.1" not in str(error)
+
+
+def test_a_redirect_is_not_followed(senders: Senders) -> None:
+    with hook() as other, hook(status(307, Location=f"http://127.0.0.1:{other.port}/")) as server:
+        assert "error=307" in str(refused(senders, server.url))
+    assert other.posted == []
+
+
+@pytest.mark.parametrize("answer", [endless(0.05), endless(0.0), silent])
+def test_whoever_does_not_come_to_an_end_is_cut_off(senders: Senders, answer: Answer) -> None:
+    with hook(answer) as server:
+        error = refused(senders, server.url, 2.0)
+    assert re.search("no answer in time|Read timed out|larger than there is room for", str(error))
+
+
+def test_after_one_that_was_cut_off_the_next_message_goes_out(senders: Senders) -> None:
+    with hook(silent) as stuck, hook() as server:
+        refused(senders, stuck.url, 1.0)
+        senders.send(address(server.url), message(), LONG_S)
+        assert len(server.posted) == 1
+
+
+@pytest.mark.parametrize("mood", ["refusing", "unknown", "dropping", "slow"])
+def test_a_mail_server_in_trouble_is_told_of(senders: Senders, mood: Mood) -> None:
+    with mail(mood) as server:
+        error = refused(senders, server.url(to="bob@example.net", user="bob:hush@"), 2.0)
+    assert str(error)
+    assert "hush" not in str(error)
+    assert "bob" not in str(error)
+    assert server.taken == []
+
+
+def test_nobody_there_is_told_of_with_the_reason_and_without_the_address(senders: Senders) -> None:
+    error = refused(senders, f"json://127.0.0.1:{free_port()}/s3cr3t-t0ken")
+    assert "onnection" in str(error)
+    assert "s3cr3t" not in str(error)
+    assert "127.0.0.1" not in str(error)
+
+
+def test_an_address_of_which_apprise_knows_nothing_is_not_tried_again(senders: Senders) -> None:
+    error = refused(senders, "nosuch://s3cr3t-t0ken/x")
+    assert (str(error), error.is_final) == ("Apprise cannot use this address", True)
+
+
+def test_an_address_can_be_looked_at_without_sending(senders: Senders) -> None:
+    with hook() as server:
+        senders.check(address(server.url))
+    assert server.posted == []
+    with pytest.raises(Failed, match="cannot use"):
+        senders.check(address("slack://too-short"))
+
+
+def test_a_pager_keeps_one_alert_for_an_incident_and_closes_it_when_that_is_over(senders: Senders) -> None:
+    resolved = Resolved(at=NOON + minutes(5), by="ada", how="reverted")
+    document = response({"oncall": ["json://localhost"]})
+    told = [words(each, document) for each in notices(history(1, NOON, resolved), document)]
+    with hook() as server:
+        for each in told:
+            senders.send(
+                address(f"goalert://127.0.0.1:{server.port}/{'0' * 8}-0000-0000-0000-{'0' * 12}"), each, LONG_S
+            )
+    bodies = [body for _, _, body in server.posted]
+    assert [body["dedup"] for body in bodies] == [told[0].thread] * 2
+    assert [body.get("action") for body in bodies] == [None, "close"]
+
+
+def test_a_password_goes_to_the_server_and_nowhere_else(senders: Senders) -> None:
+    with hook() as server:
+        senders.send(address(f"json://bob:hush@127.0.0.1:{server.port}/"), message(), LONG_S)
+    ((_, headers, body),) = server.posted
+    assert base64.b64decode(headers["Authorization"].removeprefix("Basic ")) == b"bob:hush"
+    assert "hush" not in str(body)
+
+
+def test_what_is_closed_sends_no_more() -> None:
+    made = Senders()
+    made.close()
+    with pytest.raises(Failed, match="has ended"):
+        made.send(address("json://localhost"), message(), 1.0)
