@@ -211,7 +211,7 @@ def test_a_schema_that_does_not_exist_is_refused_with_those_that_do(command: Com
         2,
         "",
         "schema 'verdicts': there is none of that name; there are: "
-        "policy, rollout, verdict, heartbeat, truth, certificate, source, people\n",
+        "policy, rollout, verdict, heartbeat, truth, certificate, source, people, response, status\n",
     )
 
 

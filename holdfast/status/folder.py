@@ -3,11 +3,15 @@
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from holdfast.errors import BadInput
 from holdfast.files import write_whole
 from holdfast.status.site import Site
+from holdfast.status.snapshot import Public
 
 INCIDENTS: Final = "incidents"
+JSON: Final = "status.json"
 
 
 class Folder:
@@ -32,6 +36,13 @@ class Folder:
         except OSError as error:
             message = f"{path}: cannot be made: {error.strerror or error}; allowed: a folder that may be written to"
             raise BadInput(message) from error
+
+    def read(self) -> Public | None:
+        """Return what the files say; None if there are none that can be read."""
+        try:
+            return msgspec.json.decode((self._path / JSON).read_bytes(), type=Public)
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return None
 
     def write(self, site: Site) -> int:
         """Write what has changed, and return how many files that is.

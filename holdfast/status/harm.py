@@ -128,7 +128,7 @@ def _day(day: date, found: Sequence[Span], watched: Sequence[Interval], as_of: d
     )
     for one, other in pairwise(edges):
         seconds = (other - one).total_seconds()
-        states = [state for first, last, state in hurt if first <= one and other <= last]
+        states: list[State] = [state for first, last, state in hurt if first <= one and other <= last]
         if states or any(first <= one and other <= last for first, last in heard):
             known_s += seconds
         down_s += seconds * max((WEIGHT[state] for state in states), default=0.0)
@@ -143,7 +143,7 @@ def _day(day: date, found: Sequence[Span], watched: Sequence[Interval], as_of: d
 
 def worst(states: Iterable[State]) -> State:
     """Return the worst of some states; of none, "operational"."""
-    return max(states, key=STATES.index, default=STATES[0])
+    return STATES[max((STATES.index(each) for each in states), default=0)]
 
 
 def readable(histories: Mapping[str, History]) -> tuple[dict[str, Incident], list[str]]:

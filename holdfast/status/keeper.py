@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
+from msgspec.structs import replace
+
 from holdfast.errors import BadInput, Unreachable
 from holdfast.status.folder import Folder
 from holdfast.status.internal import internal
@@ -14,7 +16,7 @@ from holdfast.status.kept import listened
 from holdfast.status.pages import Look
 from holdfast.status.publishing import public
 from holdfast.status.site import Site
-from holdfast.status.snapshot import Snapshot
+from holdfast.status.snapshot import Public, Snapshot
 from holdfast.status.sources import Sources
 from rollouts.incidents.response import Response
 
@@ -28,6 +30,11 @@ EASE: Final = 4.0
 """How many times as long as it takes to make a page it rests: even a flood takes but a fifth of a core."""
 
 LISTENED_S: Final = 60.0
+
+FIRST: Final = ("/", "/internal")
+"""Pages that are made before anybody asks, so that nobody waits for them."""
+
+UNREAD: Final = "the topic of incidents was not read yet"
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +85,7 @@ class Keeper(threading.Thread):
         self._files = Look(look.title, look.base, is_static=True)
         self._stopped = threading.Event()
         self._listeners: list[Callable[[], None]] = []
-        self._written = ""
+        self._last: Public | None = None
         self._kept_until: datetime | None = None
         self._kept_s = time.monotonic()
         self.site: Site | None = None
@@ -113,18 +120,32 @@ class Keeper(threading.Thread):
 
     def work(self) -> None:
         """Make the pages, if anything is known."""
-        as_of = self._sources.as_of()
+        as_of, now = self._sources.as_of(), self._clock()
         if as_of is None:
+            self._restore(now)
             return
-        now = self._clock()
         shown = as_of.replace(microsecond=0)
         self._listened(as_of)
-        self.site = Site(snapshot(self._sources, self._response, shown), self._look, self._url, self._installation, now)
-        for each in self._listeners:
-            each()
+        site = self._show(snapshot(self._sources, self._response, shown), now)
         if self._folder is not None and now - shown < timedelta(seconds=AGAIN_S):
             # What is old is not written again: the files say themselves of when they are.
-            self._keep(self.site, now)
+            self._keep(site, now)
+
+    def _show(self, what: Snapshot, now: datetime) -> Site:
+        site = Site(what, self._look, self._url, self._installation, now)
+        for path in FIRST:
+            site.page(path)
+        self.site = site
+        for each in self._listeners:
+            each()
+        return site
+
+    def _restore(self, now: datetime) -> None:
+        """Show, as long as nothing is known, what was kept as files: a page that is started anew when all is down."""
+        self._last = self._last or (None if self._folder is None else self._folder.read())
+        if self._last is not None:
+            known = internal({}, self._sources.facts(now), self._last.as_of)
+            self._show(Snapshot(public=self._last, internal=replace(known, unreadable=[UNREAD])), now)
 
     def _keep(self, site: Site, now: datetime) -> None:
         assert self._folder is not None

@@ -211,7 +211,7 @@ class Mailer(threading.Thread):
         """Tell all subscribers of an incident what they were not told yet; false if the server takes nothing."""
         total = len(incident.updates)
         if (public.as_of - incident.changed).total_seconds() > _OLD_S:
-            log.warning("%s: %d updates are too old by now to be sent", incident.id, total - before)
+            log.info("%s: %d updates are too old by now to be sent", incident.id, total - before)
         else:
             reached = self._reached.setdefault(incident.id, {})
             for key, address in sorted(self._told.addresses().items()):

@@ -24,7 +24,6 @@ from holdfast.status.snapshot import (
     PublicUpdate,
     Responded,
     State,
-    digest,
 )
 from rollouts.incidents.history import Role
 
@@ -108,7 +107,7 @@ class Look:
         )
         return text.encode("utf-8", "replace")
 
-    def index(self, public: Public, now: datetime) -> bytes:
+    def index(self, public: Public, now: datetime, seen: str) -> bytes:
         """Write the first page."""
         current, since = public.current, public.as_of - timedelta(days=PAST_DAYS)
         recent = [each for each in public.past if each.opened >= since]
@@ -126,9 +125,9 @@ class Look:
                 "can_subscribe": self.can_subscribe and not self.is_static,
             }
 
-        return self._page("index.html", public, now, "/events", values)
+        return self._page("index.html", public, now, "/events", seen, values)
 
-    def history(self, public: Public, now: datetime) -> bytes:
+    def history(self, public: Public, now: datetime, seen: str) -> bytes:
         """Write the list of all incidents."""
         told = [each for each in public.incidents if each.merged_into is None]
 
@@ -139,26 +138,26 @@ class Look:
                 "left_out": max(0, len(told) - room.listed),
             }
 
-        return self._page("history.html", public, now, "/events", values)
+        return self._page("history.html", public, now, "/events", seen, values)
 
-    def incident(self, one: PublicIncident, public: Public, now: datetime) -> bytes:
+    def incident(self, one: PublicIncident, public: Public, now: datetime, seen: str) -> bytes:
         """Write the page of an incident."""
 
         def values(room: Room) -> Values:
             shown = _within(one.updates, room.words)
             return {"incident": one, "as_of": public.as_of, "shown": shown, "left_out": len(one.updates) - len(shown)}
 
-        return self._page("incident.html", public, now, "/events", values)
+        return self._page("incident.html", public, now, "/events", seen, values)
 
-    def internal(self, internal: Internal, now: datetime) -> bytes:
+    def internal(self, internal: Internal, now: datetime, seen: str) -> bytes:
         """Write the page for those who respond."""
 
         def values(room: Room) -> Values:
             return {"internal": internal, "rows_max": room.past, "rollouts_max": room.current}
 
-        return self._page("internal.html", internal, now, "/internal/events", values)
+        return self._page("internal.html", internal, now, "/internal/events", seen, values)
 
-    def responded(self, one: Responded, internal: Internal, now: datetime) -> bytes:
+    def responded(self, one: Responded, internal: Internal, now: datetime, seen: str) -> bytes:
         """Write the page of an incident for those who respond."""
 
         def values(room: Room) -> Values:
@@ -166,7 +165,7 @@ class Look:
             left_out = len(one.timeline) - len(shown)
             return {"incident": one, "as_of": internal.as_of, "shown": shown, "left_out": left_out}
 
-        return self._page("internal_incident.html", internal, now, "/internal/events", values)
+        return self._page("internal_incident.html", internal, now, "/internal/events", seen, values)
 
     def message(self, heading: str, sentences: Sequence[str], action: str = "", button: str = "") -> bytes:
         """Write a page that says something once, perhaps with a button that sends a form to `action`."""
@@ -181,10 +180,16 @@ class Look:
         )
 
     def _page(
-        self, template: str, told: Public | Internal, now: datetime, events: str, values: Callable[[Room], Values]
+        self,
+        template: str,
+        told: Public | Internal,
+        now: datetime,
+        events: str,
+        seen: str,
+        values: Callable[[Room], Values],
     ) -> bytes:
-        """Write a page with as much as fits."""
-        old, seen = now - told.as_of, digest(told)
+        """Write a page with as much as fits; `seen` tells what it says from what is said later."""
+        old = now - told.as_of
         written = b""
         for room in ROOMS:
             written = self._written(

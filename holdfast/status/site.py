@@ -58,23 +58,29 @@ class Site:
     def __init__(self, snapshot: Snapshot, look: Look, url: str, installation: str, now: datetime) -> None:
         self.snapshot = snapshot
         public, internal = snapshot.public, snapshot.internal
-        self.public_digest, self.internal_digest = digest(public), digest(internal)
+        self.public_digest, self.internal_digest = said, told = digest(public), digest(internal)
         self._lock = Lock()
         self._made: dict[str, Page] = {}
         self.public: Mapping[str, tuple[str, Callable[[], bytes]]] = {
-            "/": (HTML, lambda: look.index(public, now)),
-            "/history": (HTML, lambda: look.history(public, now)),
+            "/": (HTML, lambda: look.index(public, now, said)),
+            "/history": (HTML, lambda: look.history(public, now, said)),
             "/feed.atom": (ATOM, lambda: atom(public, look.title, url, installation)),
             "/status.json": (JSON, lambda: encode(public)),
             "/robots.txt": (TEXT, lambda: _ROBOTS),
-            **{f"/incidents/{each.id}": (HTML, partial(look.incident, each, public, now)) for each in public.incidents},
+            **{
+                f"/incidents/{each.id}": (HTML, partial(look.incident, each, public, now, said))
+                for each in public.incidents
+            },
             **{f"/incidents/{each.id}.json": (JSON, partial(encode, each)) for each in public.incidents},
         }
         self.internal: Mapping[str, tuple[str, Callable[[], bytes]]] = {
-            "/internal": (HTML, lambda: look.internal(internal, now)),
+            "/internal": (HTML, lambda: look.internal(internal, now, told)),
             "/internal.json": (JSON, lambda: encode(internal)),
             **{
-                f"/internal/incidents/{each.id}": (HTML, partial(look.responded, each, internal, now))
+                f"/internal/incidents/{each.id}": (
+                    HTML,
+                    partial(look.responded, each, internal, now, told),
+                )
                 for each in internal.incidents
             },
         }

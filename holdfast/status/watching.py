@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from holdfast.api.watching import Watch
 from holdfast.control.asking import ANSWERED, ASKED, NOTED
@@ -87,12 +87,23 @@ class Follower(Watch):
             while not self.is_stopped:
                 self.alive()
                 if time.monotonic() - beat_s >= _BEAT_S:
-                    ear.beat()
-                    beat_s, self.heard, self.trouble = time.monotonic(), now(), None
+                    self._beat(ear)
+                    beat_s = time.monotonic()
                 for key, value in ear.poll(_POLL_S):
                     self._taken(key, value)
         finally:
             ear.close()
+
+    def _beat(self, ear: _Ear) -> None:
+        """Note whether the broker is there: the client itself looks for it again, and goes on where it was."""
+        try:
+            ear.beat()
+        except KafkaException as error:
+            if self.trouble is None:
+                log.warning("%s: not heard: %s", self._topic, error.args[0].str())
+            self.trouble = error.args[0].str()
+            return
+        self.heard, self.trouble = now(), None
 
     def failed(self, why: str) -> None:
         """Say why it is not heard; what was read stays."""
@@ -224,12 +235,12 @@ class Table(Follower):
     def add(self, address: str) -> bool:
         """Put somebody on the list; false if it is full. Raises `Unreachable` if it cannot be kept."""
         assert self._seal is not None
-        if self.heard is None:
-            message = f"{self._topic}: {self.trouble}"
-            raise Unreachable(message)
+        self._known()
         key = self._seal.key(address)
         with self._lock:
             known = self._kept.subscribers
+            if key in known and self._seal.shown(known[key].address, key) == address:
+                return True
             if key not in known and len(known) >= self._settings.status.subscribers_max:
                 return False
             one = Subscriber(address=self._seal.hidden(address, key), since=now())
@@ -238,7 +249,14 @@ class Table(Follower):
 
     def remove(self, key: str) -> None:
         """Take somebody off the list; raises `Unreachable` if it cannot be kept."""
-        self._write(f"{SUBSCRIBER}{key}", None)
+        self._known()
+        if key in self._kept.subscribers:  # whoever asks again and again writes nothing
+            self._write(f"{SUBSCRIBER}{key}", None)
+
+    def _known(self) -> None:
+        if self.heard is None:
+            message = f"{self._topic}: {self.trouble}"
+            raise Unreachable(message)
 
     def _write(self, key: str, value: bytes | None) -> None:
         failures: list[str] = []

@@ -1,7 +1,7 @@
 """States, severities and times in words; and texts that people wrote, made fit to be shown."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from holdfast.status.snapshot import Kind, PublicPhase, State
@@ -92,7 +92,7 @@ def minute(at: datetime) -> str:
 
 def day(text: str) -> str:
     """Write a day that is given as 2026-03-12."""
-    return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).strftime("%d %B %Y").removeprefix("0")
+    return date.fromisoformat(text).strftime("%d %B %Y").removeprefix("0")
 
 
 def iso(at: datetime) -> str:

@@ -207,6 +207,24 @@ def test_a_served_page_is_kept_as_files_and_what_is_old_is_not_written_over_it(t
     assert b"Content-Security-Policy" in kept
 
 
+def test_a_page_that_is_started_when_all_is_down_shows_what_was_kept(tmp_path: Path) -> None:
+    Folder(tmp_path).write(site())
+    later = NOW + timedelta(minutes=12)
+    with serving(Memory(at=None), folder=Folder(tmp_path), clock=lambda: later) as served:
+        until(lambda: served.keeper.site)
+        text = served.get("/").read().decode()
+        assert "Some queries are not answered." in text
+        assert "12 minutes old" in text
+        assert "the topic of incidents was not read yet" in served.get("/internal").read().decode()
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b""])
+def test_what_was_kept_and_cannot_be_read_is_no_page(tmp_path: Path, content: bytes) -> None:
+    folder = Folder(tmp_path)
+    (tmp_path / "status.json").write_bytes(content)
+    assert folder.read() is None
+
+
 # ------------------------------------------------------------------ listening
 
 

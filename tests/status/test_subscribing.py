@@ -1,11 +1,7 @@
 """Subscribing: twice confirmed, never told who is on the list, and nothing typed gets into a header."""
 
-import asyncio
-import smtplib
 from collections.abc import Mapping
 from datetime import timedelta
-from email.message import EmailMessage
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +15,14 @@ from holdfast.api.tokens import Gate
 from holdfast.errors import BadInput, Unreachable
 from holdfast.status.addresses import address, mailbox
 from holdfast.status.app import App
-from holdfast.status.kept import Kept, Listened, Subscriber, Told, listened, merged
-from holdfast.status.letters import Site as About
-from holdfast.status.letters import confirmation, news
-from holdfast.status.limits import NAMES_MAX, Limit
-from holdfast.status.mailing import QUEUE_MAX, Mailer
 from holdfast.status.pages import Look
 from holdfast.status.sealing import Seal
 from holdfast.status.settings import Status
 from holdfast.status.site import Site
-from holdfast.status.snapshot import Public
 from holdfast.status.streams import Streams
 from holdfast.status.subscribing import ASKED, CLIENT_MAX, MAILBOX_MAX, Desk
 from holdfast.wall import now
-from rollouts.incidents import history as events
-from rollouts.incidents.history import History
-from tests.status.samples import MINUTE, NOW, PERSON, live, made, past, told
+from tests.status.samples import NOW, made
 
 SEAL = Seal(b"s" * 32)
 OTHER = Seal(b"t" * 32)
@@ -290,202 +278,3 @@ def test_one_click_takes_a_subscriber_off_the_list(room: Room) -> None:
     answer = room.client.post(path, data={"List-Unsubscribe": "One-Click"}, headers={"sec-fetch-site": "cross-site"})
     assert (answer.status_code, room.list.kept) == (200, {})
     assert room.client.post(path).content == answer.content
-
-
-# ------------------------------------------------------------------ limits and what is kept
-
-
-def test_a_limit_forgets_whoever_asked_longest_ago() -> None:
-    limit = Limit(1, 60.0)
-    for number in range(NAMES_MAX + 1):
-        assert limit.passes(str(number), 0.0)
-    assert limit.passes("0", 1.0)
-    assert not limit.passes(str(NAMES_MAX), 1.0)
-
-
-def test_what_is_kept_is_read_again() -> None:
-    kept = Kept()
-    kept.take(b"subscriber/ab", msgspec.json.encode(Subscriber(address="x", since=NOW)))
-    kept.take(b"told/inc-1", msgspec.json.encode(Told(count=3)))
-    kept.take(b"day/2026-03-11", msgspec.json.encode(Listened(spans=[(0, 60), (3_600, 86_400)])))
-    assert (list(kept.subscribers), kept.told) == (["ab"], {"inc-1": 3})
-    assert [(end - begin).total_seconds() for begin, end in kept.watched(NOW)] == [60, 82_800]
-    kept.take(b"subscriber/ab", None)
-    assert kept.subscribers == {}
-
-
-@pytest.mark.parametrize("record", [(b"x/y", b"{}"), (b"day/2026-13-01", b"{}"), (b"\xff", b""), (b"told/x", b"{")])
-def test_what_is_no_record_changes_nothing(record: tuple[bytes, bytes]) -> None:
-    kept = Kept()
-    with pytest.raises(BadInput, match="not a record"):
-        kept.take(*record)
-    assert (kept.subscribers, kept.told, kept.days) == ({}, {}, {})
-
-
-@given(st.lists(st.tuples(st.integers(0, 86_400), st.integers(0, 86_400)), max_size=8))
-def test_times_of_listening_are_put_together_in_order(spans: list[tuple[int, int]]) -> None:
-    found = merged([(min(span), max(span)) for span in spans])
-    assert all(one[1] < other[0] for one, other in pairwise(found))
-    assert merged(found) == found
-
-
-def test_a_time_of_listening_within_a_day_is_one() -> None:
-    assert listened(NOW - MINUTE, NOW) == {"2026-03-12": (50_490, 50_550)}
-
-
-# ------------------------------------------------------------------ mail
-
-
-class Post:
-    """Takes mail in memory. `errors` are raised first, one after the other."""
-
-    def __init__(self, *errors: Exception) -> None:
-        self.errors = list(errors)
-        self.letters: list[EmailMessage] = []
-
-    def send(self, letter: EmailMessage) -> None:
-        if self.errors:
-            raise self.errors.pop(0)
-        self.letters.append(letter)
-
-    def close(self) -> None:
-        pass
-
-
-def mailer(post: Post, listed: List, public: Public | None) -> Mailer:
-    status = msgspec.convert(
-        {
-            "url": "https://status.example.com",
-            "secret": "x",
-            "mail": {"host": "localhost", "sender": "status@example.com", "per_minute": 100_000},
-        },
-        Status,
-    )
-    return Mailer(status, "holdfast", post, SEAL, listed, lambda: public, 0.0)
-
-
-def subscribed(*addresses: str) -> List:
-    found = List()
-    for each in addresses:
-        found.add(each)
-    return found
-
-
-def only(history: History) -> Public:
-    return told({history.incident: history})
-
-
-def test_subscribers_are_told_of_what_is_new_once() -> None:
-    post, listed, found = Post(), subscribed(ANN, "bob@example.com"), live()
-    one = mailer(post, listed, only(found))
-    one.work()
-    one.work()
-    assert sorted(letter["To"] for letter in post.letters) == [ANN, "bob@example.com"]
-    assert listed.counts == {found.incident: 2}
-
-
-def test_what_came_meanwhile_goes_out_as_one_mail_with_what_was_not_told_yet() -> None:
-    found = live()
-    more = [events.Updated(at=NOW, by=PERSON, text=f"News {number}.", is_public=True) for number in range(3)]
-    grown = History(incident=found.incident, events=[*found.events, *more])
-    post, listed = Post(), subscribed(ANN)
-    listed.counts = {found.incident: 2}
-    mailer(post, listed, only(grown)).work()
-    (letter,) = post.letters
-    text = letter.get_content()
-    assert [f"News {number}." in text for number in range(3)] == [True] * 3
-    assert "Some queries" not in text
-    assert "zebra" not in letter.as_string()
-
-
-def test_what_is_no_news_any_more_is_not_sent() -> None:
-    post, listed, found = Post(), subscribed(ANN), past(NOW - timedelta(days=2), 2)
-    mailer(post, listed, only(found)).work()
-    assert post.letters == []
-    assert listed.counts == {found.incident: 4}
-
-
-def test_a_server_that_takes_nothing_for_a_moment_is_asked_again() -> None:
-    post = Post(ConnectionRefusedError(), smtplib.SMTPServerDisconnected())
-    one = mailer(post, subscribed(ANN), only(live()))
-    one.work()
-    assert (len(post.letters), one.failed) == (1, 0)
-
-
-def test_a_server_that_takes_nothing_is_left_alone_and_who_was_told_is_not_told_again() -> None:
-    listed = subscribed("a@example.com", "b@example.com")
-    first = Post()
-    one = mailer(first, listed, only(live()))
-    original = first.send
-
-    def send(letter: EmailMessage) -> None:
-        if first.letters:
-            raise ConnectionRefusedError
-        original(letter)
-
-    first.send = send  # type: ignore[method-assign]
-    one.work()
-    assert (len(first.letters), listed.counts) == (1, {})
-    first.send = original  # type: ignore[method-assign]
-    one.work()
-    assert sorted(letter["To"] for letter in first.letters) == ["a@example.com", "b@example.com"]
-
-
-def test_a_mailbox_that_is_refused_for_good_keeps_nobody_waiting() -> None:
-    post = Post(smtplib.SMTPRecipientsRefused({"a@example.com": (550, b"no such user")}))
-    one = mailer(post, subscribed("a@example.com", "b@example.com"), only(live()))
-    one.work()
-    assert (len(post.letters), one.failed) == (1, 1)
-
-
-def test_confirmations_that_wait_are_bounded() -> None:
-    post = Post()
-    one = mailer(post, List(), None)
-    for number in range(QUEUE_MAX + 5):
-        one.ask(f"a{number}@example.com")
-    one.work()
-    assert (len(post.letters), one.dropped) == (QUEUE_MAX, 5)
-
-
-def test_before_it_is_known_what_was_told_nothing_is() -> None:
-    post, listed = Post(), subscribed(ANN)
-    listed.told = lambda: None  # type: ignore[method-assign]
-    mailer(post, listed, only(live())).work()
-    assert post.letters == []
-
-
-def test_a_letter_can_be_ended_with_one_click() -> None:
-    public = only(live())
-    about = About("Example", "https://status.example.com", "holdfast")
-    removal = f"https://status.example.com/unsubscribe/{SEAL.removal(SEAL.key(ANN))}"
-    letter = news(ANN, "status@example.com", about, public.incidents[0], public.incidents[0].updates, removal, NOW)
-    assert letter["List-Unsubscribe"] == f"<{removal}>"
-    assert letter["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
-    assert letter["Auto-Submitted"] == "auto-generated"
-    assert letter["Subject"] == "Example: Partial outage of DNS (ongoing)"
-    assert "Next update by 12 Mar 2026, 14:07 UTC." in letter.get_content()
-
-
-@pytest.mark.parametrize("title", ["A\r\nBcc: all@example.com", "A\nB", "A\x00B", "Ünïcode \N{PILE OF POO}"])
-def test_nothing_gets_into_the_headers_of_a_letter(title: str) -> None:
-    letter = confirmation(ANN, "status@example.com", title, "https://status.example.com/confirm/x", NOW)
-    raw = letter.as_bytes().partition(b"\r\n\r\n")[0]
-    assert [line for line in raw.split(b"\r\n") if line.lower().startswith(b"bcc")] == []
-    assert sorted({name.lower() for name in letter.keys()}) == sorted(  # noqa: SIM118 - no mapping
-        ["from", "to", "subject", "date", "auto-submitted", "content-type", "content-transfer-encoding", "mime-version"]
-    )
-
-
-def test_the_thread_ends_when_it_is_told_to() -> None:
-    post, found = Post(), live()
-    one = mailer(post, subscribed(ANN), only(found))
-    one.start()
-    one.ask("bob@example.com")
-    for _ in range(200):
-        if len(post.letters) == 2:
-            break
-        asyncio.run(asyncio.sleep(0.05))
-    one.stop()
-    one.join(10.0)
-    assert not one.is_alive()
-    assert sorted(letter["To"] for letter in post.letters) == [ANN, "bob@example.com"]
