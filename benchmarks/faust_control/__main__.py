@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from benchmarks.faust_control.rollouts_of import DECODER, PARTITIONS, STAGES, Kept, hosts_of, reports
+from holdfast.wall import now
 from rollouts.controlled import StageBegun
 from rollouts.folding import fold
 from tests.kafka.broker import ROOT, Broker
@@ -80,7 +80,7 @@ class Trial:
             self.lines.append(said)
             if "effect" in said and (said["rollout"], said["stage"]) not in self._answered:
                 self._answered.add((said["rollout"], said["stage"]))
-                found = reports(said["rollout"], hosts_of(said["stage"]), said["number"], datetime.now(UTC))
+                found = reports(said["rollout"], hosts_of(said["stage"]), said["number"], now())
                 self.send(said["rollout"], reports=msgspec.to_builtins(found))
                 verdict = {"sequence": said["number"], "action": "advance", "stage": said["stage"]}
                 self.send(said["rollout"], verdict=verdict)

@@ -7,8 +7,6 @@ an unexpected exception ends the process (`ON_RAISE=end`). What it does to hosts
 import json
 import os
 import signal
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +14,7 @@ import faust
 import msgspec
 
 from benchmarks.faust_control.rollouts_of import DECODER, FLEET, PARTITIONS, Kept, reports, submitted
+from holdfast.wall import now, now_ms
 from rollouts.breakers import Limits
 from rollouts.context import Context
 from rollouts.controlled import Deploy, Restore
@@ -54,12 +53,7 @@ out = Path(E["OUT"]).open("ab", buffering=0)  # noqa: SIM115 - until the process
 
 def say(**words: object) -> None:
     """Write a line for whoever counts."""
-    out.write(json.dumps({"t": time.time(), **words}).encode() + b"\n")
-
-
-def now() -> datetime:
-    """Return the time of day."""
-    return datetime.now(UTC)
+    out.write(json.dumps({"at_ms": now_ms(), **words}).encode() + b"\n")
 
 
 async def keep(name: str, kept: Kept) -> None:

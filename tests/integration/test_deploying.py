@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import UTC, datetime
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +19,7 @@ import msgspec
 import pytest
 
 from holdfast.live.settings import load_settings
+from holdfast.wall import now
 from rollouts.packages import digest_of
 from tests.integration.cluster import ROOT, Cluster
 from tests.integration.test_control import COLOS, NAME, NEW, OLD, WAIT_S, Fleet, said, stages_begun, submit
@@ -223,7 +223,7 @@ def comes(fleet: Elsewhere, words: str) -> None:
 
 def report_all(fleet: Elsewhere) -> None:
     """Report every host, as whoever has them does before there is a first action."""
-    at = datetime.now(UTC).isoformat()
+    at = now().isoformat()
     body = json.dumps({"reports": [{**host, "sequence": 1, "at": at} for host in fleet.hosts.values()]})
     with closing(HTTPConnection("127.0.0.1", fleet.settings.api.port, timeout=30)) as connection:
         connection.request("POST", "/v1/reports", body, {"content-type": "application/json"})
