@@ -211,7 +211,8 @@ def test_a_schema_that_does_not_exist_is_refused_with_those_that_do(command: Com
         2,
         "",
         "schema 'verdicts': there is none of that name; there are: "
-        "policy, rollout, verdict, heartbeat, truth, certificate, source, people, response, status\n",
+        "policy, rollout, verdict, heartbeat, truth, certificate, source, people, plan, package, inventory, limits, "
+        "response, status\n",
     )
 
 

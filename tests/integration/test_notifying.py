@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import msgspec
 import pytest
@@ -28,7 +29,7 @@ from rollouts.incidents.response import Response
 from tests.integration.cluster import ROOT, Cluster
 from tests.integration.conftest import Kafka
 from tests.notifying.making import history, minutes, response, updated
-from tests.notifying.servers import hook, mail, silent, status
+from tests.notifying.servers import free_port, hook, mail, silent, status
 
 WAIT_S = 120.0
 NOTIFY = {"attempts": 3, "timeout": "20s", "backoff": "50ms", "backoff_max": "200ms", "age_max": "1h"}
@@ -222,6 +223,25 @@ def test_one_of_two_notifiers_tells_and_the_other_takes_over(told: Told) -> None
         until(lambda: len(told.journal()) == 3)
         assert second.poll() is None
     assert len({headers["X-Holdfast-Notice"] for _, headers, _ in web.posted}) == 3
+
+
+def test_the_command_tells_serves_what_it_counts_and_ends_when_it_is_told_to(told: Told) -> None:
+    with hook() as web:
+        port = free_port()
+        path = told.cluster.folder / "response.yaml"
+        path.write_bytes(msgspec.yaml.encode(response({"web": [web.url]})))
+        environment = {**os.environ, "HOLDFAST_CONFIG": str(told.cluster.path), "HOLDFAST_HTTP__PORT": str(port)}
+        process = subprocess.Popen(
+            [str(Path(sys.executable).with_name("holdfast")), "notify", "run"], cwd=ROOT, env=environment
+        )
+        told.write(history(1, now()))
+        until(lambda: len(told.journal()) == 1)
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=WAIT_S) as answer:
+            assert b'holdfast_notices_total{recipient="web",state="sent"} 1.0' in answer.read()
+        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=WAIT_S) as answer:
+            assert answer.status == 200
+        process.terminate()
+        assert process.wait(WAIT_S) == 0
 
 
 def test_no_secret_is_on_a_topic_or_in_a_log(told: Told) -> None:

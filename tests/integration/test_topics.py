@@ -109,14 +109,14 @@ def test_a_metrics_topic_is_as_its_owner_made_it(client: AdminClient, settings: 
 
 def test_a_dry_run_makes_nothing(environ: dict[str, str], client: AdminClient, settings: Settings) -> None:
     status, printed, _ = ran(environ, "--dry-run")
-    assert (status, printed.count("would be made")) == (0, 15)
+    assert (status, printed.count("would be made")) == (0, 18)
     assert not [name for name in client.list_topics(timeout=60).topics if name.startswith(settings.prefix)]
 
 
 def test_the_command_tells_what_it_made(environ: dict[str, str], client: AdminClient, settings: Settings) -> None:
     make(client, NewTopic(settings.metrics[0].topic, 5, 1))
     status, printed, _ = ran(environ, "--partitions", "1")
-    assert (status, printed.count("there already"), printed.count(" made")) == (0, 1, 14)
+    assert (status, printed.count("there already"), printed.count(" made")) == (0, 1, 17)
     assert len(client.list_topics(timeout=60).topics[settings.topics.cohort_ticks].partitions) == 1
 
 
