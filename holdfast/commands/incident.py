@@ -109,7 +109,8 @@ def show_incident(incident: Id, as_json: Json = False, config: Config = None) ->
     """Show how an incident stands, and all that happened."""
     from rich.console import Console
 
-    from holdfast.response.record import Ledger, known
+    from holdfast.response.ledger import Ledger
+    from holdfast.response.record import known
     from holdfast.response.saying import incident_id
     from holdfast.response.view import show
     from holdfast.wall import now

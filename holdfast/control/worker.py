@@ -10,12 +10,12 @@ before all notes of its rollout are there, and nothing else waits for them.
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
+from holdfast.control.announcing import announced, told
 from holdfast.control.asking import ANSWERED, ASKED, NOTED, Answer, Submission, decode
 from holdfast.control.board import Board
 from holdfast.control.deployers import Deployer, NotDelivered
@@ -32,8 +32,7 @@ from holdfast.live.events import Event as Told
 from holdfast.live.loop import Fenced, Hook, let_pass
 from holdfast.live.partitioner import MURMUR2
 from holdfast.live.settings import Settings
-from holdfast.wall import now_ms
-from rollouts.announced import Announcement, announce, same, with_event
+from holdfast.wall import now
 from rollouts.breakers import Limits, summary_of
 from rollouts.context import Context
 from rollouts.controlled import Announce, Deploy, Event, Note, Restore, State, Submitted, Tell, encode
@@ -187,7 +186,7 @@ class Control:
                 if written:
                     self._write({}, written=written)
                 states = {name: state for name, (_, state) in self._held.items()}
-                self.telemetry.look(states, self._reports, self._fleet, self._limits, _now())
+                self.telemetry.look(states, self._reports, self._fleet, self._limits, now())
         finally:
             self._is_ready = False
             self.telemetry.stands_by()
@@ -225,19 +224,19 @@ class Control:
         """Take reports, and return what is wrong with some."""
         wrong: list[Noted] = []
         for key, value in records:
-            host, now = key.decode(errors="replace"), _now()
+            host, at = key.decode(errors="replace"), now()
             try:
                 if value is None:
                     self._reports.pop(host, None)
                     continue
                 report = decode_report(value)
                 problem = lasting_problem(self._reports.get(report.host), report)
-                self._reports = heard(self._reports, report, now)
+                self._reports = heard(self._reports, report, at)
             except BadInput as error:
-                wrong.append(of_host(host, "report refused", str(error), now))
+                wrong.append(of_host(host, "report refused", str(error), at))
             else:
                 if problem is not None:
-                    wrong.append(of_host(report.host, "package refused", problem, now))
+                    wrong.append(of_host(report.host, "package refused", problem, at))
         return wrong
 
     def _context(self) -> Context:
@@ -246,14 +245,14 @@ class Control:
             message = "no host has reported yet, and no inventory is given"
             raise BadInput(message)
         others = [summary_of(state) for _, state in self._held.values()]
-        now = _now()
+        at = now()
         return Context(
-            now=now,
+            now=at,
             reports=self._reports,
             fleet=fleet,
             others=others,
             limits=self._limits,
-            overrides=self._glass.overrides(now),
+            overrides=self._glass.overrides(at),
             unknown=self._glass.unknown,
             is_audited=True,
             is_watched=True,
@@ -275,7 +274,7 @@ class Control:
             refused = f"{asked.rollout}: not under control"
         except BadInput as error:
             refused = str(error)
-        note = Note(id=f"asked/{name.decode(errors='replace')}", at=_now(), what=f"{what} refused", by=by, why=refused)
+        note = Note(id=f"asked/{name.decode(errors='replace')}", at=now(), what=f"{what} refused", by=by, why=refused)
         self._write({}, name, refused, self._refusals.new([Noted(rollout=rollout, note=note)]))
 
     def _submit(self, asked: Submission, name: bytes) -> None:
@@ -357,7 +356,7 @@ class Control:
             return self._perform(state, effect)
         except BadInput as error:  # as when somebody else has told the end of the rollout
             what = f"{type(effect).__name__.lower()} refused"
-            note = Note(id=f"{effect.id}/refused", at=_now(), what=what, by=CONTROL, why=str(error))
+            note = Note(id=f"{effect.id}/refused", at=now(), what=what, by=CONTROL, why=str(error))
             if noted := self._refusals.new([Noted(rollout=state.rollout, note=note)]):
                 self._write({}, noted=noted)
             return False
@@ -370,9 +369,9 @@ class Control:
         client, topic = base(self._settings), self._settings.topics.rollouts
         match effect:
             case Announce():
-                change(client, topic, state.rollout, lambda before: _announced(before, effect))
+                change(client, topic, state.rollout, lambda before: announced(before, effect))
             case Tell():
-                change(client, topic, state.rollout, lambda before: _told(before, effect))
+                change(client, topic, state.rollout, lambda before: told(before, effect))
             case Deploy() if state.phase == "halted":
                 self._deployer.hold(state.rollout)  # nobody gets any more of it while it is halted
                 return False
@@ -394,23 +393,3 @@ class Control:
         for name in names:
             if name in self._held:
                 self._go_on(name, input_of(told))
-
-
-def _announced(before: Announcement | None, effect: Announce) -> Announcement:
-    if before is None:
-        return announce(effect.rollout, effect.policy)
-    if not same(before, effect.rollout, effect.policy):
-        message = f"{effect.rollout.rollout}: somebody else has announced another rollout of that name"
-        raise BadInput(message)
-    return before
-
-
-def _told(before: Announcement | None, effect: Tell) -> Announcement:
-    if before is None:
-        message = f"stage {effect.stage}: the rollout is no longer announced"
-        raise BadInput(message)
-    return with_event(before, effect.event, effect.stage, effect.at)
-
-
-def _now() -> datetime:
-    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=now_ms())

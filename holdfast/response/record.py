@@ -11,158 +11,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-import msgspec
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka import Message as Read
 
 from holdfast.errors import BadInput, Unreachable
-from holdfast.live.announcing import ATTEMPTS_MAX, FENCED, partitions_of, writer
-from holdfast.live.clients import base, consumer
+from holdfast.live.announcing import ATTEMPTS_MAX, FENCED, writer
+from holdfast.live.clients import base
 from holdfast.live.loop import Hook, let_pass
-from holdfast.live.reading import PARTITION_END
 from holdfast.live.records import Record
 from holdfast.live.settings import Settings
+from holdfast.response.ledger import ANSWER_SECONDS, POLL_SECONDS, Ledger
 from holdfast.wall import now
 from rollouts.incidents.folding import Incident, fold, folded
-from rollouts.incidents.history import Event, History, IncidentId, Opened, checked, decode, encode
-
-ANSWER_SECONDS: Final = 30.0
-"""How long each answer of the brokers is waited for."""
+from rollouts.incidents.history import Event, History, IncidentId, Opened, checked, encode
 
 HISTORY_BYTES_MAX: Final = 4_000_000
 """Longest history that people may still add to; what the engine adds to it fits into a message beside that."""
 
-_BATCH: Final = 500
-_POLL_SECONDS: Final = 0.1
 _WRITER: Final = "writer"
 
 log = logging.getLogger(__name__)
 
 Added = Mapping[IncidentId, Sequence[Event]]
-Make = Callable[["Ledger", datetime], Added]
+Make = Callable[[Ledger, datetime], Added]
 """Says what is to be added, from the incidents as they are and the time; called again for another try."""
-
-
-class Ledger:
-    """All incidents, as the topic has them: read from its beginning on, in no consumer group.
-
-    What cannot be read is logged with its place and counted in `rejected`; what was known of that incident stays.
-
-    Parameters
-    ----------
-    settings
-        Brokers, and the name of the topic.
-    seconds
-        How long each answer of the brokers is waited for.
-
-    Attributes
-    ----------
-    histories, incidents
-        Each history by the incident's id, and how it stands.
-    """
-
-    def __init__(self, settings: Settings, seconds: float = ANSWER_SECONDS) -> None:
-        self._topic, self._seconds = settings.topics.incidents, seconds
-        self.histories: dict[IncidentId, History] = {}
-        self.incidents: dict[IncidentId, Incident] = {}
-        self.rejected = 0
-        # A replica nearby may lag behind its leader, and what is decided on must be the newest.
-        near = {key: value for key, value in settings.kafka.items() if key != "client.rack"}
-        self._consumer: Consumer = consumer(
-            msgspec.structs.replace(settings, kafka=near), f"{settings.prefix}-incidents-reader"
-        )
-
-    def __enter__(self) -> "Ledger":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Leave the topic."""
-        self._consumer.close()
-
-    def check(self) -> None:
-        """Make sure that there is a topic.
-
-        Raises
-        ------
-        BadInput
-            If there is none.
-        Unreachable
-            If no broker answers.
-        """
-        partitions_of(self._consumer, self._topic, self._seconds)
-
-    def load(self) -> None:
-        """Read the topic anew, to the end that it has now.
-
-        Raises
-        ------
-        BadInput, Unreachable
-            As `check` does, or if the end is not reached in time.
-        """
-        self.check()
-        self.histories, self.incidents = {}, {}
-        self._consumer.assign([TopicPartition(self._topic, 0, 0)])
-        end = time.monotonic() + self._seconds
-        is_end = False
-        while not is_end:
-            if time.monotonic() > end:
-                message = f"{self._topic}: not read to its end in {self._seconds:g} s"
-                raise Unreachable(message)
-            is_end = self._read(_POLL_SECONDS)[1]
-
-    def poll(self, wait_s: float = 0.0) -> list[IncidentId]:
-        """Take what came since, waiting for it at most so long, and name the incidents that it is of, in order."""
-        return self._read(wait_s)[0]
-
-    def put(self, history: History) -> None:
-        """Take a history for what the topic has, as whoever has just written it there may."""
-        incident = fold(history)
-        self.histories[history.incident], self.incidents[history.incident] = history, incident
-
-    def _read(self, wait_s: float) -> tuple[list[IncidentId], bool]:
-        """Take what is there; tell whose it was, and whether the end was reached."""
-        found: list[IncidentId] = []
-        is_end = False
-        for message in self._consumer.consume(_BATCH, wait_s):
-            error = message.error()
-            if error is None:
-                found += self._taken(message)
-            elif error.code() == PARTITION_END:
-                is_end = True
-            elif error.fatal():
-                raise KafkaException(error)
-            else:
-                log.warning("%s: %s", self._topic, error.str())
-        return found, is_end
-
-    def _taken(self, message: Read) -> list[IncidentId]:
-        value = message.value()
-        try:
-            name = (message.key() or b"").decode()
-            if value is None:
-                self.histories.pop(name, None)
-                return [] if self.incidents.pop(name, None) is None else [name]
-            history = _under(name, value)
-            # A history only grows: what is shorter was written before what is known, perhaps by ourselves.
-            if len(history.events) < len(self.histories.get(name, history).events):
-                return []
-            self.put(history)
-        except (BadInput, UnicodeDecodeError) as error:
-            self.rejected += 1
-            log.warning("%s[%s]@%s: left out: %s", self._topic, message.partition(), message.offset(), error)
-            return []
-        return [name]
-
-
-def _under(name: str, value: bytes) -> History:
-    history = decode(value)
-    if history.incident != name:
-        message = f"incident: found {history.incident} under the key {name!r}"
-        raise BadInput(message)
-    return history
 
 
 class Writer:
@@ -278,7 +149,7 @@ class Writer:
                     record.topic, record.value, record.key, record.partition, headers=list(record.headers)
                 )
             except BufferError:
-                self._producer.poll(_POLL_SECONDS)
+                self._producer.poll(POLL_SECONDS)
             else:
                 return
 
@@ -391,7 +262,7 @@ def follow(settings: Settings, stop: threading.Event) -> Iterator[tuple[Incident
         ledger.load()
         yield from [*ledger.histories.items()]
         while not stop.is_set():
-            for name in dict.fromkeys(ledger.poll(_POLL_SECONDS)):
+            for name in dict.fromkeys(ledger.poll(POLL_SECONDS)):
                 if name in ledger.histories:
                     yield name, ledger.histories[name]
 
@@ -415,7 +286,7 @@ def _wait_until_read(settings: Settings, written: Mapping[IncidentId, Incident],
             if time.monotonic() > end:
                 message = f"{', '.join(written)}: written, but could not be read in {seconds:g} s"
                 raise Unreachable(message)
-            ledger.poll(_POLL_SECONDS)
+            ledger.poll(POLL_SECONDS)
 
 
 def _has(ledger: Ledger, written: Incident) -> bool:
