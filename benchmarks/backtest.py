@@ -33,6 +33,7 @@ from holdfast.produce import frames_of
 from holdfast.replaying import replay_recording
 from streams.cache import Cache
 from streams.recording import MetricsFile
+from streams.replay import Observer, Progress
 from tests.kafka.broker import Broker
 
 SEED: Final = 518
@@ -135,7 +136,7 @@ def publish(folder: Path, bootstrap: str) -> Path:
     return place
 
 
-def bare(folder: Path) -> int:
+def bare(folder: Path, _: Observer) -> int:
     """Read the file into numpy columns, labels as dictionary codes, and do nothing with it."""
     rows = 0
     file = pq.ParquetFile(folder / "metrics.parquet", read_dictionary=list(LABELS))
@@ -146,7 +147,7 @@ def bare(folder: Path) -> int:
     return rows
 
 
-def pandas_ttest(folder: Path) -> int:
+def pandas_ttest(folder: Path, _: Observer) -> int:
     """Hold canary against control once, at the end: one t-test per colo and metric, on a pivoted frame."""
     frame = pq.read_table(folder / "metrics.parquet", columns=["time", "value", "colo", "cohort", "metric"]).to_pandas()
     live = frame[frame["time"] >= pd.Timestamp(STARTED_S, unit="s", tz="UTC")]
@@ -157,22 +158,22 @@ def pandas_ttest(folder: Path) -> int:
     return len(frame)
 
 
-def parquet(folder: Path) -> int:
+def parquet(folder: Path, observer: Observer) -> int:
     """Replay, reading the samples."""
-    return replay_recording(folder).samples
+    return replay_recording(folder, observer=observer).samples
 
 
-def cached(folder: Path) -> int:
+def cached(folder: Path, observer: Observer) -> int:
     """Replay with the cache beside the recording: it is filled the first time, and read from then on."""
-    return replay_recording(folder, cache=Cache(folder / "cache")).samples
+    return replay_recording(folder, cache=Cache(folder / "cache"), observer=observer).samples
 
 
-def kafka(folder: Path) -> int:
+def kafka(folder: Path, observer: Observer) -> int:
     """Replay, reading the samples from their topic."""
-    return replay_recording(folder / "kafka").samples
+    return replay_recording(folder / "kafka", observer=observer).samples
 
 
-WAYS: Final[dict[str, tuple[str, Callable[[Path], int]]]] = {
+WAYS: Final[dict[str, tuple[str, Callable[[Path, Observer], int]]]] = {
     "bare": ("read only, labels as codes", bare),
     "pandas": ("pandas and scipy, one t-test at the end", pandas_ttest),
     "parquet": ("holdfast replay, Parquet", parquet),
@@ -184,10 +185,19 @@ WAYS: Final[dict[str, tuple[str, Callable[[Path], int]]]] = {
 
 def _measure(way: str, folder: Path) -> None:
     """Run once in this process, and print what it took."""
+    judged: list[float] = []
+
+    def observe(_: Progress) -> None:
+        judged.append(time.process_time())
+
     wall, busy = time.perf_counter(), time.process_time()
-    values = WAYS[way][1](folder)
-    wall, busy = time.perf_counter() - wall, time.process_time() - busy
-    print(json.dumps({"values": values, "wall": wall, "busy": busy, "peak_mb": process_peak_mb()}))
+    values = WAYS[way][1](folder, observe)
+    wall, end = time.perf_counter() - wall, time.process_time()
+    # What comes before the first judged tick is paid once for a stage, however long it lasts.
+    begin = judged[0] - busy if judged else 0.0
+    tick_ms = 1_000 * (judged[-1] - judged[0]) / (len(judged) - 1) if len(judged) > 1 else 0.0
+    told = {"values": values, "wall": wall, "busy": end - busy, "peak_mb": process_peak_mb()}
+    print(json.dumps(told | {"begin": begin, "tick_ms": tick_ms}))
 
 
 def _arguments(way: str, folder: Path) -> list[str]:
@@ -209,7 +219,8 @@ def _rows(found: dict[str, dict[str, Any]], size: Size) -> list[list[str]]:
         rate = one["values"] / one["busy"] / 1e6
         day = size.values_per_tick * DAY_TICKS / 1e6 / rate
         cells = f"{one['wall']:.1f}", f"{one['busy']:.1f}", f"{rate:.2f}", f"{day:.0f}", f"{one['peak_mb']:.0f}"
-        rows.append([WAYS[way][0], *cells])
+        live = (f"{one['begin']:.1f}", f"{one['tick_ms']:.1f}") if one["tick_ms"] else ("", "")
+        rows.append([WAYS[way][0], *cells, *live])
     return rows
 
 
@@ -235,7 +246,8 @@ def run(quick: bool, folder: Path | None = None) -> bool:
         f"backtest: {size.ticks} ticks of {size.colos} colos x {size.metrics} metrics x {len(COHORTS)} cohorts, "
         f"{size.values:,} values; {read / 1e6:.0f} MB of Parquet, {kept / 1e6:.0f} MB in the cache"
     )
-    print(table(["", "s", "CPU s", "M values/CPU s", "CPU s for a day", "peak MB"], _rows(found, size)))
+    head = ["", "s", "CPU s", "M values/CPU s", "CPU s for a day", "peak MB", "CPU s to first tick", "CPU ms a tick"]
+    print(table(head, _rows(found, size)))
     for processes, rate in growth.items():
         print(f"from the cache in {processes} process(es): {rate:.2f} M values/s by the clock, their start included")
     rates = {way: found[way]["values"] / found[way]["busy"] / 1e6 for way in GOALS}

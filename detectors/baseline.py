@@ -99,12 +99,10 @@ def fit(effect: Array, information: Array, variance_floor: Array, bounded: NDArr
     Econometric Theory 2005, on long-run variances; F. Marriott, J. Pope, "Bias in the estimation of
     autocorrelations", Biometrika 1954, on the correction of the autocorrelation.
     """
-    given = effect, information, variance_floor, bounded
     # Row by row, a few at a time: what is worked out in between then stays in the processor's cache.
-    starts = range(0, max(1, len(effect)), _ROWS_AT_ONCE)
-    fitted = [_fit(*(array[start : start + _ROWS_AT_ONCE] for array in given)) for start in starts]
-    parts = [[getattr(one, field.name) for one in fitted] for field in fields(Baseline)]
-    return Baseline(*(np.concatenate(part) for part in parts))
+    parts = [slice(start, start + _ROWS_AT_ONCE) for start in range(0, max(1, len(effect)), _ROWS_AT_ONCE)]
+    fitted = [_fit(effect[rows], information[rows], variance_floor[rows], bounded[rows]) for rows in parts]
+    return Baseline(*(np.concatenate([getattr(one, field.name) for one in fitted]) for field in fields(Baseline)))
 
 
 def _fit(effect: Array, information: Array, variance_floor: Array, bounded: NDArray[np.bool_]) -> Baseline:

@@ -127,10 +127,10 @@ class Evidence(Stateful):
         whole = baseline.fit(pooled, weight, np.zeros(len(pooled)), is_ratio[count:])
         whole = baseline.raised(whole, own, tests.strand[count:], tests.strand[:count], len(self.strands))
         self._pool_unit, self._pool_offset = whole.unit, whole.offset
-        assembled: tuple[Array, Array] | tuple[None, None] = None, None
+        before: tuple[Array | None, Array | None] = None, None
         if is_long(self.ticks_past, self._horizon):
-            assembled = self._assembled((pooled, weight), self._residuals(effect, information, _ALL))
-        self.portfolio = Portfolio(*assembled, tests.strand, own, whole, tolerated, self._horizon)
+            before = self._assembled((pooled, weight), self._residuals(effect, information, _ALL))
+        self.portfolio = Portfolio(before[0], before[1], tests.strand, own, whole, tolerated, self._horizon)
         self._start_counts(is_ratio, information)
 
     def _assembled(self, pooled: tuple[Array, Array], own: tuple[Array, Array]) -> tuple[Array, Array]:

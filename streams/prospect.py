@@ -270,8 +270,8 @@ def _placebo(running: Running, keys: Sequence[RowKey], past: Array, horizon: int
     tried = replace(plan, policy=msgspec.structs.replace(plan.policy, metrics=metrics), stages=stages)
     trial = Running(tried, plan.stages.index(running.stage), keys, past[:, :, :before], running)
     trial.before = None
-    is_shared = trial.pairing is running.pairing and running.before is not None
-    sides = running.before.between(before, length) if is_shared else trial.pairing.sides(past[:, :, before:])
+    known = running.before if trial.pairing is running.pairing else None
+    sides = known.between(before, length) if known else trial.pairing.sides(past[:, :, before:])
     totals = trial.totals.sums(past[:, :, before:])
     for column, tick in enumerate(sides.by_tick()):
         trial.step(tick, (totals[0][:, column], totals[1][:, column]), column + 1)
