@@ -8,6 +8,7 @@ control asks for it. What is asked for next calls off what is under way.
 import hashlib
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
@@ -101,8 +102,9 @@ class Courier:
         """Call everything off, and wait until it has ended, if it does in time."""
         for lane in self._lanes.values():
             lane.call_off()
+        end = time.monotonic() + _END_S
         for lane in self._lanes.values():
-            lane.join(_END_S)
+            lane.join(max(0.0, end - time.monotonic()))
 
     def _begin(self, rollout: str, kinds: Mapping[str, str], action: Deploy | Restore) -> None:
         order = order_of(rollout, kinds, action)
