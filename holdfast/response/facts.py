@@ -156,13 +156,17 @@ class Facts:
         except (KafkaException, Unreachable) as error:
             log.warning("%s: not read, and so shares of traffic are not known: %s", self._topic, error)
             return found
+        for name in sorted({each.rollout for each in places} - {*frames}):
+            log.info("%s: %s: nothing found of its last tick, so shares are not known", self._topic, name)
         for name, mine in frames.items():
             try:
                 reach = reach_of([*mine.values()])
             except (FrameError, BadInput) as error:
                 log.warning("%s: %s: left out: %s", self._topic, name, error)
                 continue
-            if reach is not None:
+            if reach is None:
+                log.info("%s: %s: not all source partitions are there, so shares are not known", self._topic, name)
+            else:
                 found[name] = reach
         return found
 
