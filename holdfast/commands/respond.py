@@ -17,6 +17,7 @@ def respond(config: Config = None) -> None:
     from holdfast.live.loop import Fenced
     from holdfast.live.telemetry import Telemetry
     from holdfast.live.topics import require
+    from holdfast.notifying.addresses import addresses_of
     from holdfast.notifying.notifier import Notifier
     from holdfast.notifying.telemetry import NotifyTelemetry
     from holdfast.response.documents import response_of
@@ -25,6 +26,7 @@ def respond(config: Config = None) -> None:
     settings = load_settings(config)
     configure(settings.log.level, settings.log.form)
     response = response_of(settings)
+    addresses_of(response)  # what is wrong with them is told now, and not once somebody should be told of an incident
     require(admin(settings), settings)
     telemetry = Telemetry("respond", settings.worker)
     told = NotifyTelemetry()

@@ -17,7 +17,7 @@ from holdfast.response.record import append, read_all
 from holdfast.reviewing.markdown import NO_ITEMS, UNFILLED
 from holdfast.reviewing.replayed import history_of
 from rollouts.incidents.folding import fold
-from rollouts.incidents.history import Kept, Resolved, Reviewed, RoleTaken
+from rollouts.incidents.history import Event, Kept, Resolved, Reviewed, RoleTaken
 from tests.integration.cluster import Cluster
 from tests.integration.test_faults import begun
 
@@ -40,7 +40,7 @@ class Case:
         assert history is not None
         self.id = history.incident
         later = history.events[0].at + timedelta(minutes=10)
-        by_hand = [
+        by_hand: list[Event] = [
             RoleTaken(at=later, by="Ada", role="lead", person="Ada"),
             Resolved(at=later + timedelta(minutes=5), by="Ada", how="taken back"),
         ]
