@@ -25,7 +25,7 @@ from rollouts.controlled import decode as decode_history
 from rollouts.folding import fold
 from rollouts.incidents.attribution import Change, Start, Surroundings
 from rollouts.incidents.opening import DRILL_KIND
-from streams.live.frames import FrameError, SourcePartition, header_of
+from streams.live.frames import FrameError, Header, SourcePartition, header_of
 
 log = logging.getLogger(__name__)
 
@@ -191,9 +191,10 @@ class Facts:
                         continue
                     place = places.get((message.key() or b"").decode(errors="replace"))
                     if place is not None and message.timestamp()[1] <= place.timestamp_ms:
-                        source = _source_of(message.value() or b"", place.at_ms)
-                        if source is not None:
-                            frames.setdefault(place.rollout, {})[source] = message.value() or b""
+                        header = _near(message.value() or b"", place.at_ms)
+                        mine = frames.setdefault(place.rollout, {})
+                        if header is not None and (header.kind == "tick" or header.source not in mine):
+                            mine[header.source] = message.value() or b""
         finally:
             self._ticks.unassign()
         return frames
@@ -205,14 +206,14 @@ def _is_recent(announcement: Announcement) -> bool:
     return end is None or end > now() - RECENT
 
 
-def _source_of(frame: bytes, at_ms: int) -> SourcePartition | None:
-    """Return the source partition of a frame, if it is of about the tick that ends then."""
+def _near(frame: bytes, at_ms: int) -> Header | None:
+    """Read what a frame is about, if that is about the tick that ends then, or a source that had no data."""
     try:
         header = header_of(frame)
     except FrameError:
         return None  # the judge puts it aside, and says why
     is_near = at_ms - _OLD_MS < header.tick * header.tick_ms <= at_ms
-    return header.source if is_near or header.kind == "idle" else None
+    return header if is_near or header.kind == "idle" else None
 
 
 def taken_back(events: Sequence[Event], state: State) -> datetime | None:
