@@ -8,7 +8,8 @@ from rich.console import Console
 
 from holdfast.errors import BadInput
 from holdfast.response.saying import incident_id, line, lines, when
-from holdfast.response.view import in_order, show, show_list, told
+from holdfast.response.telling import told
+from holdfast.response.view import in_order, show, show_list
 from rollouts.incidents.folding import fold, folded
 from rollouts.incidents.history import (
     Acknowledged,

@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
+from holdfast.response.telling import told
 from holdfast.reviewing.facts import Moment, ReviewFacts
-from holdfast.reviewing.telling import told
 from rollouts.incidents.history import Acknowledged, RoleTaken
 
 UNKNOWN: Final = "not known"
