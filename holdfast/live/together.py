@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import os
 import signal
 import threading
 from multiprocessing.process import BaseProcess
@@ -41,13 +42,16 @@ class _Sink:
         )
         self._context = multiprocessing.get_context("spawn")  # a fork would share sockets and locks of Kafka's clients
         self._process: BaseProcess | None = None
-        self._stopped = threading.Event()
+        self._starting, self._stopped = threading.Lock(), threading.Event()
         self._watch = threading.Thread(target=self._keep, name="sink", daemon=True)
 
     def _keep(self) -> None:
-        while not self._stopped.is_set():
-            self._process = self._context.Process(target=_sink, args=(self._settings,), name="holdfast-sink")
-            self._process.start()
+        while True:
+            with self._starting:  # who stops it finds it either not begun for good, or running
+                if self._stopped.is_set():
+                    return
+                self._process = self._context.Process(target=_sink, args=(self._settings,), name="holdfast-sink")
+                self._process.start()
             self._process.join()
             if not self._stopped.wait(_AGAIN_SECONDS):
                 log.error("the sink ended with status %s; started again", self._process.exitcode)
@@ -61,7 +65,8 @@ class _Sink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop it in good order."""
-        self._stopped.set()
+        with self._starting:
+            self._stopped.set()
         if self._process is not None and self._process.is_alive():
             self._process.terminate()
             self._process.join(_STOP_SECONDS)
@@ -75,5 +80,14 @@ def _sink(settings: Settings) -> None:
 
     # Ctrl-C reaches the whole group of processes; this one is stopped by the other, when that is done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     configure(settings.log.level, settings.log.form)
     sink.run(settings)
+
+
+def _end_with_parent() -> None:
+    """Stop in good order once the other process is gone: killed, it can tell nobody, and the store has one owner."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

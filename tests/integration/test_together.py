@@ -1,12 +1,11 @@
 """`holdfast run`, as it is typed: the verdict path in one process, the store in another."""
 
-import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tests.integration.cluster import Cluster
 from tests.integration.holding import hold_together
@@ -30,6 +29,12 @@ def running(cluster: Cluster) -> Iterator[subprocess.Popen[bytes]]:
             process.wait(120)
 
 
+def children(process: int) -> list[int]:
+    """Name the processes that a process has begun."""
+    threads = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(word) for thread in threads for word in thread.read_text().split()]
+
+
 def asked(cluster: Cluster, sql: str) -> str:
     """Ask the store."""
     command = [*HOLDFAST, "query", sql, "--format", "CSV", "--data", str(cluster.settings.data)]
@@ -45,8 +50,14 @@ def test_all_of_it_in_one_place_is_killed_and_goes_on_and_answers_queries(kafka,
         with running(cluster) as process:
             while not cluster.journal(name):
                 time.sleep(0.3)
-            os.killpg(process.pid, signal.SIGKILL)
+            beside = children(process.pid)
+            process.kill()
             process.wait()
+            assert beside
+            end = time.monotonic() + 60
+            while any(Path(f"/proc/{child}").exists() for child in beside):
+                assert time.monotonic() < end, "what runs beside the engine has to end with it"
+                time.sleep(0.1)
         samples += cluster.feed(second)
         with running(cluster) as process:
             cluster.wait_until_finished(name)
