@@ -158,7 +158,7 @@ def test_a_form_is_filled_in_without_scripts(browser: Page) -> None:
             browser.show(served.url, 380)
             browser.value("document.getElementById('address').value = 'ann@example.com'")
             browser.value("document.querySelector('.subscribe button').click()")
-            until(browser, "document.querySelector('h1').innerText", lambda text: text == "Look into your mailbox")
+            until(browser, "document.querySelector('h1')?.innerText", lambda text: text == "Look into your mailbox")
         finally:
             browser.call("Emulation.setScriptExecutionDisabled", value=False)
     assert room.asked == ["ann@example.com"]
