@@ -24,6 +24,7 @@ from sinks import messages
 from sinks.cloudevents import VerdictEvent
 from sinks.signatures import Keys
 from sinks.verdict_messages import read
+from streams.live.known import labels_of
 from streams.recording import LabelColumn
 
 FRAMES_MAX: Final = 5_000
@@ -233,10 +234,10 @@ def _catalogued(settings: Settings, wanted: set[Series]) -> frozenset[Series]:
 
 
 def _labels(raw: bytes) -> dict[str, LabelColumn]:
-    """Read the labels of a segment of the catalogue; its last two columns are times."""
+    """Read the labels of a segment of the catalogue; its last columns are times."""
     table = pa.ipc.open_stream(raw).read_all().combine_chunks()
     found: dict[str, LabelColumn] = {}
-    for name in table.schema.names[:-2]:
+    for name in labels_of(table):
         column = table.column(name).combine_chunks().dictionary_encode()
         codes = column.indices.fill_null(-1).cast(pa.int32()).to_numpy(zero_copy_only=False)
         found[name] = LabelColumn(codes, [text or "" for text in column.dictionary.to_pylist()])

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from detectors.policy import Policy
 from streams.live.group import Closed, Group
-from streams.live.known import UNSEEN
+from streams.live.known import UNSEEN, labels_of
 from streams.live.partition import Marks, Partition
 from streams.membership import Announced
 from streams.recording import Samples
@@ -39,7 +39,7 @@ def known_before(tables: Iterable[pa.Table], time_ms: int) -> list[pa.Table]:
     """Return the series that had come before a time, out of what `Partition.new_series` has given out."""
     found = []
     for table in tables:
-        came = table.column(table.num_columns - 2).fill_null(UNSEEN).to_numpy()
+        came = table.column(len(labels_of(table))).fill_null(UNSEEN).to_numpy()
         found.append(table.filter(pa.array(came < time_ms)))
     return found
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from typing import Final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -20,6 +21,13 @@ UNSEEN: Final = np.iinfo(np.int64).max
 """Time of what was not seen yet."""
 
 
+_TIMES: Final = b"holdfast.timings"
+"""What the schema of what is written down says of the timings that have columns of their own, in JSON."""
+
+_TIMES_ONCE: Final = 2
+"""Columns of times in what earlier versions have written, which say nothing in the schema."""
+
+
 class KnownSeries:
     """The catalogue of a partition, which grows as series come.
 
@@ -33,6 +41,7 @@ class KnownSeries:
         self.catalogue = Catalogue(["colo", "metric"])
         self._came_ms: dict[Timing | None, NDArray[np.int64]] = {None: np.empty(0, np.int64)}
         self._counted_ms = np.empty(0, np.int64)
+        self._seen_ms = np.empty(0, np.int64)
         self._changed: list[NDArray[np.int64]] = []  # series of which there is something to write down
         self._remembered = Remembered()
         self._units: dict[str, UnitIds] = {}
@@ -59,6 +68,14 @@ class KnownSeries:
         """The end of the first tick in which each series [series] was not set aside, `UNSEEN` if there is none."""
         return self._counted_ms[: len(self.catalogue)]
 
+    @property
+    def seen_ms(self) -> NDArray[np.int64]:
+        """The time of the last sample of each series [series] before its unit fell silent, 0 if that is not known.
+
+        Only units that were in several places are asked for it, see `Places`.
+        """
+        return self._seen_ms[: len(self.catalogue)]
+
     def encode(self, samples: Samples) -> Slot:
         """Return the series of a frame's samples, from memory if its labels have come before."""
         slot = self._remembered.get(samples.labels)
@@ -76,6 +93,7 @@ class KnownSeries:
 
     def _make_room(self) -> None:
         self._counted_ms = with_room(self._counted_ms, len(self.catalogue), UNSEEN)
+        self._seen_ms = with_room(self._seen_ms, len(self.catalogue), 0)
 
     def units(self, label: str) -> UnitIds:
         """Return the units by one unit label, of all series so far."""
@@ -107,11 +125,8 @@ class KnownSeries:
 
     def _come(self, came: NDArray[np.int64], series: Ids, time: NDArray[np.int64]) -> None:
         np.minimum.at(came, series, time)
-        earliest = self.came_ms()
-        new = time < earliest[series]
-        if new.any():
-            np.minimum.at(earliest, series[new], time[new])
-            self._changed.append(np.unique(series[new]).astype(np.int64))
+        np.minimum.at(self.came_ms(), series, time)
+        self._changed.append(np.unique(series).astype(np.int64))
 
     def count(self, series: NDArray[np.intp], end_ms: NDArray[np.int64]) -> None:
         """Note that series [series] were in a tick that ended then, and were not set aside."""
@@ -120,14 +135,22 @@ class KnownSeries:
             np.minimum.at(self._counted_ms, series[new], end_ms[new])
             self._changed.append(series[new].astype(np.int64))
 
+    def fall_silent(self, series: NDArray[np.intp], time_ms: NDArray[np.int64]) -> None:
+        """Note that units fell silent whose series [series] were last seen then [series]."""
+        later = time_ms > self._seen_ms[series]
+        if later.any():
+            self._seen_ms[series[later]] = time_ms[later]
+            self._changed.append(series[later].astype(np.int64))
+
     def take_new(self) -> pa.Table | None:
         """Return what came up since the last call, for whoever goes on after this process.
 
         Returns
         -------
         table
-            A text column for each label (null where absent); then, in milliseconds, when the series came and when it
-            first counted (null if it has not).
+            A text column for each label (null where absent); then, in milliseconds, when the series came, when it first
+            counted (null if it has not), and when it was last seen before its unit fell silent (null if not known).
+            With several timings then follows for each when the series came in a tick of its own.
         """
         if not self._changed:
             return None
@@ -139,24 +162,61 @@ class KnownSeries:
             )
             for label in self.catalogue.labels
         ]
-        times = [
-            pa.array(known[series], pa.int64(), mask=known[series] == UNSEEN)
-            for known in (self.came_ms(), self.counted_ms)
-        ]
+        # What is late for one timing is not for another, and whoever goes on has to know it for each.
+        timings = [timing for timing in self._came_ms if timing is not None]
+        own = timings if len(timings) > 1 else []
+        known = [self.came_ms(), self.counted_ms, np.where(self.seen_ms > 0, self.seen_ms, UNSEEN)]
+        known += [self.came_ms(timing) for timing in own]
+        times = [pa.array(each[series], pa.int64(), mask=each[series] == UNSEEN) for each in known]
         # A label may have any name, so times are told by their place.
-        return pa.table([*labels, *times], names=[*self.catalogue.labels, "came_ms", "counted_ms"])
+        names = [
+            *self.catalogue.labels,
+            "came_ms",
+            "counted_ms",
+            "seen_ms",
+            *(str(number) for number in range(len(own))),
+        ]
+        return pa.table([*labels, *times], names=names).replace_schema_metadata({_TIMES: msgspec.json.encode(own)})
 
     def load(self, tables: Iterable[pa.Table]) -> None:
         """Take up what `take_new` of an earlier process has given out; the order is irrelevant."""
-        for table in tables:
+        all_of_them = list(tables)
+        timings = dict.fromkeys(timing for table in all_of_them for timing in _timings_of(table))
+        for table in all_of_them:
             whole = table.combine_chunks()
-            labels = {name: _label_column(whole.column(at)) for at, name in enumerate(whole.schema.names[:-2])}
+            names, own = labels_of(table), _timings_of(table)
+            labels = {name: _label_column(whole.column(at)) for at, name in enumerate(names)}
             self.catalogue.grow(labels)
             series = self.catalogue.encode(labels, len(whole))
             self._make_room()
-            for place, known in ((-2, self.came_ms()), (-1, self.counted_ms)):
-                times = whole.column(whole.num_columns + place).fill_null(UNSEEN).to_numpy()
-                np.minimum.at(known, series, times)
+            times = [_times(whole, place) for place in range(len(names), whole.num_columns)]
+            np.minimum.at(self.came_ms(), series, times[0])
+            np.minimum.at(self._counted_ms, series, times[1])
+            if len(times) > _TIMES_ONCE:
+                seen = np.where(times[2] == UNSEEN, 0, times[2])
+                np.maximum.at(self._seen_ms, series, seen)
+            for timing in timings:  # one that has no column of its own knew what all knew
+                came = times[3 + own.index(timing)] if timing in own else times[0]
+                self._came_ms.setdefault(timing, np.full(len(self.catalogue), UNSEEN))
+                np.minimum.at(self.came_ms(timing), series, came)
+
+
+def labels_of(table: pa.Table) -> list[str]:
+    """Name the labels of a table that `KnownSeries.take_new` has given out, also in a version with two times."""
+    names: list[str] = table.schema.names
+    is_new = _TIMES in (table.schema.metadata or {})
+    return names[: -3 - len(_timings_of(table))] if is_new else names[:-_TIMES_ONCE]
+
+
+def _timings_of(table: pa.Table) -> list[Timing]:
+    """Name the timings that have columns of their own."""
+    raw = (table.schema.metadata or {}).get(_TIMES)
+    return [] if raw is None else msgspec.json.decode(raw, type=list[Timing])
+
+
+def _times(table: pa.Table, place: int) -> NDArray[np.int64]:
+    found: NDArray[np.int64] = table.column(place).fill_null(UNSEEN).to_numpy()
+    return found
 
 
 def _may_lack(column: LabelColumn | None) -> bool:

@@ -116,7 +116,8 @@ class LaidOut:
         for start, stop in zip(starts, [*starts[1:], first + ticks], strict=True):
             inside = within(samples, start, stop - 1)
             self._grow(start)
-            current = self._places.look(start, stop - start, [(part.series, part.tick) for part in inside])
+            current = self._places.look(start, stop - start, [(part.series, part.tick, part.time) for part in inside])
+            self._known.fall_silent(*self._places.fallen_silent())
             cuts = [start] if current is None else _changes(current, start)
             for left, right in zip(cuts, [*cuts[1:], stop], strict=True):
                 reducer = self._placed(left, None if current is None else current[:, left - start])
@@ -145,7 +146,10 @@ class LaidOut:
             return
         self._among |= new
         self._is_stale = True
-        seen = np.where(self._among, came, LONG_AGO)
+        last = _ticks(self._known.seen_ms, self._group.tick_ms)
+        # What is read again tells by itself what was seen in it; and 0 stands for what is not known.
+        last[(self._known.seen_ms == 0) | (last >= self._first)] = LONG_AGO
+        seen = np.where(self._among, np.maximum(came, last), LONG_AGO)
         if self._reducer is not None:
             seen[self.series] = np.maximum(seen[self.series], self._reducer.past.rows.tick)
         units = self._known.units(self._group.policy.unit)

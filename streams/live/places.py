@@ -113,6 +113,8 @@ class Places:
         self._is_mixed = np.empty(0, np.bool_)  # [pair] whether its unit has others
         self._seen = np.empty(0, np.int64)  # [pair] the last tick of those that are mixed
         self._units = 0
+        self._time = np.empty(0, np.int64)  # [series] of the last sample of series of mixed units, 0 if not known
+        self._silent: list[Ids] = []  # units that fell silent
 
     def update(self, catalogue: Catalogue, unit: NDArray[np.int32], among: Bits, last: NDArray[np.int64]) -> None:
         """Take up new series.
@@ -128,6 +130,7 @@ class Places:
         """
         self._keep_seen()
         self._last = with_room(self._last, len(catalogue), LONG_AGO)
+        self._time = with_room(self._time, len(catalogue), 0)
         np.maximum(self._last[: len(last)], last, out=self._last[: len(last)])
         self._bits = self._matches.update(catalogue)
         series = np.flatnonzero(among)
@@ -147,26 +150,44 @@ class Places:
         series = np.flatnonzero(self._pair >= 0)
         self._last[series] = np.maximum(self._last[series], self._seen[self._pair[series]])
 
-    def look(self, first: int, ticks: int, samples: Iterable[tuple[NDArray[np.int32], Ticks]]) -> Bits | None:
+    def look(self, first: int, ticks: int, samples: Iterable[tuple[NDArray[np.int32], Ticks, Ticks]]) -> Bits | None:
         """Take the samples of some ticks, and tell which pairs were current in each: [pair, tick].
 
-        Samples are series [sample] and tick [sample] of some messages. None if nothing can have changed.
+        Samples are series [sample], tick [sample] and time [sample], in milliseconds, of some messages. None if nothing
+        can have changed.
         """
         if not self._is_mixed.any():
             return None
         seen = np.full((len(self._seen), ticks), LONG_AGO)
-        for series, tick in samples:
+        for series, tick, time in samples:
             pair = self._pair[series]
             mixed = np.flatnonzero(pair >= 0)
             seen[pair[mixed], tick[mixed] - first] = tick[mixed]
+            np.maximum.at(self._time, series[mixed], time[mixed])
         np.maximum(seen[:, 0], self._seen, out=seen[:, 0])
         np.maximum.accumulate(seen, axis=1, out=seen)
         self._seen = seen[:, -1].copy()
         newest = np.full((self._units, ticks), LONG_AGO)
         np.maximum.at(newest, self._unit, seen)
+        falls = newest == np.arange(first, first + ticks) - (self._gap + 1)
+        self._silent.append(np.flatnonzero(falls.any(axis=1)))
         since = np.minimum(np.arange(first, first + ticks) - self._gap, newest[self._unit])
         current: Bits = (seen >= since) | ~self._is_mixed[:, None]
         return current
+
+    def fallen_silent(self) -> tuple[Ids, Ticks]:
+        """Return the series of units that fell silent since the last call, and the time of the last sample of each.
+
+        Who goes on after a restart reads no further back than gaps need, and has to know where such a unit was last.
+        """
+        units, self._silent = self._silent, []
+        if not any(len(each) for each in units):
+            return np.empty(0, np.intp), np.empty(0, np.int64)
+        is_silent = np.zeros(self._units, np.bool_)
+        is_silent[np.concatenate(units)] = True
+        mixed = np.flatnonzero((self._pair >= 0) & (self._time[: len(self._pair)] > 0))
+        series = mixed[is_silent[self._unit[self._pair[mixed]]]]
+        return series, self._time[series]
 
     def place(self, current: Bits | None) -> Placed:
         """Place all units by their current pairs [pair]; by all of them if that is None."""
