@@ -9,7 +9,7 @@ STAMP := .venv/.installed-$(shell pwd | cksum | cut -d' ' -f1)
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 # More than there are cores: the tests on a real broker wait most of the time.
-JOBS ?= 3
+JOBS ?= 4
 CHECKS := style imports mypy pyright
 TOGETHER = $(MAKE) --no-print-directory --jobs 5
 SYNC := UV_PROJECT_ENVIRONMENT=.venv uv sync --locked --all-groups

@@ -27,7 +27,7 @@ def live(version: str) -> int:
     if process:
         return process
     faulthandler.register(signal.SIGUSR1)  # whoever waits in vain may ask what it is doing
-    with patch.object(sink, "ClickHouse", OldClient if version == "old" else sinks.clickhouse.Server):
+    with patch.object(sinks.clickhouse, "Server", OldClient if version == "old" else sinks.clickhouse.Server):
         sink.run(load_settings())
     os._exit(0)
 

@@ -29,12 +29,14 @@ from holdfast.live.announcing import change
 from holdfast.live.clients import admin, base, producer
 from holdfast.live.settings import load_settings
 from holdfast.replaying import ENGINE
+from holdfast.response.record import append as add_to_incident
 from rollouts.announced import Announcement, announce, replaced, with_event
 from rollouts.breakglass import APPROVE, DRILL, REQUEST
 from rollouts.controlled import encode as encode_history
 from rollouts.drift import audit
 from rollouts.drift_facts import KINDS, Finding
 from rollouts.drift_notes import FOUND, GONE
+from rollouts.incidents.history import ActionAdded, ActionDone, ActionItem, Impact, Opened
 from rollouts.packages import digest_of
 from rollouts.plans import rollout_of
 from rollouts.reports import Report
@@ -51,6 +53,7 @@ from tests.test_certificate import made as certificate
 
 LATER = timedelta(minutes=2)
 WAIT_S = 60.0
+INCIDENT = "inc-20261126-0a1b2c3d"
 
 
 class Site:
@@ -145,10 +148,14 @@ def all_wrong(site: Site) -> None:
     site.sample("another")
     site.override("force_revert", timedelta(seconds=100), 2)
     site.override("freeze_all", timedelta(minutes=30), 2, 3)
+    item = ActionItem(id="a1", what="Limit the size", owner="grace", due=site.now)
+    opened = Opened(at=site.now, by="ada", title="errors", severity="minor", impact=Impact())
+    add_to_incident(site.settings, INCIDENT, [opened, ActionAdded(at=site.now, by="ada", item=item)])
 
 
 def mend(site: Site) -> None:
     """Mend what can be mended while the rollout goes on."""
+    add_to_incident(site.settings, INCIDENT, [ActionDone(at=site.now, by="grace", id="a1")])
     site.put(site.settings.topics.rollouts, b"broken", None)
     signed = certificate(policy=digest(POLICY))
     change(

@@ -138,7 +138,7 @@ def test_a_harmless_package_reaches_everybody_and_a_bad_one_is_taken_back_from_a
     assert verdicts == engine.cluster.judged_again("bots-v3")
     chain = read(engine.cluster.settings)
     assert chain.first_break() is None
-    assert chain.links[-1].entry.body["sentence"] == f"reverted: {why}"
+    assert f"reverted: {why}" in [link.entry.body["sentence"] for link in chain.links]
 
     who = f'role="control",worker="{engine.cluster.settings.worker}"'
     assert "ready" in engine.page("/readyz")

@@ -32,18 +32,26 @@
   tell();
   setInterval(tell, 15000);
   if (!place || !window.EventSource) { return; }
-  var source = new EventSource(place), timer = 0, seen = document.body.dataset.seen;
-  source.addEventListener("snapshot", function (event) {
-    if (event.data === seen) { return; }
-    seen = event.data;
-    renew();
-  });
-  source.addEventListener("alive", function (event) {
-    var at = document.querySelector("#as-of time"), told = event.data.split(" ");
-    if (at && told.length === 2) { at.dateTime = told[0]; at.textContent = told[1] + " UTC"; }
-    tell();
-  });
-  source.addEventListener("error", function () {
-    if (source.readyState === EventSource.CLOSED && !timer) { timer = setInterval(renew, 60000); }
-  });
+  var source = null, timer = 0, seen = document.body.dataset.seen;
+  function listen() {
+    if (source) { return; }
+    source = new EventSource(place);
+    source.addEventListener("snapshot", function (event) {
+      if (event.data === seen) { return; }
+      seen = event.data;
+      renew();
+    });
+    source.addEventListener("alive", function (event) {
+      var at = document.querySelector("#as-of time"), told = event.data.split(" ");
+      if (at && told.length === 2) { at.dateTime = told[0]; at.textContent = told[1] + " UTC"; }
+      tell();
+    });
+    source.addEventListener("error", function () {
+      if (source && source.readyState === EventSource.CLOSED && !timer) { timer = setInterval(renew, 60000); }
+    });
+  }
+  // A page that is kept for the way back must not hold one of the few connections that a browser has to a server.
+  window.addEventListener("pagehide", function () { if (source) { source.close(); source = null; } });
+  window.addEventListener("pageshow", listen);
+  listen();
 }());
