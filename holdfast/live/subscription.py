@@ -191,8 +191,11 @@ class Subscription:
                 _log.warning("%s: the group was not left in %g s; brokers do not answer", self._topic, _LEAVE_S)
 
     def _leave(self) -> None:
-        self._commit()
-        self._consumer.close()
+        try:
+            self._commit()
+            self._consumer.close()
+        except KafkaException as error:  # as when brokers are gone: nobody waits for what this thread might say
+            _log.warning("%s: the group was not left in good order: %s", self._topic, error)
 
     def _step(self) -> None:
         """Wait a moment for a message, and make ready what is to be told because of it, or of its absence."""
