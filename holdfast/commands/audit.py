@@ -125,11 +125,11 @@ def drift(
     """
     from rich.console import Console
 
-    from holdfast.control.audit_log import now
     from holdfast.control.drift_view import report_of, show
     from holdfast.control.drift_watch import record as record_findings
     from holdfast.control.drift_watch import write_metrics
     from holdfast.control.drifting import gather, load_kept
+    from holdfast.wall import now
     from rollouts.drift import audit as look
     from rollouts.drift import standing
 

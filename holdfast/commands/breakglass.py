@@ -89,9 +89,9 @@ def request(
     config: Config = None,
 ) -> None:
     """Ask for an override. Exit status: 0 asked, 3 refused, 2 bad input or no answer."""
-    from holdfast.control.audit_log import now
     from holdfast.control.overriding import hand_of
     from holdfast.control.people_file import load_roster
+    from holdfast.wall import now
 
     settings, kind, at = load_settings(config), _kind(override), now()
     who = load_roster(settings, people)
@@ -156,9 +156,9 @@ def list_all(
     config: Config = None,
 ) -> None:
     """List what is pending and in force."""
-    from holdfast.control.audit_log import now
     from holdfast.control.overriding import known
     from holdfast.control.people_file import load_roster
+    from holdfast.wall import now
 
     settings, at = load_settings(config), now()
     state = known(settings, load_roster(settings, people))
@@ -231,9 +231,9 @@ def _vote(
     as_json: bool,
     is_asked: bool = False,
 ) -> None:
-    from holdfast.control.audit_log import now
     from holdfast.control.overriding import found, hand_of, known
     from holdfast.control.people_file import load_roster
+    from holdfast.wall import now
 
     settings = load_settings(config)
     who = load_roster(settings, people)
@@ -248,9 +248,9 @@ def _vote(
 
 
 def _say(settings: Settings, people: Path | None, key: Path, kind: str, body: Request | Vote, *, as_json: bool) -> None:
-    from holdfast.control.audit_log import now
     from holdfast.control.overriding import hand_of, say
     from holdfast.control.people_file import load_roster
+    from holdfast.wall import now
 
     who = load_roster(settings, people)
     done = say(settings, who, hand_of(key, who.known[who.today]), kind, body)

@@ -1,7 +1,7 @@
 """`holdfast rollout`: what is announced on the rollouts topic, and what has happened to it."""
 
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from holdfast.documents import digest, load_policy, load_rollout
 from holdfast.errors import BadInput
 from holdfast.live.settings import Settings, load_settings
 from holdfast.validation import as_time
-from holdfast.wall import now_ms
+from holdfast.wall import now
 from rollouts.announced import (
     Announcement,
     EventName,
@@ -72,7 +72,7 @@ def submit(
     if plan.policy is not None and plan.policy != judged_by.policy:
         message = f"{rollout}: policy: found {plan.policy!r}, but {policy} is {judged_by.policy!r}; allowed: that one"
         raise BadInput(message)
-    settings, now = load_settings(config), _now()
+    settings, at = load_settings(config), now()
     with on_record(settings, by, plan.rollout, "announcement"):
         signed = _certificate(certificate, judged_by, policy, settings)
 
@@ -85,7 +85,7 @@ def submit(
                 "policy; allowed: the same, another name, or --replace if it has not started"
             )
             raise BadInput(message)
-        return replaced(before, plan, judged_by, now, signed)
+        return replaced(before, plan, judged_by, at, signed)
 
     with on_record(settings, by, plan.rollout, "announcement"):
         made = change(_client(settings), settings.topics.rollouts, plan.rollout, make)
@@ -105,7 +105,7 @@ def event(
     from holdfast.control.refusals import on_record
     from holdfast.live.announcing import change
 
-    name, since = _event_name(what), _now() if at is None else _time(at)
+    name, since = _event_name(what), now() if at is None else _time(at)
     settings = load_settings(config)
 
     def make(before: Announcement | None) -> Announcement:
@@ -131,7 +131,7 @@ def show(rollout: Name, as_json: AsJson = False, config: Config = None) -> None:
 def list_all(as_json: AsJson = False, config: Config = None) -> None:
     """List the rollouts that are announced."""
     found = announced(load_settings(config))
-    overviews = [overview(found[name], _now()) for name in sorted(found)]
+    overviews = [overview(found[name], now()) for name in sorted(found)]
     if as_json:
         sys.stdout.write(msgspec.json.encode(overviews).decode() + "\n")
         return
@@ -239,10 +239,6 @@ def _time(at: str) -> datetime:
         message = f"--at: found {at!r}; allowed: a time with its zone, as in 2026-03-12T11:20:00Z"
         raise BadInput(message)
     return moment
-
-
-def _now() -> datetime:
-    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=now_ms())
 
 
 def _written(moment: datetime) -> str:

@@ -4,7 +4,6 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +14,7 @@ from holdfast.control.desired import Desired
 from holdfast.errors import BadInput
 from holdfast.live.clients import producer
 from holdfast.live.settings import Settings
-from holdfast.wall import now_ms
+from holdfast.wall import now, now_ms
 from rollouts.packages import digest_of
 from rollouts.reports import Report, encode
 
@@ -119,7 +118,7 @@ class Agents:
             colo=place.colo,
             region=place.region,
             sequence=sequence,
-            at=datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=now_ms()),
+            at=now(),
             units={name: str(unit.digest) for name, unit in held.units.items()},
             numbers=held.numbers,
             labels=dict(place.labels),

@@ -15,7 +15,7 @@ from holdfast.live.announcing import ATTEMPTS_MAX, FENCED, partitions_of, writer
 from holdfast.live.clients import base, consumer
 from holdfast.live.reading import PARTITION_END
 from holdfast.live.settings import Settings
-from holdfast.wall import now_ms
+from holdfast.wall import now
 from rollouts.audit import Chain, Link, Record, decode, encode, hash_of
 
 ANSWER_SECONDS: Final = 30.0
@@ -305,11 +305,6 @@ def append_all(
         _log.info("%s: somebody else wrote meanwhile; trying again", topic)
     message = f"{topic}: not written: somebody else wrote {ATTEMPTS_MAX} times meanwhile"
     raise Unreachable(message)
-
-
-def now() -> datetime:
-    """Return the time by the clock on the wall."""
-    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=now_ms())
 
 
 def _attempt(

@@ -11,12 +11,13 @@ from typing import Final
 from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
-from holdfast.control.audit_log import Draft, append_all, now
+from holdfast.control.audit_log import Draft, append_all
 from holdfast.control.drifting import Kept, gather
 from holdfast.errors import BadInput, Unreachable
 from holdfast.live.http import Server
 from holdfast.live.settings import Settings
 from holdfast.live.telemetry import Telemetry
+from holdfast.wall import now
 from rollouts.audit import Chain
 from rollouts.drift import audit, counts
 from rollouts.drift_facts import Finding

@@ -11,13 +11,14 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
-from holdfast.control.audit_log import Draft, append, now, read
+from holdfast.control.audit_log import Draft, append, read
 from holdfast.control.overriding import Hand, hand_of
 from holdfast.control.people_file import load_roster
 from holdfast.errors import BadInput, Unreachable
 from holdfast.live.clients import admin
 from holdfast.live.settings import Settings
 from holdfast.live.topics import standings
+from holdfast.wall import now
 from rollouts.audit import Link
 from rollouts.breakglass import CLOCK_SECONDS_MAX, DRILL, REQUEST, TARGETS, Request, Seen, State, take, written
 from rollouts.people import KINDS, OverrideKind, People, Person, Roster, Rule, with_role

@@ -19,14 +19,14 @@ from detectors.verdict import Scope, Verdict
 from holdfast.control.agent import Agent
 from holdfast.control.agents import Agents, Place
 from holdfast.control.asking import Instruction, Submission, ask
-from holdfast.control.audit_log import now, read
+from holdfast.control.audit_log import read
 from holdfast.control.desired import Unit as WantedUnit
 from holdfast.control.desired import Wanted
 from holdfast.control.overriding import say
 from holdfast.control.scribe import DID, REFUSED
 from holdfast.errors import BadInput
 from holdfast.live.clients import admin, producer
-from holdfast.wall import now_ms
+from holdfast.wall import now, now_ms
 from rollouts.breakglass import APPROVE, REQUEST, Request, id_of
 from rollouts.controlled import Event, Note, RevertBegun, StageBegun, State, decode
 from rollouts.document import Unit

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from detectors.verdict import Scope, Verdict
 from holdfast.cli import main
-from holdfast.control.audit_log import Draft, append, now, read
+from holdfast.control.audit_log import Draft, append, read
 from holdfast.control.drift_watch import record
 from holdfast.control.drifting import gather, load_kept
 from holdfast.control.overriding import say
@@ -30,6 +30,7 @@ from holdfast.live.clients import admin, base, producer
 from holdfast.live.settings import load_settings
 from holdfast.replaying import ENGINE
 from holdfast.response.record import append as add_to_incident
+from holdfast.wall import now
 from rollouts.announced import Announcement, announce, replaced, with_event
 from rollouts.breakglass import APPROVE, DRILL, REQUEST
 from rollouts.controlled import encode as encode_history

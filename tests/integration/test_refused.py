@@ -16,12 +16,13 @@ from detectors.policy import Metric, Policy
 from detectors.verdict import Scope, Verdict
 from holdfast.cli import main
 from holdfast.control.asking import Instruction, Submission, ask
-from holdfast.control.audit_log import now, read
+from holdfast.control.audit_log import read
 from holdfast.control.deployers import TopicDeployer
 from holdfast.control.scribe import REFUSED
 from holdfast.control.worker import Control
 from holdfast.errors import BadInput
 from holdfast.live.clients import producer
+from holdfast.wall import now
 from rollouts.inputs import Command
 from rollouts.inventory import Host, Inventory, Reach
 from rollouts.packages import digest_of
