@@ -29,6 +29,7 @@ from holdfast.errors import BadInput, Unreachable
 from holdfast.live.announcing import change
 from holdfast.live.clients import base, consumer
 from holdfast.live.events import Event as Told
+from holdfast.live.grouping import subscribe
 from holdfast.live.loop import Fenced, Hook, let_pass
 from holdfast.live.partitioner import MURMUR2
 from holdfast.live.settings import Settings
@@ -116,7 +117,7 @@ class Control:
         topic = self._settings.topics.control
         group = f"{self._settings.prefix}-control"
         member: Consumer = consumer(self._settings, group, member=f"{self._settings.worker}-control")
-        member.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
+        subscribe(member, [topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
         try:
             while not self._stopping.is_set():
                 member.poll(_LOOK_S)

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from holdfast.live.backlog import Backlog
+from holdfast.live.grouping import subscribe
 from holdfast.live.reading import PARTITION_END, TIMED_OUT
 from holdfast.live.records import Outputs, Record
 from holdfast.live.telemetry import Telemetry
@@ -157,7 +158,7 @@ class Loop:
     def begin(self) -> None:
         """Fence off an earlier self, and join the group."""
         self._producer.init_transactions(_TRANSACTION_SECONDS)
-        self._consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+        subscribe(self._consumer, self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
 
     def end(self) -> None:
         """Leave the group, which revokes what is assigned, and so writes down what has to be."""

@@ -16,6 +16,7 @@ from detectors.errors import BadInput
 from holdfast.live.backlog import Backlog
 from holdfast.live.breaker import Breaker
 from holdfast.live.dead_letters import dead_letter
+from holdfast.live.grouping import subscribe
 from holdfast.live.reading import PARTITION_END
 from holdfast.live.records import Record
 from holdfast.live.settings import Settings
@@ -117,8 +118,8 @@ class SinkLoop:
         KafkaException
             If the broker refuses for good.
         """
-        self._consumer.subscribe(
-            self._reader.topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        subscribe(
+            self._consumer, self._reader.topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
         try:
             while not self._stopping:

@@ -18,6 +18,7 @@ from holdfast.errors import BadInput
 from holdfast.live.durations import seconds_of
 from holdfast.live.events import Event, Fresh, Stale
 from holdfast.live.following import Following, Place
+from holdfast.live.grouping import subscribe
 from holdfast.live.partitioner import partition_of
 from holdfast.live.reading import PARTITION_END, behind
 from sinks.messages import Message
@@ -107,7 +108,7 @@ class Subscription:
         for name in self._names or ():
             self._following.expect(name, self._begun_s)
         self._consumer = _consumer(bootstrap, group, settings or {}, self._on_commit)
-        self._consumer.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        subscribe(self._consumer, [topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     def __iter__(self) -> Self:
         return self
@@ -281,6 +282,8 @@ class Subscription:
                 self._dirty.add(place.partition)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._is_closed:
+            return  # a rebalance that ends while the group is left: nothing of it will be read
         now_s = time.monotonic()
         if partitions:
             for place in consumer.committed(partitions, timeout=_ANSWER_S):

@@ -21,6 +21,7 @@ from detectors.policy import duration_ms
 from holdfast.control.board import Board
 from holdfast.errors import BadInput, Unreachable
 from holdfast.live.clients import base, consumer
+from holdfast.live.grouping import subscribe
 from holdfast.live.loop import Hook, let_pass
 from holdfast.live.settings import Settings
 from holdfast.notifying.addresses import Address, addresses_of
@@ -110,8 +111,8 @@ class Notifier:
         settings = self._settings
         self._is_mine = False
         member: Consumer = consumer(settings, f"{settings.prefix}-notify", member=f"{settings.worker}-notify")
-        member.subscribe(
-            [settings.topics.notified], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+        subscribe(
+            member, [settings.topics.notified], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
         try:
             while not stop.is_set():

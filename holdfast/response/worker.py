@@ -21,6 +21,7 @@ from holdfast.errors import BadInput, Unreachable
 from holdfast.live.announcing import FENCED, partitions_of
 from holdfast.live.clients import consumer
 from holdfast.live.dead_letters import dead_letter
+from holdfast.live.grouping import subscribe
 from holdfast.live.loop import Fenced, Hook, let_pass
 from holdfast.live.reading import PARTITION_END
 from holdfast.live.records import Record
@@ -129,7 +130,8 @@ class Respond:
         """
         group = f"{self._settings.prefix}-respond"
         member: Consumer = consumer(self._settings, group, member=f"{self._settings.worker}-respond")
-        member.subscribe(
+        subscribe(
+            member,
             [self._settings.topics.incidents],
             on_assign=self._assigned,
             on_revoke=self._revoked,
