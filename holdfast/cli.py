@@ -39,6 +39,7 @@ from holdfast.commands import topics as topics_commands
 from holdfast.commands import tune as tune_commands
 from holdfast.commands import verdict as verdict_commands
 from holdfast.commands import workers as worker_commands
+from holdfast.commands.groups import Whole
 from holdfast.errors import BadInput, Unreachable
 from holdfast.progress import Bars
 from sinks.errors import StoreError
@@ -52,6 +53,7 @@ BAD_INPUT = 2
 CONTRADICTED = 3
 
 app = typer.Typer(
+    cls=Whole,
     help="holdfast judges rollouts while they happen.",
     no_args_is_help=True,
     add_completion=False,

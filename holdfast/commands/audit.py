@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
+from holdfast.commands.groups import Group
 from holdfast.commands.workers import Config
 from holdfast.errors import BadInput
 from holdfast.live.durations import seconds_of
@@ -15,7 +16,7 @@ from holdfast.live.settings import Settings, load_settings
 from rollouts.audit import Break, Link
 from rollouts.breakglass import written
 
-app = typer.Typer(help="Look at the audit log, and prove it.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Look at the audit log, and prove it.", no_args_is_help=True)
 
 BROKEN = 3
 

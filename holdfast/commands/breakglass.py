@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from holdfast.commands.groups import Group
 from holdfast.commands.workers import Config
 from holdfast.errors import BadInput
 from holdfast.live.durations import seconds_of
@@ -33,7 +34,9 @@ from rollouts.breakglass import (
 )
 from rollouts.people import KINDS, OverrideKind
 
-app = typer.Typer(help="Override what the engine says, by the signatures of several people.", no_args_is_help=True)
+app = typer.Typer(
+    cls=Group, help="Override what the engine says, by the signatures of several people.", no_args_is_help=True
+)
 
 REFUSED = 3
 

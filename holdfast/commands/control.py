@@ -9,11 +9,12 @@ from typing import Annotated, Literal
 import msgspec
 import typer
 
+from holdfast.commands.groups import Group
 from holdfast.commands.workers import FAILED, Config
 from holdfast.documents import load_policy
 from holdfast.live.settings import load_settings
 
-plan = typer.Typer(help="Check plans, and submit them to control.", no_args_is_help=True)
+plan = typer.Typer(cls=Group, help="Check plans, and submit them to control.", no_args_is_help=True)
 
 PlanFile = Annotated[Path, typer.Argument(help="The plan.yaml.")]
 PolicyFile = Annotated[Path, typer.Option("--policy", help="The policy.yaml that judges it.")]

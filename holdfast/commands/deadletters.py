@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from holdfast.commands.groups import Group
 from holdfast.commands.workers import Config
 from holdfast.errors import BadInput
 from holdfast.live.settings import load_settings
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from holdfast.live.dead_letters import Letter
     from holdfast.live.redriving import Listed
 
-app = typer.Typer(help="Look at messages that could not be read, and send them again.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Look at messages that could not be read, and send them again.", no_args_is_help=True)
 
 _PREVIEW_BYTES = 512
 

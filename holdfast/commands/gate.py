@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
 
+from holdfast.commands.groups import Group
 from holdfast.errors import BadInput
 from holdfast.files import require_place, write_whole
 from holdfast.progress import Bars
@@ -33,7 +33,7 @@ CacheFolder = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-class _Group(TyperGroup):
+class _Group(Group):
     """Takes what is none of its commands for the arguments of `run`, so that nobody has to write that."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

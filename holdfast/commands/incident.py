@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from holdfast.commands.groups import Group
 from holdfast.commands.workers import Config
 from holdfast.errors import BadInput
 from holdfast.live.settings import load_settings
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from rollouts.incidents.folding import Incident
     from rollouts.incidents.history import Event
 
-app = typer.Typer(help="Incidents: open, take a role, say how it stands.", no_args_is_help=True)
-action = typer.Typer(help="What is to be done so that it does not happen again.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Incidents: open, take a role, say how it stands.", no_args_is_help=True)
+action = typer.Typer(cls=Group, help="What is to be done so that it does not happen again.", no_args_is_help=True)
 app.add_typer(action, name="action")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The incident, as in inc-20260312-0a1b2c3d.")]

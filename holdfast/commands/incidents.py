@@ -7,11 +7,12 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from holdfast.commands.groups import Group
 from holdfast.errors import BadInput
 from holdfast.progress import Bars
 from streams.choices import Size
 
-app = typer.Typer(help="Recordings of incidents, to try a policy on.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Recordings of incidents, to try a policy on.", no_args_is_help=True)
 
 DEFAULT_OUT = Path("holdfast-data/incidents")
 

@@ -7,11 +7,12 @@ from typing import Annotated
 import msgspec
 import typer
 
+from holdfast.commands.groups import Group
 from holdfast.commands.workers import FAILED, Config
 from holdfast.errors import BadInput
 from holdfast.live.settings import load_settings
 
-app = typer.Typer(help="Tell people of incidents, and see whether they can be told.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Tell people of incidents, and see whether they can be told.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 Recipient = Annotated[str, typer.Argument(help="Name of a recipient of the response document.")]

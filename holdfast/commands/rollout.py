@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 from detectors.policy import Policy
+from holdfast.commands.groups import Group
 from holdfast.commands.workers import Config
 from holdfast.documents import digest, load_policy, load_rollout
 from holdfast.errors import BadInput
@@ -29,7 +30,7 @@ from rollouts.announced import (
 from rollouts.certificate import SignedCertificate
 from sinks.signatures import Keys
 
-app = typer.Typer(help="Announce rollouts, and tell how far they are.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Announce rollouts, and tell how far they are.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Name of the rollout.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from holdfast.commands.groups import Group
 from holdfast.commands.workers import Config
 from holdfast.errors import BadInput
 from holdfast.live.settings import load_settings
 
-app = typer.Typer(help="The status page: for everybody, and for those who respond.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="The status page: for everybody, and for those who respond.", no_args_is_help=True)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from holdfast.commands.groups import Group
 from holdfast.commands.query import Data
 from holdfast.commands.workers import Config
 from holdfast.errors import BadInput
@@ -18,7 +19,7 @@ from sinks.cloudevents import epoch_ms, rfc3339
 if TYPE_CHECKING:
     from sinks.about import StoreInfo, TableInfo
 
-app = typer.Typer(help="Look after what is kept, in the embedded store or a server.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Look after what is kept, in the embedded store or a server.", no_args_is_help=True)
 
 _MINUTE_MS = 60_000
 _DAY_SECONDS = 86_400

@@ -7,13 +7,14 @@ from typing import Annotated, get_args
 
 import typer
 
+from holdfast.commands.groups import Group
 from holdfast.commands.workers import Config
 from holdfast.errors import BadInput
 from holdfast.live.durations import seconds_of
 from holdfast.live.settings import load_settings
 from holdfast.wall import now
 
-app = typer.Typer(help="Make tokens for the HTTP API.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Make tokens for the HTTP API.", no_args_is_help=True)
 
 
 @app.callback()

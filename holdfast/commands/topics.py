@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from holdfast.commands.groups import Group
 from holdfast.commands.workers import Config
 from holdfast.live.settings import load_settings
 
 if TYPE_CHECKING:
     from holdfast.live.topics import Standing
 
-app = typer.Typer(help="Make the topics that the engine needs.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Make the topics that the engine needs.", no_args_is_help=True)
 
 DIFFERS = 2
 

@@ -7,6 +7,7 @@ import msgspec
 import typer
 
 from detectors.verdict import Verdict
+from holdfast.commands.groups import Group
 from holdfast.commands.rollout import AsJson, Name, announced
 from holdfast.commands.workers import Config
 from holdfast.errors import BadInput, Unreachable
@@ -33,7 +34,7 @@ _SAID: Final[dict[Outcome, str]] = {
     "finished": "finished without a decision on this stage",
 }
 
-app = typer.Typer(help="Ask for verdicts.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Ask for verdicts.", no_args_is_help=True)
 
 
 @app.callback()
