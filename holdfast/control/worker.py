@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer
 
 from holdfast.control.announcing import announced, told
 from holdfast.control.asking import ANSWERED, ASKED, NOTED, Answer, Submission, decode
@@ -27,12 +27,12 @@ from holdfast.control.scribe import Noted, Scribe
 from holdfast.control.watch import Watch
 from holdfast.errors import BadInput, Unreachable
 from holdfast.live.announcing import change
-from holdfast.live.clients import base, consumer
+from holdfast.live.clients import base
 from holdfast.live.events import Event as Told
-from holdfast.live.grouping import subscribe
 from holdfast.live.loop import Fenced, Hook, let_pass
 from holdfast.live.partitioner import MURMUR2
 from holdfast.live.settings import Settings
+from holdfast.live.standing_by import LOOK_S, Candidate
 from holdfast.wall import now
 from rollouts.breakers import Limits, summary_of
 from rollouts.context import Context
@@ -49,7 +49,6 @@ from rollouts.reports import decode as decode_report
 log = logging.getLogger(__name__)
 
 _ANSWER_S: Final = 30.0
-_LOOK_S: Final = 0.1
 
 Held = tuple[list[Event], State]
 
@@ -93,7 +92,6 @@ class Control:
         self._stopping = threading.Event()
         self._is_ready = False
         self.telemetry = Watch(settings)
-        self._is_mine = False
         self._held: dict[str, Held] = {}
         self._reports: dict[str, Report] = {}
 
@@ -114,33 +112,21 @@ class Control:
         Fenced
             If another worker has taken over meanwhile.
         """
-        topic = self._settings.topics.control
-        group = f"{self._settings.prefix}-control"
-        member: Consumer = consumer(self._settings, group, member=f"{self._settings.worker}-control")
-        subscribe(member, [topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
+        candidate = Candidate(self._settings, self._settings.topics.control, "control")
         try:
             while not self._stopping.is_set():
-                member.poll(_LOOK_S)
+                candidate.poll(LOOK_S)
                 self.telemetry.alive()
-                self._is_ready = not self._is_mine and bool(member.memberid())
-                if self._is_mine:
-                    self._lead(member)
+                self._is_ready = candidate.stands_by
+                if candidate.is_in_charge:
+                    self._lead(candidate)
         except KafkaException as error:
             message = f"control ends: {error.args[0].str()}"
             raise Fenced(message) from error
         finally:
-            member.close()
+            candidate.close()
 
-    def _assigned(self, member: Consumer, partitions: list[TopicPartition]) -> None:
-        member.incremental_assign(partitions)
-        member.pause(partitions)  # what is there is read apart from the group, all of it
-        self._is_mine = self._is_mine or bool(partitions)
-
-    def _revoked(self, member: Consumer, partitions: list[TopicPartition]) -> None:
-        member.incremental_unassign(partitions)
-        self._is_mine = self._is_mine and not partitions
-
-    def _lead(self, member: Consumer) -> None:
+    def _lead(self, candidate: Candidate) -> None:
         """Take over, and control until the partition is given to somebody else."""
         settings, names = self._settings, self._settings.topics
         self._producer = self._writer()
@@ -164,10 +150,10 @@ class Control:
             ears.start()
             self.telemetry.takes_over(ears)
             self._is_ready = True
-            while self._is_mine and not self._stopping.is_set():
-                member.poll(0.0)
+            while candidate.is_in_charge and not self._stopping.is_set():
+                candidate.poll(0.0)
                 self.telemetry.alive()
-                for key, value in asked.poll(_LOOK_S):
+                for key, value in asked.poll(LOOK_S):
                     if key.startswith(ASKED):
                         self._read(key, value, waiting)
                 if wrong := self._refusals.new([*wrong, *self._hear(applied.poll(0.0))]):

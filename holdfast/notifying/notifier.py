@@ -15,15 +15,15 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer
 
 from detectors.policy import duration_ms
 from holdfast.control.board import Board
 from holdfast.errors import BadInput, Unreachable
-from holdfast.live.clients import base, consumer
-from holdfast.live.grouping import subscribe
+from holdfast.live.clients import base
 from holdfast.live.loop import Hook, let_pass
 from holdfast.live.settings import Settings
+from holdfast.live.standing_by import LOOK_S, Candidate
 from holdfast.notifying.addresses import Address, addresses_of
 from holdfast.notifying.carrying import STOPPED, Carrier
 from holdfast.notifying.journal import Place, decode, encode, encode_key
@@ -37,7 +37,6 @@ from rollouts.incidents.response import Response
 log = logging.getLogger(__name__)
 
 _ANSWER_S: Final = 30.0
-_LOOK_S: Final = 0.1
 _AGAIN_S: Final = 2.0
 _TIDY_S: Final = 10.0
 
@@ -81,7 +80,6 @@ class Notifier:
         self._sender = sender
         self.telemetry = telemetry or NotifyTelemetry()
         self._addresses = addresses_of(response)
-        self._is_mine = False
         self.is_ready = False
         self._unwritten: Told = []
 
@@ -108,31 +106,17 @@ class Notifier:
                 senders.close()
 
     def _stand_by(self, sender: Sender, stop: threading.Event) -> None:
-        settings = self._settings
-        self._is_mine = False
-        member: Consumer = consumer(settings, f"{settings.prefix}-notify", member=f"{settings.worker}-notify")
-        subscribe(
-            member, [settings.topics.notified], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
-        )
+        candidate = Candidate(self._settings, self._settings.topics.notified, "notify")
         try:
             while not stop.is_set():
                 self.telemetry.alive()
-                member.poll(_LOOK_S)
-                if self._is_mine:
-                    self._lead(member, sender, stop)
+                candidate.poll(LOOK_S)
+                if candidate.is_in_charge:
+                    self._lead(candidate, sender, stop)
         finally:
-            member.close()
+            candidate.close()
 
-    def _assigned(self, member: Consumer, partitions: list[TopicPartition]) -> None:
-        member.incremental_assign(partitions)
-        member.pause(partitions)  # what is there is read apart from the group, all of it
-        self._is_mine = self._is_mine or bool(partitions)
-
-    def _revoked(self, member: Consumer, partitions: list[TopicPartition]) -> None:
-        member.incremental_unassign(partitions)
-        self._is_mine = self._is_mine and not partitions
-
-    def _lead(self, member: Consumer, sender: Sender, stop: threading.Event) -> None:
+    def _lead(self, candidate: Candidate, sender: Sender, stop: threading.Event) -> None:
         """Take over, and tell until the partition is given to somebody else."""
         settings, topics, notify = self._settings, self._settings.topics, self._settings.notify
         self._producer = self._writer()
@@ -155,11 +139,11 @@ class Notifier:
             log.info("notifier: in charge, %d addresses, %d notices told", len(carriers), len(known))
             self.is_ready = True
             tidied = time.monotonic()
-            while self._is_mine and not stop.is_set():
+            while candidate.is_in_charge and not stop.is_set():
                 self.telemetry.alive()
                 self._hand_over(outbox, carriers)
-                member.poll(0.0)
-                self._take(outbox, incidents.poll(0.0 if outcomes.qsize() else _LOOK_S))
+                candidate.poll(0.0)
+                self._take(outbox, incidents.poll(0.0 if outcomes.qsize() else LOOK_S))
                 self._settle(outbox, outcomes)
                 if time.monotonic() - tidied > _TIDY_S:
                     tidied = time.monotonic()

@@ -21,11 +21,11 @@ from holdfast.errors import BadInput, Unreachable
 from holdfast.live.announcing import FENCED, partitions_of
 from holdfast.live.clients import consumer
 from holdfast.live.dead_letters import dead_letter
-from holdfast.live.grouping import subscribe
 from holdfast.live.loop import Fenced, Hook, let_pass
 from holdfast.live.reading import PARTITION_END
 from holdfast.live.records import Record
 from holdfast.live.settings import Settings
+from holdfast.live.standing_by import LOOK_S, Candidate
 from holdfast.live.subscription import message_of
 from holdfast.live.telemetry import Telemetry
 from holdfast.response.counts import Counts
@@ -60,7 +60,6 @@ VAGUE_MAX: Final = 100
 _LOOK_AGAIN_S: Final = 2.0
 _LOOK_BACK_S: Final = 900.0
 _ANSWER_S: Final = 30.0
-_LOOK_S: Final = 0.1
 _TICK_S: Final = 0.5
 _REST_S: Final = 0.5
 _BATCH: Final = 500
@@ -112,7 +111,6 @@ class Respond:
         self._keys = Keys.load(settings.trusted_keys) if settings.trusted_keys else None
         self._vague: dict[IncidentId, tuple[list[Place], int]] = {}
         self._stopping = threading.Event()
-        self._is_mine = False
         self.is_ready = False
         """Whether it has joined the others, and if it is in charge has read what there is."""
 
@@ -128,38 +126,21 @@ class Respond:
         Fenced
             If the brokers refuse what it writes, again and again.
         """
-        group = f"{self._settings.prefix}-respond"
-        member: Consumer = consumer(self._settings, group, member=f"{self._settings.worker}-respond")
-        subscribe(
-            member,
-            [self._settings.topics.incidents],
-            on_assign=self._assigned,
-            on_revoke=self._revoked,
-            on_lost=self._revoked,
-        )
+        candidate = Candidate(self._settings, self._settings.topics.incidents, "respond")
         try:
             while not self._stopping.is_set():
                 self.telemetry.alive()
-                member.poll(_LOOK_S)
-                if self._is_mine:
-                    self._lead(member)
+                candidate.poll(LOOK_S)
+                self.is_ready = candidate.stands_by
+                if candidate.is_in_charge:
+                    self._lead(candidate)
         except KafkaException as error:
             message = f"respond ends: {error.args[0].str()}"
             raise Fenced(message) from error
         finally:
-            member.close()
+            candidate.close()
 
-    def _assigned(self, member: Consumer, partitions: list[TopicPartition]) -> None:
-        member.incremental_assign(partitions)
-        member.pause(partitions)  # what is there is read apart from the group, all of it
-        self._is_mine = self._is_mine or bool(partitions)
-        self.is_ready = self.is_ready or not partitions
-
-    def _revoked(self, member: Consumer, partitions: list[TopicPartition]) -> None:
-        member.incremental_unassign(partitions)
-        self._is_mine = self._is_mine and not partitions
-
-    def _lead(self, member: Consumer) -> None:
+    def _lead(self, candidate: Candidate) -> None:
         """Take over, and work until the partition is given to somebody else."""
         facts = Facts(self._settings)
         reader: Consumer = consumer(self._settings, f"{self._settings.prefix}-respond-verdicts")
@@ -168,10 +149,10 @@ class Respond:
         try:
             facts.load()
             beside.start()
-            while self._is_mine and not self._stopping.is_set():
+            while candidate.is_in_charge and not self._stopping.is_set():
                 try:
                     with Writer(self._settings, self._hook) as writer:
-                        self._work(member, writer, reader, facts)
+                        self._work(candidate, writer, reader, facts)
                 except (KafkaException, Unreachable) as error:
                     self._again(error)
         finally:
@@ -197,14 +178,14 @@ class Respond:
             log.warning("incidents: not known to be written; reading again: %s", error)
             self._stopping.wait(_REST_S)
 
-    def _work(self, member: Consumer, writer: Writer, reader: Consumer, facts: Facts) -> None:
+    def _work(self, candidate: Candidate, writer: Writer, reader: Consumer, facts: Facts) -> None:
         """Work until told to stop, or until an error says that somebody else has written."""
         self._begin(reader)
         taken, committed, ticked = Taken(), time.monotonic(), 0.0
-        while self._is_mine and not self._stopping.is_set():
+        while candidate.is_in_charge and not self._stopping.is_set():
             self.telemetry.alive()
-            member.poll(0.0)
-            self._take(reader.consume(_BATCH, _LOOK_S), taken)
+            candidate.poll(0.0)
+            self._take(reader.consume(_BATCH, LOOK_S), taken)
             facts.poll()
             writer.ledger.poll()  # what people have written since; that it was, the next write is told
             at = time.monotonic()
