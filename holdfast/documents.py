@@ -6,18 +6,17 @@ tie one key to another look at the document as it was read, so they speak up eve
 
 import hashlib
 import re
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
 from detectors.policy import Policy, duration_ms
 from holdfast.classical_rules import classical_rules
 from holdfast.errors import BadInput
-from holdfast.located import Place, Problems, join, placed, quoted, read
-from holdfast.validation import as_time, closest, either, model, shown, validate
+from holdfast.located import Place, Problems, join, placed, quoted
+from holdfast.validation import as_time, closest, either, load, model, shown, validate
 from rollouts.document import Rollout
 from rollouts.truth import Truth
 
@@ -28,8 +27,6 @@ KINDS: Final = ("ratio", "gauge", "counter", "histogram")
 
 _WINDOW: Final = re.compile(r"([0-9]{1,6}) of ([0-9]{1,6})", re.ASCII)
 
-_Document = TypeVar("_Document", Policy, Rollout, Truth)
-
 
 def load_policy(path: str | Path) -> Policy:
     """Read a policy.
@@ -39,7 +36,7 @@ def load_policy(path: str | Path) -> Policy:
     BadInput
         With every error of the file, one a line, in the order of the document.
     """
-    return _load(path, Policy, _policy_rules)
+    return load(path, Policy, _policy_rules)
 
 
 def load_rollout(path: str | Path) -> Rollout:
@@ -50,7 +47,7 @@ def load_rollout(path: str | Path) -> Rollout:
     BadInput
         With every error of the file, one a line, in the order of the document.
     """
-    return _load(path, Rollout, _rollout_rules)
+    return load(path, Rollout, _rollout_rules)
 
 
 def load_truth(path: str | Path) -> Truth:
@@ -61,7 +58,7 @@ def load_truth(path: str | Path) -> Truth:
     BadInput
         With every error of the file, one a line, in the order of the document.
     """
-    return _load(path, Truth, _truth_rules)
+    return load(path, Truth, _truth_rules)
 
 
 def understood(rollout: Place, policy: Place) -> tuple[Rollout, Policy]:
@@ -124,19 +121,6 @@ def _refuse_both(policy_source: str, policy: Place, rollout_source: str, rollout
             errors.append(str(error))
     if errors:
         raise BadInput("\n".join(errors))
-
-
-def _load(path: str | Path, kind: type[_Document], rules: Callable[[Place, Problems], None]) -> _Document:
-    problems = Problems(str(path))
-    document = read(Path(path), problems)
-    validate(document, model(kind), problems)
-    rules(document, problems)
-    problems.refuse()
-    try:
-        return msgspec.convert(document.plain(), kind)
-    except msgspec.ValidationError as error:  # a constraint that `validate` does not know
-        message = f"{path}: {error}"
-        raise BadInput(message) from error
 
 
 def _policy_rules(policy: Place, problems: Problems) -> None:

@@ -9,12 +9,14 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime
 from functools import cache
-from typing import Final, cast
+from pathlib import Path
+from typing import Final, TypeVar, cast
 
 import msgspec
 from msgspec import inspect
 
-from holdfast.located import UNREADABLE, Place, Problems, cut, join, quoted
+from holdfast.errors import BadInput
+from holdfast.located import UNREADABLE, Place, Problems, cut, join, quoted, read
 
 _YEARS: Final = range(1970, 2262)
 """Years whose times fit 64 bits, whatever the unit."""
@@ -23,12 +25,45 @@ _TEXT_LIKE_NUMBER: Final = re.compile(r"([-+]?[0-9]+)(\.[0-9]+)?[eE]([-+]?[0-9]+
 _ZONED: Final = "a time with its zone, as in 2026-03-12T11:20:00Z"
 
 Extra = dict[str, object]
+Rule = Callable[[Place, Problems], None]
+
+_Document = TypeVar("_Document")
 
 
 @cache
 def model(cls: type) -> inspect.Type:
     """Return the description of a typed model."""
     return inspect.type_info(cls)
+
+
+def load(path: str | Path, kind: type[_Document], *rules: Rule) -> _Document:
+    """Read a document.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    kind
+        Its typed model.
+    rules
+        What the model does not know: each notes what is against it.
+
+    Raises
+    ------
+    BadInput
+        With every error of the file, one a line, in the order of the document.
+    """
+    problems = Problems(str(path))
+    document = read(Path(path), problems)
+    validate(document, model(kind), problems)
+    for rule in rules:
+        rule(document, problems)
+    problems.refuse()
+    try:
+        return msgspec.convert(document.plain(), kind)
+    except msgspec.ValidationError as error:  # a constraint that `validate` does not know
+        message = f"{path}: {error}"
+        raise BadInput(message) from error
 
 
 def validate(place: Place, kind: inspect.Type, problems: Problems, path: str = "", extra: Extra | None = None) -> None:

@@ -3,11 +3,8 @@
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
 from holdfast.errors import BadInput
-from holdfast.located import Problems, read
-from holdfast.validation import model, validate
+from holdfast.validation import load
 from rollouts.breakers import Limits
 from rollouts.freezes import problems as freeze_problems
 from rollouts.inventory import Inventory
@@ -25,29 +22,17 @@ def load_plan(path: Path) -> Plan:
     BadInput
         With every error of the file, one a line.
     """
-    return _load(path, Plan)
+    return load(path, Plan)
 
 
 def load_inventory(path: Path) -> Inventory:
     """Read an inventory; raises as `load_plan` does."""
-    return _checked(path, found := _load(path, Inventory), inventory_problems(found))
+    return _checked(path, found := load(path, Inventory), inventory_problems(found))
 
 
 def load_limits(path: Path) -> Limits:
     """Read limits; raises as `load_plan` does."""
-    return _checked(path, found := _load(path, Limits), freeze_problems(found.freezes))
-
-
-def _load(path: Path, kind: type[_Document]) -> _Document:
-    problems = Problems(str(path))
-    document = read(path, problems)
-    validate(document, model(kind), problems)
-    problems.refuse()
-    try:
-        return msgspec.convert(document.plain(), kind)
-    except msgspec.ValidationError as error:
-        message = f"{path}: {error}"
-        raise BadInput(message) from error
+    return _checked(path, found := load(path, Limits), freeze_problems(found.freezes))
 
 
 def _checked(path: Path, found: _Document, problems: list[str]) -> _Document:

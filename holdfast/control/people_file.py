@@ -4,13 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
 from detectors.policy import duration_ms
 from holdfast.errors import BadInput
 from holdfast.live.settings import Settings
-from holdfast.located import Place, Problems, join, quoted, read
-from holdfast.validation import as_time, model, validate
+from holdfast.located import Place, Problems, join, quoted
+from holdfast.validation import as_time, load
 from rollouts.people import People, Roster, roster
 
 
@@ -22,18 +20,7 @@ def load_people(path: str | Path) -> People:
     BadInput
         With every error of the file, one a line, in the order of the document.
     """
-    problems = Problems(str(path))
-    document = read(Path(path), problems)
-    validate(document, model(People), problems)
-    _unique(document, problems)
-    _keys(document, problems)
-    _rules(document, problems)
-    problems.refuse()
-    try:
-        return msgspec.convert(document.plain(), People)
-    except msgspec.ValidationError as error:  # a constraint that `validate` does not know
-        message = f"{path}: {error}"
-        raise BadInput(message) from error
+    return load(path, People, _unique, _keys, _rules)
 
 
 def load_roster(settings: Settings, path: Path | None = None) -> Roster:

@@ -4,13 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from detectors.policy import duration_ms
-from holdfast.errors import BadInput
 from holdfast.live.settings import Settings
-from holdfast.located import Place, Problems, join, quoted, read
-from holdfast.validation import model, validate
+from holdfast.located import Place, Problems, join, quoted
+from holdfast.validation import load
 from rollouts.incidents.response import Response
 
 NOBODY: Final = Response(response="none")
@@ -31,20 +28,7 @@ def load_response(path: str | Path) -> Response:
     BadInput
         With every error of the file, one a line, in the order of the document.
     """
-    problems = Problems(str(path))
-    document = read(Path(path), problems)
-    validate(document, model(Response), problems)
-    for key in ("components", "recipients"):
-        _unique(document, key, problems)
-    _recipients(document, problems)
-    _components(document, problems)
-    _order(document, problems)
-    problems.refuse()
-    try:
-        return msgspec.convert(document.plain(), Response)
-    except msgspec.ValidationError as error:  # a constraint that `validate` does not know
-        message = f"{path}: {error}"
-        raise BadInput(message) from error
+    return load(path, Response, _unique, _recipients, _components, _order)
 
 
 def _items(document: Place, key: str) -> Iterator[tuple[str, Place]]:
@@ -58,16 +42,18 @@ def _names(document: Place, key: str) -> list[str]:
     return [name for each in found if each and (name := each.string())]
 
 
-def _unique(document: Place, key: str, problems: Problems) -> None:
-    first: dict[str, str] = {}
-    for path, each in _items(document, key):
-        found = each.child("name")
-        text = found.string() if found else None
-        if found is None or text is None:
-            continue
-        if text in first:
-            problems.add(found, f"{path}.name", f"found {quoted(text)}, as in {first[text]}; allowed: each name once")
-        first.setdefault(text, path)
+def _unique(document: Place, problems: Problems) -> None:
+    for key in ("components", "recipients"):
+        first: dict[str, str] = {}
+        for path, each in _items(document, key):
+            found = each.child("name")
+            text = found.string() if found else None
+            if found is None or text is None:
+                continue
+            if text in first:
+                said = f"found {quoted(text)}, as in {first[text]}; allowed: each name once"
+                problems.add(found, f"{path}.name", said)
+            first.setdefault(text, path)
 
 
 def _recipients(document: Place, problems: Problems) -> None:
