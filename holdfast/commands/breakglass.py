@@ -10,11 +10,12 @@ import msgspec
 import typer
 
 from holdfast.commands.groups import Group
+from holdfast.commands.options import moment
 from holdfast.commands.workers import Config
 from holdfast.errors import BadInput
 from holdfast.live.durations import seconds_of
 from holdfast.live.settings import Settings, load_settings
-from holdfast.validation import as_time, closest
+from holdfast.validation import closest
 from rollouts.breakglass import (
     APPROVE,
     DENY,
@@ -307,11 +308,8 @@ def _expiry(at: datetime, lasting: str | None, until: str | None) -> datetime:
         raise BadInput(message)
     if lasting is not None:
         return at + timedelta(seconds=seconds_of("--for", lasting))
-    moment = as_time(until)
-    if moment is None or moment.tzinfo is None:
-        message = f"--until: found {until!r}; allowed: a time with its zone, as in 2026-03-12T11:20:00Z"
-        raise BadInput(message)
-    return moment
+    assert until is not None
+    return moment("--until", until)
 
 
 def _check_text(body: Request | Vote, kind: type[Request | Vote]) -> None:

@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from holdfast.commands.groups import Group
+from holdfast.commands.options import By
 from holdfast.commands.workers import FAILED, Config
 from holdfast.documents import load_policy
 from holdfast.live.settings import load_settings
@@ -21,7 +22,6 @@ PolicyFile = Annotated[Path, typer.Option("--policy", help="The policy.yaml that
 InventoryFile = Annotated[Path | None, typer.Option("--inventory", help="The hosts; else those that report.")]
 Rollout = Annotated[str, typer.Argument(help="Name of the rollout.")]
 Why = Annotated[str, typer.Option("--why", help="The reason, for the record.")]
-By = Annotated[str, typer.Option("--by", envvar="USER", help="Who says so.")]
 
 
 @plan.command("check")

@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from holdfast.commands.groups import Group
+from holdfast.commands.options import By, moment
 from holdfast.commands.workers import Config
 from holdfast.errors import BadInput
 from holdfast.live.settings import load_settings
@@ -24,7 +25,6 @@ action = typer.Typer(cls=Group, help="What is to be done so that it does not hap
 app.add_typer(action, name="action")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The incident, as in inc-20260312-0a1b2c3d.")]
-By = Annotated[str, typer.Option("--by", envvar="USER", help="Who says so.")]
 Why = Annotated[str, typer.Option("--why", help="The reason, for the timeline.")]
 How = Annotated[str, typer.Option("--how", help="By what, for the timeline.")]
 RoleName = Annotated[Role, typer.Argument(help="Which role.")]
@@ -70,7 +70,7 @@ def open_incident(
         metrics=metrics or [],
         services=services or [],
         traffic_share=traffic_share,
-        onset=_moment("--since", since),
+        onset=None if since is None else moment("--since", since),
     )
     opened = Opened(
         at=at,
@@ -110,17 +110,14 @@ def show_incident(incident: Id, as_json: Json = False, config: Config = None) ->
     """Show how an incident stands, and all that happened."""
     from rich.console import Console
 
-    from holdfast.response.ledger import Ledger
-    from holdfast.response.record import known
+    from holdfast.response.record import history_of
     from holdfast.response.saying import incident_id
     from holdfast.response.view import show
     from holdfast.wall import now
+    from rollouts.incidents.folding import fold
 
-    name = incident_id(incident)
-    with Ledger(load_settings(config)) as ledger:
-        ledger.load()
-        found = known(ledger, name)
-        history = ledger.histories[name]
+    history = history_of(load_settings(config), incident_id(incident))
+    found = fold(history)
     if as_json:
         sys.stdout.write(msgspec.json.encode({"incident": found, "events": history.events}).decode() + "\n")
     else:
@@ -187,7 +184,7 @@ def assess(
         "services": _lines("--service", service),
         "metrics": _lines("--metric", metric),
         "traffic_share": traffic_share,
-        "onset": _moment("--since", since),
+        "onset": None if since is None else moment("--since", since),
     }
     new = {name: value for name, value in given.items() if value is not None}
     if severity is None and not new:
@@ -361,16 +358,3 @@ def _lines(what: str, texts: list[str] | None) -> list[str] | None:
     from holdfast.response.saying import line
 
     return None if not texts else sorted({line(what, text) for text in texts})
-
-
-def _moment(what: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        message = f"{what}: found {text[:40]!r}; allowed: a time with its zone, as in 2026-03-12T11:20:00Z"
-        raise BadInput(message)
-    return at

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from holdfast.commands.incident import Id
+from holdfast.commands.options import By, moment
 from holdfast.commands.workers import Config
 from holdfast.errors import BadInput
 from holdfast.progress import Bars
@@ -14,10 +16,6 @@ from holdfast.wall import now
 
 if TYPE_CHECKING:
     from holdfast.reviewing.draft import Draft
-    from rollouts.incidents.history import History
-
-Id = Annotated[str, typer.Argument(metavar="ID", help="The incident, as in inc-20261126-0a1b2c3d.")]
-By = Annotated[str | None, typer.Option(help="Who does it; by default the user of this machine.")]
 
 
 def review(
@@ -25,7 +23,7 @@ def review(
     out: Annotated[Path, typer.Option(help="Folder to write the draft into.")] = Path(),
     submit: Annotated[Path | None, typer.Option(help="Submit this review instead of writing a draft.")] = None,
     store: Annotated[Path | None, typer.Option("--store", "--data", help="Folder of the embedded store.")] = None,
-    by: By = None,
+    by: By = "",
     config: Config = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -57,6 +55,7 @@ def draft_of(incident: str, out: Path, store: Path | None, config: Path | None) 
     from holdfast.files import write_whole
     from holdfast.live.settings import load_settings
     from holdfast.live.stores import where
+    from holdfast.response.record import history_of
     from holdfast.reviewing.draft import draft
     from holdfast.reviewing.gathering import gather
     from holdfast.reviewing.markdown import written
@@ -70,7 +69,7 @@ def draft_of(incident: str, out: Path, store: Path | None, config: Path | None) 
         message = f"{text}: is there already, and may have been written in; move it, or name another folder by --out"
         raise BadInput(message)
     settings = load_settings(config)
-    made = draft(gather(settings, _history(incident, config), out, where(store, config)))
+    made = draft(gather(settings, history_of(settings, incident), out, where(store, config)))
     write_whole(shown, page(made).encode())
     write_whole(text, written(made).encode())
     return made, text, shown
@@ -80,6 +79,7 @@ def keep(
     incident: Id,
     corpus: Annotated[Path, typer.Option(help="Folder of recordings that the incident is to be one of.")],
     source: Annotated[str, typer.Option("--from", help="What keeps the metrics: kafka, clickhouse or prometheus.")],
+    by: By,
     name: Annotated[str | None, typer.Option(help="Of the recording; by default the incident's.")] = None,
     rollout: Annotated[str | None, typer.Option(help="Which rollout it is of, if there were several.")] = None,
     onset: Annotated[str | None, typer.Option(help="When the harm began, if that is known better.")] = None,
@@ -89,7 +89,6 @@ def keep(
     url: Annotated[str | None, typer.Option(help="With --from prometheus: its address.")] = None,
     column: Annotated[list[str] | None, typer.Option(help="What a column is called there: ours=theirs.")] = None,
     select: Annotated[list[str] | None, typer.Option(help="Labels that samples must have: label=value.")] = None,
-    by: By = None,
     config: Config = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -98,19 +97,16 @@ def keep(
     from holdfast.recording.documents import announced
     from holdfast.recording.options import source_of
     from holdfast.recording.record import in_words
-    from holdfast.response.record import append
+    from holdfast.response.record import append, history_of
+    from holdfast.response.saying import person
     from holdfast.reviewing.keeping import cause_of, truth_of
     from holdfast.reviewing.keeping import keep as record
-    from holdfast.validation import as_time
     from rollouts.incidents.folding import fold
     from rollouts.incidents.history import Kept
 
-    began = None if onset is None else as_time(onset)
-    if onset is not None and (began is None or began.tzinfo is None):
-        message = f"--onset: found {onset!r}; allowed: a time with its zone, as in 2026-03-12T11:20:00Z"
-        raise BadInput(message)
+    began, who = None if onset is None else moment("--onset", onset), person(by)
     settings = load_settings(config)
-    found = fold(_history(incident, config))
+    found = fold(history_of(settings, incident))
     cause = cause_of(found, rollout)
     documents = announced(settings, cause.rollout, None, None)
     truth = truth_of(found, cause, documents.policy.tick, began, harmless=harmless)
@@ -123,7 +119,7 @@ def keep(
         kept = record(
             corpus, name or incident, described, documents, truth, lambda step, done, total: steps[step](done, total)
         )
-    append(settings, incident, [Kept(at=now(), by=_who(by), recording=name or incident, digest=kept.digest)])
+    append(settings, incident, [Kept(at=now(), by=who, recording=name or incident, digest=kept.digest)])
     if as_json:
         sys.stdout.write(msgspec.json.encode(kept.recorded).decode() + "\n")
         return
@@ -131,9 +127,10 @@ def keep(
     sys.stdout.write(f"{in_words(kept.recorded)}\n{said}\n")
 
 
-def _submit(incident: str, file: Path, by: str | None, config: Path | None, *, as_json: bool) -> None:
+def _submit(incident: str, file: Path, by: str, config: Path | None, *, as_json: bool) -> None:
     from holdfast.live.settings import load_settings
     from holdfast.response.record import append
+    from holdfast.response.saying import person
     from holdfast.reviewing.markdown import read
     from rollouts.incidents.history import ActionAdded, Event, Reviewed
 
@@ -146,7 +143,7 @@ def _submit(incident: str, file: Path, by: str | None, config: Path | None, *, a
     if filled.incident != incident:
         message = f"{file}: is the review of {filled.incident}; allowed: that of {incident}"
         raise BadInput(message)
-    at, who = now(), _who(by)
+    at, who = now(), person(by)
     added: list[Event] = [ActionAdded(at=at, by=who, item=item) for item in filled.items]
     append(load_settings(config), incident, [*added, Reviewed(at=at, by=who, digest=filled.digest)])
     if as_json:
@@ -154,21 +151,3 @@ def _submit(incident: str, file: Path, by: str | None, config: Path | None, *, a
         return
     items = f"{len(filled.items)} action items" if len(filled.items) != 1 else "1 action item"
     sys.stdout.write(f"{incident}: reviewed, with {items}\nnext: holdfast incident close {incident}\n")
-
-
-def _history(incident: str, config: Path | None) -> "History":
-    from holdfast.live.settings import load_settings
-    from holdfast.response.record import read_all
-
-    known = read_all(load_settings(config))
-    if incident not in known:
-        listed = ", ".join(sorted(known)[-5:]) or "none"
-        message = f"{incident}: no such incident; the newest are: {listed}"
-        raise BadInput(message)
-    return known[incident]
-
-
-def _who(by: str | None) -> str:
-    import getpass
-
-    return by or getpass.getuser()

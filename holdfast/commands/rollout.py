@@ -10,11 +10,11 @@ import typer
 
 from detectors.policy import Policy
 from holdfast.commands.groups import Group
+from holdfast.commands.options import By, moment
 from holdfast.commands.workers import Config
 from holdfast.documents import digest, load_policy, load_rollout
 from holdfast.errors import BadInput
 from holdfast.live.settings import Settings, load_settings
-from holdfast.validation import as_time
 from holdfast.wall import now
 from rollouts.announced import (
     Announcement,
@@ -34,7 +34,6 @@ app = typer.Typer(cls=Group, help="Announce rollouts, and tell how far they are.
 
 Name = Annotated[str, typer.Argument(help="Name of the rollout.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-By = Annotated[str, typer.Option("--by", envvar="USER", help="Who says so, if it is refused: for the audit topic.")]
 
 
 class StageStart(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +105,7 @@ def event(
     from holdfast.control.refusals import on_record
     from holdfast.live.announcing import change
 
-    name, since = _event_name(what), now() if at is None else _time(at)
+    name, since = _event_name(what), now() if at is None else moment("--at", at)
     settings = load_settings(config)
 
     def make(before: Announcement | None) -> Announcement:
@@ -234,13 +233,5 @@ def _event_name(what: str) -> EventName:
     raise BadInput(message)
 
 
-def _time(at: str) -> datetime:
-    moment = as_time(at)
-    if moment is None or moment.tzinfo is None:
-        message = f"--at: found {at!r}; allowed: a time with its zone, as in 2026-03-12T11:20:00Z"
-        raise BadInput(message)
-    return moment
-
-
-def _written(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+def _written(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

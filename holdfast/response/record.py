@@ -238,6 +238,13 @@ def known(ledger: Ledger, incident_id: str) -> Incident:
     return found
 
 
+def history_of(settings: Settings, incident_id: str) -> History:
+    """Read the history of an incident; raises as `read_all` does, and `BadInput` if there is none."""
+    with Ledger(settings) as ledger:
+        ledger.load()
+        return ledger.histories[known(ledger, incident_id).id]
+
+
 def read_all(settings: Settings, seconds: float = ANSWER_SECONDS) -> dict[IncidentId, History]:
     """Read the histories of all incidents, by id.
 

@@ -83,7 +83,7 @@ def test_a_draft_that_is_there_is_not_written_over(case: Case, tmp_path: Path) -
 
 
 def test_an_incident_that_nobody_knows_is_refused(case: Case, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no such incident; the newest are: inc-"):
+    with pytest.raises(BadInput, match="there is none; the newest are: inc-"):
         case.run("review", "inc-20000101-00000000", "--out", str(tmp_path))
 
 

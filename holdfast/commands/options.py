@@ -1,0 +1,28 @@
+"""What several commands are told in the same way."""
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from holdfast.errors import BadInput
+
+By = Annotated[str, typer.Option("--by", envvar="USER", help="Who says so.")]
+
+
+def moment(option: str, text: str) -> datetime:
+    """Read a time that an option gives.
+
+    Raises
+    ------
+    BadInput
+        If it is none, or says nothing of its zone.
+    """
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        message = f"{option}: found {text[:80]!r}; allowed: a time with its zone, as in 2026-03-12T11:20:00Z"
+        raise BadInput(message)
+    return at
