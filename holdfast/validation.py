@@ -27,7 +27,7 @@ _ZONED: Final = "a time with its zone, as in 2026-03-12T11:20:00Z"
 Extra = dict[str, object]
 Rule = Callable[[Place, Problems], None]
 
-_Document = TypeVar("_Document")
+_Document = TypeVar("_Document", bound=msgspec.Struct)
 
 
 @cache

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from benchmarks.measure import ROOT, against, table
 from benchmarks.pipeline.workload import SEED, START, START_MS, TICK_MS, Size, announcement, engine
 from holdfast.live.clients import consumer, transactional_producer
+from holdfast.live.records import Record, put
 from holdfast.live.settings import Settings
 from rollouts.announced import encode
 from streams.cohorts import RowKey
@@ -88,7 +89,7 @@ class Journal:
 
     def write(self, tick: int) -> int:
         """Write a tick for all rollouts in one transaction, as one aggregate would; return how many bytes."""
-        written = 0
+        written, topic = 0, self._settings.topics.cohort_ticks
         self.producer.begin_transaction()
         for source in range(self._load.sources):
             body = body_of(self._encoded[source], self._values(self._keys[source]))
@@ -111,18 +112,9 @@ class Journal:
                 )
                 frame = frame_of(header, body)
                 written += len(frame)
-                self._send(frame, name, number % self._load.workers)
+                put(self.producer, Record(topic, name.encode(), frame, partition=number % self._load.workers))
         self.producer.commit_transaction()
         return written
-
-    def _send(self, frame: bytes, name: str, partition: int) -> None:
-        while True:
-            try:
-                self.producer.produce(self._settings.topics.cohort_ticks, frame, name.encode(), partition)
-            except BufferError:
-                self.producer.poll(0.1)
-            else:
-                return
 
 
 def measure(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from detectors.policy import Metric, Policy, PrePeriod, Ratio
 from holdfast.live.clients import admin, producer
+from holdfast.live.records import Record, put
 from holdfast.live.settings import Settings, load_settings
 from holdfast.live.topics import create
 from rollouts.announced import Announcement, announce, encode
@@ -148,13 +149,7 @@ def engine(bootstrap: str, folder: Path, **given: Any) -> tuple[Path, Settings]:
 
 def send(client: Producer, topic: str, value: bytes, key: bytes, kind: str, partition: int = -1) -> None:
     """Queue a message, waiting for room."""
-    while True:
-        try:
-            client.produce(topic, value, key, partition, headers=[("content-type", kind.encode())])
-        except BufferError:
-            client.poll(0.1)
-        else:
-            return
+    put(client, Record(topic, key, value, [("content-type", kind.encode())], partition))
 
 
 def submit(settings: Settings, announced: Announcement) -> None:

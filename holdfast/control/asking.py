@@ -76,8 +76,7 @@ def ask(settings: Settings, asked: Asked, timeout_s: float = _ANSWER_S) -> None:
     """
     name = uuid.uuid4().hex.encode()
     topic = settings.topics.control
-    board = Board(settings, topic)
-    try:
+    with Board(settings, topic) as board:
         answers = dict(board.load())
         writer = producer(settings)
         writer.produce(topic, key=ASKED + name, value=msgspec.json.encode(asked))
@@ -92,8 +91,6 @@ def ask(settings: Settings, asked: Asked, timeout_s: float = _ANSWER_S) -> None:
             answers = dict(board.poll(0.2))
         writer.produce(topic, key=ANSWERED + name, value=None)
         writer.flush(timeout_s)
-    finally:
-        board.close()
     refused = _ANSWER.decode(found).refused
     if refused is not None:
         raise BadInput(refused)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Self
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import Message as Record
@@ -39,6 +39,12 @@ class Board:
         self._unread = set(partitions_of(self._consumer, topic, _ANSWER_S))
         self._consumer.assign([TopicPartition(topic, partition, 0) for partition in sorted(self._unread)])
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def load(self, timeout_s: float = _ANSWER_S) -> Iterator[tuple[bytes, bytes | None]]:
         """Yield keys and values to the end of the topic.
 
@@ -74,3 +80,10 @@ class Board:
             self._unread.discard(record.partition() or 0)
         elif error.fatal():
             raise KafkaException(error)
+
+
+def newest(settings: Settings, topic: str) -> dict[bytes, bytes]:
+    """Read what a topic has by now: the newest value of each key that has one; raises as `Board` does."""
+    with Board(settings, topic) as board:
+        found = dict(board.load())
+    return {key: value for key, value in found.items() if value is not None}

@@ -9,7 +9,7 @@ from confluent_kafka import Producer
 
 from holdfast.api.signing import secrets_in
 from holdfast.control import desired
-from holdfast.control.board import Board
+from holdfast.control.board import newest
 from holdfast.control.by_command import CommandCarrier
 from holdfast.control.by_webhook import WebhookCarrier
 from holdfast.control.couriers import Courier
@@ -77,16 +77,8 @@ class TopicDeployer:
         }
         self._producer = Producer({**base(settings), **ours})
         self._producer.init_transactions(_ANSWER_S)
-        self._current: dict[str, Desired] = {}
-        board = Board(settings, self._topic)
-        try:
-            for key, value in board.load():
-                if value is None:
-                    self._current.pop(key.decode(), None)
-                else:
-                    self._current[key.decode()] = desired.decode(value)
-        finally:
-            board.close()
+        standing = newest(settings, self._topic).items()
+        self._current: dict[str, Desired] = {key.decode(): desired.decode(value) for key, value in standing}
 
     def deliver(self, rollout: str, kinds: Mapping[str, str], action: Deploy | Restore, /) -> bool:
         """Publish the desired state of the colos that change, all of them or none."""

@@ -222,14 +222,11 @@ def _fitting(column: LabelColumn, patterns: Sequence[str], *, is_pattern: bool) 
 def _catalogued(settings: Settings, wanted: set[Series]) -> frozenset[Series]:
     """Find series in the catalogue of the aggregate."""
     left = set(wanted)
-    board = Board(settings, settings.topics.catalogue)
-    try:
+    with Board(settings, settings.topics.catalogue) as board:
         for key, value in board.load():
             if value is not None and left and not key.endswith(b"/marks"):
                 labels = _labels(value)
                 left -= {series for series in left if is_there(labels, series)}
-    finally:
-        board.close()
     return frozenset(wanted - left)
 
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 from detectors.policy import Policy
 from holdfast.control import audit_log
 from holdfast.control.asking import ANSWERED, ASKED, NOTED
-from holdfast.control.board import Board
+from holdfast.control.board import Board, newest
 from holdfast.control.drift_reading import sent, verdicts
 from holdfast.control.people_file import load_roster
 from holdfast.documents import digest, load_policy
@@ -88,7 +88,7 @@ def load_baseline(path: Path) -> dict[str, frozenset[str]]:
 def baseline_of(settings: Settings) -> Baseline:
     """Write down what hosts report that they have; raises what `Board` raises, and BadInput for what is no report."""
     units: dict[str, set[str]] = {}
-    for value in _all(settings, settings.topics.applied).values():
+    for value in newest(settings, settings.topics.applied).values():
         for unit, name in decode_report(value).units.items():
             units.setdefault(unit, set()).add(name)
     return Baseline(units={unit: sorted(digests) for unit, digests in sorted(units.items())})
@@ -160,24 +160,12 @@ def _known(work: Callable[[], _T]) -> _T | Unknown:
         return Unknown(why=str(error.args[0].str()))
 
 
-def _all(settings: Settings, topic: str) -> dict[bytes, bytes]:
-    board = Board(settings, topic)
-    try:
-        found = dict(board.load())
-    finally:
-        board.close()
-    return {key: value for key, value in found.items() if value is not None}
-
-
 def _rollouts(settings: Settings, known: Announced) -> dict[str, Watched]:
     keys = Keys.load(settings.trusted_keys) if settings.trusted_keys else None
     topic = settings.topics.rollouts
-    board = Board(settings, topic)
-    try:
+    with Board(settings, topic) as board:
         for key, value in board.load():
             known.take(key, value, topic)
-    finally:
-        board.close()
     return {
         name: Watched(
             announcement=announcement,
@@ -195,7 +183,7 @@ def _ongoing(rollouts: Mapping[str, Watched]) -> dict[str, Watched]:
 
 def _control(settings: Settings) -> dict[str, State]:
     found: dict[str, State] = {}
-    for key, value in _all(settings, settings.topics.control).items():
+    for key, value in newest(settings, settings.topics.control).items():
         if key.startswith((ASKED, ANSWERED, NOTED)):
             continue
         state = fold(decode_history(value))
@@ -206,7 +194,7 @@ def _control(settings: Settings) -> dict[str, State]:
 
 def _reports(settings: Settings, refused: dict[str, str]) -> dict[str, Report]:
     found: dict[str, Report] = {}
-    for key, value in _all(settings, settings.topics.applied).items():
+    for key, value in newest(settings, settings.topics.applied).items():
         name = key.decode(errors="replace")
         try:
             found[name] = decode_report(value)

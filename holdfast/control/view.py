@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.control.asking import ANSWERED, ASKED, NOTED
-from holdfast.control.board import Board
+from holdfast.control.board import newest
 from holdfast.control.documents import load_inventory
 from holdfast.live.settings import Settings
 from rollouts.breakers import Summary, summary_of
@@ -38,19 +38,10 @@ def look(settings: Settings, inventory: Path | None) -> Seen:
         If no host reports and no inventory is named, or a topic is missing.
     """
     states: dict[str, State] = {}
-    for key, value in _all(settings, settings.topics.control).items():
+    for key, value in newest(settings, settings.topics.control).items():
         if not key.startswith((ASKED, ANSWERED, NOTED)):
             state = fold(decode(value))
             if state is not None:
                 states[key.decode()] = state
-    reports = {key.decode(): decode_report(value) for key, value in _all(settings, settings.topics.applied).items()}
+    reports = {key.decode(): decode_report(value) for key, value in newest(settings, settings.topics.applied).items()}
     return Seen(states, reports, fleet_of(reports.values()) if inventory is None else load_inventory(inventory))
-
-
-def _all(settings: Settings, topic: str) -> dict[bytes, bytes]:
-    board = Board(settings, topic)
-    try:
-        found = dict(board.load())
-    finally:
-        board.close()
-    return {key: value for key, value in found.items() if value is not None}

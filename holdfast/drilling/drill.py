@@ -238,16 +238,13 @@ class Drill:
                 return
 
     def _notified(self) -> None:
-        board = Board(self._settings, self._settings.topics.notified)
-        try:
+        with Board(self._settings, self._settings.topics.notified) as board:
             sent = {incident_of(key) for key, value in board.load(ANSWER_S) if _is_sent(key, value)}
             while not self._stop.is_set():
                 if self.incident in sent:
                     self._happened("notification", now_ms())
                     return
                 sent |= {incident_of(key) for key, value in board.poll(_POLL_S) if _is_sent(key, value)}
-        finally:
-            board.close()
 
     def _shown(self) -> None:
         assert self._page is not None

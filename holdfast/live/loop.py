@@ -14,13 +14,12 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from holdfast.live.backlog import Backlog
 from holdfast.live.grouping import subscribe
 from holdfast.live.reading import PARTITION_END, TIMED_OUT
-from holdfast.live.records import Outputs, Record
+from holdfast.live.records import Outputs, put
 from holdfast.live.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
 _TRANSACTION_SECONDS: Final = 30.0
-_DELIVERY_SECONDS: Final = 0.05
 """How long to wait for room in the producer's queue before trying again."""
 
 _RETRIES_MAX: Final = 20
@@ -225,7 +224,7 @@ class Loop:
         try:
             self._producer.begin_transaction()
             for record in outputs.records:
-                self._produce(record)
+                put(self._producer, record)
             self._hook("produced")
             if outputs.offsets:
                 metadata = self._consumer.consumer_group_metadata()
@@ -243,18 +242,6 @@ class Loop:
         self._telemetry.transaction(time.monotonic() - started, is_committed=True, records=len(outputs.records))
         self._aborted = 0
         return True
-
-    def _produce(self, record: Record) -> None:
-        """Queue one record, waiting for room: the queue is bounded, and so is what waits before it."""
-        while True:
-            try:
-                self._producer.produce(
-                    record.topic, record.value, record.key, record.partition, headers=list(record.headers)
-                )
-            except BufferError:
-                self._producer.poll(_DELIVERY_SECONDS)
-            else:
-                return
 
     def _retried(self, call: Callable[[], object]) -> None:
         """Call, and call again while Kafka says that this may help."""

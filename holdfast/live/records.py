@@ -1,8 +1,12 @@
 """What steps give to the loop: records to be produced, and the input offsets that they stand for."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import Message, Producer, TopicPartition
+
+_ROOM_SECONDS: Final = 0.05
+"""After which time a full queue is looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,17 @@ class Outputs:
     def __bool__(self) -> bool:
         """Tell whether there is anything to commit."""
         return bool(self.records or self.offsets)
+
+
+def put(producer: Producer, record: Record) -> None:
+    """Queue one record, waiting for room: the queue is bounded, and so is what waits before it."""
+    while True:
+        try:
+            producer.produce(record.topic, record.value, record.key, record.partition, headers=list(record.headers))
+        except BufferError:
+            producer.poll(_ROOM_SECONDS)
+        else:
+            return
 
 
 def headers_of(message: Message) -> list[tuple[str, bytes]]:

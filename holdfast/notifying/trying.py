@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from detectors.policy import duration_ms
-from holdfast.control.board import Board
+from holdfast.control.board import newest
 from holdfast.live.settings import Settings
 from holdfast.notifying.addresses import Address
 from holdfast.notifying.journal import Delivered, Key, decode
@@ -101,10 +101,5 @@ def given_up(settings: Settings) -> list[tuple[Key, Delivered]]:
     BadInput, Unreachable
         If there is no topic of what was told, or it cannot be read.
     """
-    board = Board(settings, settings.topics.notified)
-    try:
-        newest = dict(board.load())
-    finally:
-        board.close()
-    told = [decode(key, value) for key, value in newest.items() if value is not None]
+    told = [decode(key, value) for key, value in newest(settings, settings.topics.notified).items()]
     return sorted((each for each in told if each[1].state == "undelivered"), key=lambda each: (each[1].at, each[0]))

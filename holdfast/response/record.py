@@ -17,7 +17,7 @@ from holdfast.errors import BadInput, Unreachable
 from holdfast.live.announcing import ATTEMPTS_MAX, FENCED, writer
 from holdfast.live.clients import base
 from holdfast.live.loop import Hook, let_pass
-from holdfast.live.records import Record
+from holdfast.live.records import Record, put
 from holdfast.live.settings import Settings
 from holdfast.response.ledger import ANSWER_SECONDS, POLL_SECONDS, Ledger
 from holdfast.wall import now
@@ -109,9 +109,9 @@ class Writer:
         self._producer.begin_transaction()
         try:
             for name, history in histories.items():
-                self._produce(Record(self._topic, name.encode(), encode(history), partition=0))
+                put(self._producer, Record(self._topic, name.encode(), encode(history), partition=0))
             for record in records:
-                self._produce(record)
+                put(self._producer, record)
             self._hook("produced")
             if offsets and reader is not None:
                 self._producer.send_offsets_to_transaction([*offsets], reader.consumer_group_metadata(), self._seconds)
@@ -141,17 +141,6 @@ class Writer:
                 fold(history)
             histories[name] = history
         return histories
-
-    def _produce(self, record: Record) -> None:
-        while True:
-            try:
-                self._producer.produce(
-                    record.topic, record.value, record.key, record.partition, headers=list(record.headers)
-                )
-            except BufferError:
-                self._producer.poll(POLL_SECONDS)
-            else:
-                return
 
 
 def change(settings: Settings, make: Make, seconds: float = ANSWER_SECONDS) -> dict[IncidentId, Incident]:

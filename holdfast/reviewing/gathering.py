@@ -98,10 +98,8 @@ def _records(settings: Settings, topic: str, found: _Found) -> Iterator[tuple[by
     except BadInput as error:
         found.missing.append(f"{topic}: {error}")
         return
-    try:
+    with board:
         yield from board.load()
-    finally:
-        board.close()
 
 
 def _verdicts(settings: Settings, rollouts: Sequence[str], found: _Found) -> None:
