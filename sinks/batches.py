@@ -96,11 +96,6 @@ class Batches:
         """Bytes in memory."""
         return sum(batch.size for batch in self._every())
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether no message is held."""
-        return not self._sealed and not self._open
-
     def _every(self) -> list[Batch]:
         return [*self._sealed, *self._open.values()]
 

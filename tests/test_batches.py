@@ -41,7 +41,7 @@ def test_a_batch_that_is_not_full_waits_until_it_is_old() -> None:
     assert batches.due(11.9) == []
     (batch,) = batches.due(12.0)
     batches.done(batch)
-    assert batches.is_empty
+    assert (batches.count, batches.size) == (0, 0)
 
 
 def test_a_partition_that_somebody_else_reads_is_forgotten_alone() -> None:

@@ -72,14 +72,6 @@ class Failed(Exception):
         self.outcome, self.is_final = outcome, is_final
 
 
-class Sender(Protocol):
-    """Sends a body once."""
-
-    def __call__(self, url: str, body: bytes, given: dict[str, str], seconds: float) -> None:
-        """Send, or raise `Failed`."""
-        ...
-
-
 def send(url: str, body: bytes, given: dict[str, str], seconds: float) -> None:
     """Post a body, once; of the answer the status alone counts. See `post`."""
     post(url, body, given, seconds, _ANSWER_BYTES)
@@ -179,8 +171,6 @@ class Delivery(Watch):
         Keeps an event that was given up: called with what to tell of it and its body, and returns once it is kept.
     telemetry
         Counts.
-    sender
-        Sends a body once.
 
     Raises
     ------
@@ -194,11 +184,10 @@ class Delivery(Watch):
         subscribe: Callable[[], "Events"],
         set_aside: Callable[[Undelivered, bytes], None],
         telemetry: ApiTelemetry,
-        sender: Sender = send,
     ) -> None:
         super().__init__(f"webhook-{webhook.name}")
         self._webhook, self._subscribe, self._set_aside = webhook, subscribe, set_aside
-        self._telemetry, self._sender = telemetry, sender
+        self._telemetry = telemetry
         self._keys = secrets_in(Path(webhook.secret))
         self._counts = _Counts()
         self._last: deque[Undelivered] = deque(maxlen=UNDELIVERED_KEPT)
@@ -243,7 +232,7 @@ class Delivery(Watch):
             attempt += 1
             try:
                 given = headers(self._keys, name, now_ms() // 1_000, body)
-                self._sender(self._webhook.url, body, given, seconds)
+                send(self._webhook.url, body, given, seconds)
             except Failed as error:
                 failure = str(error)
                 self._counts.failed += 1

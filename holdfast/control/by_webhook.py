@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from threading import Event
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -24,14 +24,6 @@ class Acknowledged(Struct, frozen=True, kw_only=True):
     id: str
 
 
-class Poster(Protocol):
-    """Posts a body once, and returns the answer."""
-
-    def __call__(self, url: str, body: bytes, given: dict[str, str], seconds: float, answer_bytes: int, /) -> bytes:
-        """Post, or raise `Failed`."""
-        ...
-
-
 class WebhookCarrier:
     """Posts actions.
 
@@ -39,8 +31,6 @@ class WebhookCarrier:
     ----------
     target
         Where to, and how long an answer may take.
-    poster
-        Posts a body once.
 
     Raises
     ------
@@ -48,8 +38,8 @@ class WebhookCarrier:
         If the file of secrets cannot be used.
     """
 
-    def __init__(self, target: WebhookDeployer, poster: Poster = post) -> None:
-        self._target, self._poster = target, poster
+    def __init__(self, target: WebhookDeployer) -> None:
+        self._target = target
         self._keys = secrets_in(Path(target.secret))
 
     def carry(self, order: Order, body: bytes, _called_off: Event, /) -> str:
@@ -62,7 +52,7 @@ class WebhookCarrier:
         """
         given = {"content-type": "application/json", **headers(self._keys, order.id, now_ms() // 1_000, body)}
         seconds = duration_ms(self._target.timeout) / 1_000
-        answer = self._poster(self._target.url, body, given, seconds, ANSWER_BYTES_MAX + 1)
+        answer = post(self._target.url, body, given, seconds, ANSWER_BYTES_MAX + 1)
         try:
             named = None if len(answer) > ANSWER_BYTES_MAX else msgspec.json.decode(answer, type=Acknowledged).id
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -16,7 +16,7 @@ from rollouts.inputs import Doubt, Input, Trust, Verdict
 class Ears:
     """Hears verdicts in a thread of its own; each is dealt with before the next one is asked for."""
 
-    def __init__(self, settings: Settings, stale_after: str) -> None:
+    def __init__(self, settings: Settings) -> None:
         given: dict[str, object] = {key: value for key, value in settings.kafka.items() if key != "bootstrap.servers"}
         # A worker that comes back is known by its name, and one that was killed is not waited for long.
         given["group.instance.id"] = f"{settings.worker}-control-verdicts"
@@ -26,7 +26,6 @@ class Ears:
             str(base(settings)["bootstrap.servers"]),
             f"{settings.prefix}-control-verdicts",
             trusted_keys=settings.trusted_keys or None,
-            stale_after=stale_after,
             topic=settings.topics.verdicts,
             settings=given,
         )

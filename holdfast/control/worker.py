@@ -66,8 +66,6 @@ class Control:
         The inventory; None for the hosts that report.
     limits
         What is too much at once.
-    stale_after
-        How long the judge may be silent.
     hook
         Told each point that is passed; tests stop the process there.
 
@@ -83,11 +81,10 @@ class Control:
         deployer: Callable[[], Deployer],
         fleet: Inventory | None = None,
         limits: Limits | None = None,
-        stale_after: str = "60s",
         hook: Hook = let_pass,
     ) -> None:
         self._settings, self._make_deployer = settings, deployer
-        self._fleet, self._limits, self._stale_after, self._hook = fleet, limits or Limits(), stale_after, hook
+        self._fleet, self._limits, self._hook = fleet, limits or Limits(), hook
         self._who = None if settings.people is None else load_roster(settings)
         self._stopping = threading.Event()
         self._is_ready = False
@@ -135,7 +132,7 @@ class Control:
         asked, applied, ears = (
             Board(settings, names.control),
             Board(settings, names.applied),
-            Ears(settings, self._stale_after),
+            Ears(settings),
         )
         self._glass, self._scribe = Glass(settings, self._who), Scribe(settings, self._hook)
         self._held, self._reports, self._refusals = {}, {}, Refusals()

@@ -57,8 +57,6 @@ class Drill:
         For that page.
     limit_s
         How long each step is waited for, in seconds, since the one before.
-    observer
-        Is told each step as it happens.
     """
 
     def __init__(
@@ -69,10 +67,9 @@ class Drill:
         page: str | None,
         token: str | None,
         limit_s: float,
-        observer: Callable[[Step], None] = lambda _: None,
     ) -> None:
         self._settings, self._what, self._page, self._token = settings, what, page, token
-        self._limit_s, self._observer = limit_s, observer
+        self._limit_s = limit_s
         self._verdicts = self._at_the_end(settings.topics.verdicts)
         self._stop = threading.Event()
         self._seen: dict[Name, int] = {}
@@ -182,7 +179,6 @@ class Drill:
 
     def _add(self, step: Step) -> None:
         self.steps.append(step)
-        self._observer(step)
 
     def _happened(self, name: Name, at_ms: int) -> None:
         with self._came:

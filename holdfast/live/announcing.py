@@ -22,6 +22,9 @@ ATTEMPTS_MAX: Final = 5
 
 _BATCH_MESSAGES: Final = 500
 _READ_S: Final = 0.05
+_ANSWER_S: Final = 30.0
+"""How long each answer of the brokers is waited for."""
+
 FENCED: Final = frozenset(
     {
         KafkaError._FENCED,  # noqa: SLF001 - the library's name for an error of its own
@@ -122,7 +125,7 @@ class Announcements:
         """How many records were left out because they could not be used."""
         return self._board.rejected
 
-    def load(self, timeout_s: float = 30.0) -> None:
+    def load(self, timeout_s: float = _ANSWER_S) -> None:
         """Read the topic to its end. Call it once, before the first `poll`.
 
         Raises
@@ -202,7 +205,6 @@ def change(
     topic: str,
     rollout: str,
     make: Callable[[Announcement | None], Announcement],
-    timeout_s: float = 30.0,
 ) -> Announcement:
     """Change what is announced of a rollout, and wait until the brokers have it.
 
@@ -221,8 +223,6 @@ def change(
     make
         Makes the new announcement from the one on the topic, or from None; called again for another try. If it gives
         back what it was given, nothing is written.
-    timeout_s
-        How long to wait for each answer of the brokers.
 
     Raises
     ------
@@ -234,7 +234,7 @@ def change(
     """
     for _ in range(ATTEMPTS_MAX):
         try:
-            return _attempt(client, topic, rollout, make, timeout_s)
+            return _attempt(client, topic, rollout, make)
         except KafkaException as error:
             if error.args[0].code() not in FENCED:
                 message = f"{rollout}: not known to be written: {error.args[0].str()}"
@@ -249,32 +249,31 @@ def _attempt(
     topic: str,
     rollout: str,
     make: Callable[[Announcement | None], Announcement],
-    timeout_s: float,
 ) -> Announcement:
     reader = Announcements(client, topic)
     try:
-        reader.partitions(timeout_s)  # a missing topic is told before a producer waits for it
+        reader.partitions(_ANSWER_S)  # a missing topic is told before a producer waits for it
         producer = writer(client, topic, rollout)
-        producer.init_transactions(timeout_s)
-        reader.load(timeout_s)
+        producer.init_transactions(_ANSWER_S)
+        reader.load()
         before = reader.current.get(rollout)
         made = make(before)
         if made is not before:
             producer.begin_transaction()
             producer.produce(topic, key=rollout.encode(), value=encode(made))
-            producer.commit_transaction(timeout_s)
-            _wait_until_read(reader, made, timeout_s)
+            producer.commit_transaction(_ANSWER_S)
+            _wait_until_read(reader, made)
         return made
     finally:
         reader.close()
 
 
-def _wait_until_read(reader: Announcements, made: Announcement, timeout_s: float) -> None:
+def _wait_until_read(reader: Announcements, made: Announcement) -> None:
     """Wait until readers see what was committed: brokers say that it is before it can be read."""
-    name, end = made.rollout.rollout, time.monotonic() + timeout_s
+    name, end = made.rollout.rollout, time.monotonic() + _ANSWER_S
     while (found := reader.current.get(name)) is None or found.version < made.version:
         if time.monotonic() > end:
-            message = f"{name}: version {made.version} is written, but could not be read in {timeout_s:g} s"
+            message = f"{name}: version {made.version} is written, but could not be read in {_ANSWER_S:g} s"
             raise Unreachable(message)
         reader.poll(_READ_S)
 

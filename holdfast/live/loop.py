@@ -56,6 +56,9 @@ class Step(Protocol):
         ...
 
 
+_POLL_SECONDS: Final = 0.1
+"""Longest wait for a message, and so the pause between two looks at the clock."""
+
 Hook = Callable[[str], None]
 """Told each point that a commit has passed, by name; tests stop the process there."""
 
@@ -90,8 +93,6 @@ class Loop:
         Counts transactions and rebalances.
     batch_messages
         Most messages taken at a time.
-    poll_seconds
-        Longest wait for a message, and so the pause between two looks at the clock.
     hook
         See `Hook`.
     """
@@ -105,7 +106,6 @@ class Loop:
         telemetry: Telemetry,
         *,
         batch_messages: int,
-        poll_seconds: float = 0.1,
         hook: Hook = let_pass,
     ) -> None:
         self._consumer = consumer
@@ -115,7 +115,6 @@ class Loop:
         self._telemetry = telemetry
         self._backlog = Backlog(consumer, telemetry)
         self._batch = batch_messages
-        self._poll_seconds = poll_seconds
         self._hook = hook
         self._stopping = False
         self._aborted = 0  # transactions in a row
@@ -170,7 +169,7 @@ class Loop:
     def once(self) -> None:
         """Poll and take one batch, and commit what came of it."""
         # The first message is waited for, and what else is there is taken along: nothing waits for a batch to fill.
-        first = self._consumer.poll(self._poll_seconds)
+        first = self._consumer.poll(_POLL_SECONDS)
         self._telemetry.alive()
         self._backlog.look(len(self._producer))
         now = time.monotonic()

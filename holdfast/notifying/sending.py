@@ -139,16 +139,10 @@ class _Process:
 
 
 class Senders:
-    """Sends, some messages at once; who comes beyond those waits. Any thread may ask.
+    """Sends, some messages at once; who comes beyond those waits. Any thread may ask."""
 
-    Parameters
-    ----------
-    at_once_max
-        Most messages on their way at once.
-    """
-
-    def __init__(self, at_once_max: int = AT_ONCE_MAX) -> None:
-        self._room = threading.BoundedSemaphore(at_once_max)
+    def __init__(self) -> None:
+        self._room = threading.BoundedSemaphore(AT_ONCE_MAX)
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._process: _Process | None = None

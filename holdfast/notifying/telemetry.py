@@ -46,9 +46,9 @@ class NotifyTelemetry:
         """Note that the loop has gone round."""
         self._alive = time.monotonic()
 
-    def became(self, recipient: str, state: str, number: int = 1) -> None:
+    def became(self, recipient: str, state: str) -> None:
         """Note what became of notices: `sent`, `summed` or `undelivered`."""
-        self._notices.labels(recipient, state).inc(number)
+        self._notices.labels(recipient, state).inc()
 
     def attempted(self, recipient: str, outcome: str) -> None:
         """Note an attempt: `sent` or `failed`."""

@@ -34,8 +34,6 @@ class Ledger:
     ----------
     settings
         Brokers, and the name of the topic.
-    seconds
-        How long each answer of the brokers is waited for.
 
     Attributes
     ----------
@@ -43,8 +41,8 @@ class Ledger:
         Each history by the incident's id, and how it stands.
     """
 
-    def __init__(self, settings: Settings, seconds: float = ANSWER_SECONDS) -> None:
-        self._topic, self._seconds = settings.topics.incidents, seconds
+    def __init__(self, settings: Settings) -> None:
+        self._topic = settings.topics.incidents
         self.histories: dict[IncidentId, History] = {}
         self.incidents: dict[IncidentId, Incident] = {}
         self.rejected = 0
@@ -74,7 +72,7 @@ class Ledger:
         Unreachable
             If no broker answers.
         """
-        partitions_of(self._consumer, self._topic, self._seconds)
+        partitions_of(self._consumer, self._topic, ANSWER_SECONDS)
 
     def load(self) -> None:
         """Read the topic anew, to the end that it has now.
@@ -87,11 +85,11 @@ class Ledger:
         self.check()
         self.histories, self.incidents = {}, {}
         self._consumer.assign([TopicPartition(self._topic, 0, 0)])
-        end = time.monotonic() + self._seconds
+        end = time.monotonic() + ANSWER_SECONDS
         is_end = False
         while not is_end:
             if time.monotonic() > end:
-                message = f"{self._topic}: not read to its end in {self._seconds:g} s"
+                message = f"{self._topic}: not read to its end in {ANSWER_SECONDS:g} s"
                 raise Unreachable(message)
             is_end = self._read(POLL_SECONDS)[1]
 

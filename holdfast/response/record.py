@@ -45,8 +45,6 @@ class Writer:
         Brokers, and the name of the topic.
     hook
         Told each point that a commit has passed; tests stop the process there.
-    seconds
-        How long each answer of the brokers is waited for.
 
     Attributes
     ----------
@@ -54,13 +52,13 @@ class Writer:
         All incidents, up to what was written last.
     """
 
-    def __init__(self, settings: Settings, hook: Hook = let_pass, seconds: float = ANSWER_SECONDS) -> None:
-        self._topic, self._hook, self._seconds = settings.topics.incidents, hook, seconds
-        self.ledger = Ledger(settings, seconds)
+    def __init__(self, settings: Settings, hook: Hook = let_pass) -> None:
+        self._topic, self._hook = settings.topics.incidents, hook
+        self.ledger = Ledger(settings)
         try:
             self.ledger.check()  # a missing topic is told before a producer waits for it
             self._producer: Producer = writer(base(settings), self._topic, _WRITER)
-            self._producer.init_transactions(seconds)
+            self._producer.init_transactions(ANSWER_SECONDS)
             self.ledger.load()
         except BaseException:
             self.ledger.close()
@@ -114,12 +112,12 @@ class Writer:
                 put(self._producer, record)
             self._hook("produced")
             if offsets and reader is not None:
-                self._producer.send_offsets_to_transaction([*offsets], reader.consumer_group_metadata(), self._seconds)
+                self._producer.send_offsets_to_transaction([*offsets], reader.consumer_group_metadata(), ANSWER_SECONDS)
             self._hook("offsets_added")
-            self._producer.commit_transaction(self._seconds)
+            self._producer.commit_transaction(ANSWER_SECONDS)
         except KafkaException as error:
             if not error.args[0].fatal() and error.args[0].code() not in FENCED:
-                self._producer.abort_transaction(self._seconds)
+                self._producer.abort_transaction(ANSWER_SECONDS)
             raise
         self._hook("committed")
         for history in histories.values():
@@ -143,7 +141,7 @@ class Writer:
         return histories
 
 
-def change(settings: Settings, make: Make, seconds: float = ANSWER_SECONDS) -> dict[IncidentId, Incident]:
+def change(settings: Settings, make: Make) -> dict[IncidentId, Incident]:
     """Change incidents by hand, all that is said or nothing of it, and wait until everybody can read it.
 
     Parameters
@@ -152,8 +150,6 @@ def change(settings: Settings, make: Make, seconds: float = ANSWER_SECONDS) -> d
         Brokers, and the name of the topic.
     make
         See `Make`.
-    seconds
-        How long each answer of the brokers is waited for.
 
     Raises
     ------
@@ -166,11 +162,11 @@ def change(settings: Settings, make: Make, seconds: float = ANSWER_SECONDS) -> d
     at = now()
     for _ in range(ATTEMPTS_MAX):
         try:
-            with Writer(settings, seconds=seconds) as one:
+            with Writer(settings) as one:
                 added = make(one.ledger, at)
                 _look(one.ledger, added)
                 found = one.write(added)
-                _wait_until_read(settings, found, seconds)
+                _wait_until_read(settings, found)
                 return found
         except KafkaException as error:
             if error.args[0].code() not in FENCED:
@@ -185,7 +181,6 @@ def amend(
     settings: Settings,
     incident_id: IncidentId,
     make: Callable[[Incident, datetime], Sequence[Event]],
-    seconds: float = ANSWER_SECONDS,
 ) -> Incident:
     """Add what is decided on how an incident stands to its history; see `change`.
 
@@ -198,12 +193,10 @@ def amend(
     def made(ledger: Ledger, at: datetime) -> Added:
         return {incident_id: make(known(ledger, incident_id), at)}
 
-    return change(settings, made, seconds)[incident_id]
+    return change(settings, made)[incident_id]
 
 
-def append(
-    settings: Settings, incident_id: IncidentId, events: Sequence[Event], seconds: float = ANSWER_SECONDS
-) -> Incident:
+def append(settings: Settings, incident_id: IncidentId, events: Sequence[Event]) -> Incident:
     """Add events to the history of an incident, or begin one with `Opened`; see `change`.
 
     Events that are there already are not added again, so that who does not know whether it got through may try again.
@@ -214,7 +207,7 @@ def append(
             known(ledger, incident_id)
         return {incident_id: events}
 
-    return change(settings, made, seconds)[incident_id]
+    return change(settings, made)[incident_id]
 
 
 def known(ledger: Ledger, incident_id: str) -> Incident:
@@ -234,7 +227,7 @@ def history_of(settings: Settings, incident_id: str) -> History:
         return ledger.histories[known(ledger, incident_id).id]
 
 
-def read_all(settings: Settings, seconds: float = ANSWER_SECONDS) -> dict[IncidentId, History]:
+def read_all(settings: Settings) -> dict[IncidentId, History]:
     """Read the histories of all incidents, by id.
 
     Raises
@@ -244,7 +237,7 @@ def read_all(settings: Settings, seconds: float = ANSWER_SECONDS) -> dict[Incide
     Unreachable
         If the brokers do not answer in time.
     """
-    with Ledger(settings, seconds) as ledger:
+    with Ledger(settings) as ledger:
         ledger.load()
         return ledger.histories
 
@@ -273,14 +266,14 @@ def _look(ledger: Ledger, added: Added) -> None:
             raise BadInput(message)
 
 
-def _wait_until_read(settings: Settings, written: Mapping[IncidentId, Incident], seconds: float) -> None:
+def _wait_until_read(settings: Settings, written: Mapping[IncidentId, Incident]) -> None:
     """Wait until readers see what was committed: brokers say that it is before it can be read."""
-    end = time.monotonic() + seconds
-    with Ledger(settings, seconds) as ledger:
+    end = time.monotonic() + ANSWER_SECONDS
+    with Ledger(settings) as ledger:
         ledger.load()
         while not all(_has(ledger, one) for one in written.values()):
             if time.monotonic() > end:
-                message = f"{', '.join(written)}: written, but could not be read in {seconds:g} s"
+                message = f"{', '.join(written)}: written, but could not be read in {ANSWER_SECONDS:g} s"
                 raise Unreachable(message)
             ledger.poll(POLL_SECONDS)
 

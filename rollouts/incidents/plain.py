@@ -12,6 +12,7 @@ _UNSEEN: Final = frozenset(("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
 _CALLS: Final = re.compile(r"@(?=(?:everyone|here|channel|all|team)\b)|<(?=[!@#&])", re.IGNORECASE)
 """What chats take for a call to everybody."""
 
+_LINES_MAX: Final = 100
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -28,10 +29,10 @@ def line(text: str, longest: int = 500) -> str:
     return calm if len(calm) <= longest else f"{calm[: longest - 1].rstrip()}…"
 
 
-def lines(text: str, longest: int = 5_000, most: int = 100) -> list[str]:
+def lines(text: str, longest: int = 5_000) -> list[str]:
     """Return a text as lines that say what they seem to say, empty ones left out."""
     found = [line(each, longest) for each in re.split(r"[\r\n\v\f\x85\u2028\u2029]+", text[:longest])]
-    return [each for each in found if each][:most]
+    return [each for each in found if each][:_LINES_MAX]
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:
@@ -94,7 +95,7 @@ def share(part: float) -> str:
     return f"{percent:.0f} %" if percent >= 10 or not percent else f"{percent:.2g} %"
 
 
-def counted(number: int, one: str, many: str | None = None) -> str:
+def counted(number: int, one: str) -> str:
     """Return a number of things.
 
     Examples
@@ -102,7 +103,7 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     >>> counted(1, "notice"), counted(1_000, "notice")
     ('1 notice', '1,000 notices')
     """
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return f"{number:,} {one}{'' if number == 1 else 's'}"
 
 
 def titled(first: str, title: str, last: str, longest: int) -> str:

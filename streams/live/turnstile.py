@@ -41,21 +41,9 @@ class Turnstile:
         self.dropped: Counter[str] = Counter()  # samples of frames that were left out, by reason
 
     @property
-    def bytes_waiting(self) -> int:
-        """Size of the frames that are held back."""
-        return sum(len(part.frame) for parts in self._waiting.values() for part in parts.values())
-
-    @property
     def has_nothing(self) -> bool:
         """Whether every source partition has said that it never had data."""
         return bool(self._sources) and not self._expected()
-
-    @property
-    def holding_up(self) -> list[SourcePartition]:
-        """The partitions whose next frame is awaited: those that have closed least."""
-        behind = {source: self._closed.get(source, -1) for source in self._expected()}
-        least = min(behind.values(), default=0)
-        return [source for source, closed in behind.items() if closed == least]
 
     def push(self, part: Part) -> Iterator[Release]:
         """Take a frame, and yield the ticks that it releases."""

@@ -26,7 +26,7 @@ from tests.kafka.broker import free_ports
 EXAMPLE = ROOT / "examples" / "release"
 HOLDFAST = str(Path(sys.executable).parent / "holdfast")
 HOSTS, WAIT_S = 200, 240.0
-V2, V3 = ((EXAMPLE / "contents" / name / "bots" / "features.json").read_bytes() for name in ("v2", "v3"))
+V2 = (EXAMPLE / "contents" / "v2" / "bots" / "features.json").read_bytes()
 
 
 class Engine:
