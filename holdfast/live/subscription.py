@@ -56,27 +56,7 @@ class Subscription:
     An event is taken to be dealt with when the next one is asked for, or by `acknowledge`; only then is it remembered
     in the consumer group. Whoever dies in the middle of an event gets it again, and never misses one.
 
-    Parameters
-    ----------
-    bootstrap
-        Brokers, as in `kafka-1:9092,kafka-2:9092`.
-    group
-        Name of the consumer group, whose place is remembered. Several processes of a group share the rollouts.
-    rollouts
-        Names of the rollouts to hear of; None for all.
-    trusted_keys
-        Files with public keys by key id; None if signatures are not looked at.
-    stale_after
-        How long the engine may say nothing new about a rollout that is under way, as in `60s`.
-    topic
-        The verdict topic.
-    settings
-        Further settings of librdkafka, such as `security.protocol`.
-
-    Raises
-    ------
-    BadInput
-        If a setting is unknown, or not to be set by the caller, or a key cannot be read.
+    `holdfast.subscribe` makes one, and says what it is given and what it raises.
     """
 
     def __init__(
