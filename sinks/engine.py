@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
+from sinks.arrow_stream import stream
 from sinks.backend import SETTINGS_ASKED, insert_settings
 from sinks.errors import StoreError
 from sinks.schema import Place, identifier, quoted
@@ -150,14 +151,6 @@ def rows_of(answer: bytes) -> list[tuple[object, ...]]:
     # By place: two columns of an answer may bear the same name.
     columns = pa.ipc.open_file(pa.py_buffer(answer)).read_all().columns
     return list(zip(*(column.to_pylist() for column in columns), strict=True))
-
-
-def stream(rows: pa.Table) -> bytes:
-    """Write rows as an Arrow stream."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as writer:
-        writer.write_table(rows)
-    return bytes(sink.getvalue().to_pybytes())
 
 
 def readable(text: str) -> str:

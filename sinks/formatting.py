@@ -6,7 +6,8 @@ from typing import Final
 
 import pyarrow as pa
 
-from sinks.engine import Engine, stream
+from sinks.arrow_stream import stream
+from sinks.engine import Engine
 from sinks.schema import identifier
 
 _TABLE: Final = "answer"

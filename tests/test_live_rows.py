@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from detectors.errors import BadInput
+from sinks import arrow_stream
 from sinks.cloudevents import verdict_event
 from sinks.live_rows import LiveRows, Place, rollout_rows, table_rows, verdict_rows
 from sinks.store import Store, StoreError
@@ -24,10 +25,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def stream(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue().to_pybytes())
+    return arrow_stream.stream(table, "lz4")
 
 
 def announced(offset: int, mode: str = "enforce") -> LiveRows:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from holdfast.live.joining import JoiningMarks
 from holdfast.live.records import Record
 from holdfast.live.settings import Settings
+from sinks.arrow_stream import stream
 from streams.live.frames import SourcePartition
 from streams.live.partition import Marks
 
@@ -65,13 +66,10 @@ def series_records(settings: Settings, source: SourcePartition, number: int, ser
     """Write series for the catalogue, in segments of bounded size, of which `number` is the first."""
     records: list[Record] = []
     for start in range(0, series.num_rows, _SEGMENT_ROWS):
-        sink = pa.BufferOutputStream()
-        part = series.slice(start, _SEGMENT_ROWS)
-        with pa.ipc.new_stream(sink, part.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
-            writer.write_table(part)
+        segment = stream(series.slice(start, _SEGMENT_ROWS), "zstd")
         key = f"{source.topic}/{source.partition}/{number + len(records)}".encode()
         place = catalogue_partition(source, settings.partitions)
-        records.append(Record(settings.topics.catalogue, key, sink.getvalue().to_pybytes(), [], place))
+        records.append(Record(settings.topics.catalogue, key, segment, [], place))
     return records
 
 

@@ -18,6 +18,7 @@ from holdfast.live.telemetry import Telemetry
 from holdfast.live.terms import terms_of
 from holdfast.replaying import ENGINE
 from holdfast.wall import now_ms
+from sinks.arrow_stream import stream
 from sinks.cloudevents import verdict_event
 from sinks.messages import Message as Sent
 from sinks.signatures import Signer
@@ -78,12 +79,8 @@ class Rows:
 
 
 def _stream(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
     # To begin to compress takes 0.3 ms, much longer than to write a few rows down.
-    compression = "lz4" if table.nbytes > _SMALL_BYTES else None
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue().to_pybytes())
+    return stream(table, "lz4" if table.nbytes > _SMALL_BYTES else None)
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from detectors.verdict import Verdict
 from holdfast.replaying import replay_recording
+from sinks.arrow_stream import stream
 from streams.cache import Cache
 from streams.fleet import Fleet
 from streams.recording import MetricsFile
@@ -70,10 +71,7 @@ def whole(path: Path, cache: Cache | None, rows: int = ROWS) -> Whole:
 
 def written(table: pa.Table) -> bytes:
     """A table to the last bit, NaN and all."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
+    return stream(table)
 
 
 def names(cache: Cache) -> list[str]:
