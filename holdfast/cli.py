@@ -143,6 +143,7 @@ def replay(
                 observer=observer,
                 check=check,
                 cache=sums,
+                show=bars.drawing(recording.name).told,
             )
             sys.stdout.write((outcome.as_json().decode() if as_json else in_words(outcome)) + "\n")
             sys.stdout.flush()

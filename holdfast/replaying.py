@@ -26,6 +26,9 @@ from streams.replay import Observer, Result, Setting, moment, replay
 
 ENGINE = f"holdfast/{version('holdfast')}"
 
+Show = Callable[[str, int, int], None]
+"""Is told what is being done, and how much of how much of it."""
+
 
 class Keeps(Protocol):
     """What keeps a replay: the embedded store, or a server."""
@@ -73,6 +76,7 @@ def replay_recording(
     rows: int = ROWS_PER_READ,
     beside: Sink | None = None,
     cache: Cache | None = None,
+    show: Show = lambda *_: None,
 ) -> Outcome:
     """Replay one recording folder.
 
@@ -98,6 +102,8 @@ def replay_recording(
         Takes what was seen and decided too, while it is seen.
     cache
         Keeps what the samples add up to, so that the next replay of the recording need not read them.
+    show
+        Is told how far the samples are drawn that `source.yaml` describes.
 
     Raises
     ------
@@ -110,7 +116,7 @@ def replay_recording(
     judged = rollouts[place]
     setting = setting_of(place, rollouts, policy_path or path / "policy.yaml", policy)
     if store is None:
-        result = replay(samples_of(path), setting, sink=beside, observer=observer, rows=rows, cache=cache)
+        result = replay(samples_of(path, show), setting, sink=beside, observer=observer, rows=rows, cache=cache)
     else:
         known = _known(path, truth) if place.parent == path else None
         kept = store.sink(
@@ -124,7 +130,7 @@ def replay_recording(
         )
         with kept as sink:
             both = sink if beside is None else Both(sink, beside)
-            result = replay(samples_of(path), setting, sink=both, observer=observer, rows=rows, cache=cache)
+            result = replay(samples_of(path, show), setting, sink=both, observer=observer, rows=rows, cache=cache)
             sink.commit()
     return _outcome(path, judged, policy, result, truth)
 
@@ -177,7 +183,7 @@ def require_folder(path: Path) -> None:
         raise BadInput(msg)
 
 
-def samples_of(path: Path) -> Source:
+def samples_of(path: Path, show: Show = lambda *_: None) -> Source:
     """Open the metrics of a recording folder: its own, or those that its `source.yaml` describes."""
     described = path / "source.yaml"
     if not described.exists():
@@ -187,7 +193,7 @@ def samples_of(path: Path) -> Source:
         raise BadInput(msg)
     from holdfast.recording.direct import Drawn
 
-    return Drawn(path)
+    return Drawn(path, show)
 
 
 def load_documents(

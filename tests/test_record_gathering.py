@@ -16,6 +16,7 @@ from holdfast.errors import BadInput
 from holdfast.recording.aside import filled
 from holdfast.recording.gathering import Gathering
 from holdfast.recording.metrics import Gap, write
+from streams.recording import Samples
 from tests.recorded import made
 from tests.samples import Row, columns, in_order, sample, series
 
@@ -52,6 +53,45 @@ def test_the_same_samples_are_the_same_file_however_they_come_and_however_little
     found = written(tmp_path, gathering)[1]
     assert found.num_rows == len(given)
     assert found.equals(written(tmp_path, one)[1])
+
+
+def test_the_file_is_the_same_to_the_byte_whatever_the_runs_were(tmp_path: Path) -> None:
+    given = rows()
+    files = set()
+    for run_rows in (7, 50, 64, 10_000):
+        folder = tmp_path / str(run_rows)
+        folder.mkdir()
+        gathering = Gathering(folder, ALWAYS, {}, run_rows=run_rows, block_rows=16)
+        for start in range(0, len(given), 9):
+            gathering.take(columns(given[start : start + 9]))
+        assert [len(block.time) for block in gathering.blocks()] == [16] * (len(given) // 16) + [len(given) % 16]
+        again = Gathering(folder / "again", ALWAYS, {}, run_rows=run_rows, block_rows=16)
+        (folder / "again").mkdir()
+        for start in range(0, len(given), 9):
+            again.take(columns(given[start : start + 9]))
+        written(folder, again)
+        files.add((folder / "metrics.parquet").read_bytes())
+    assert len(files) == 1
+
+
+def test_frames_with_the_same_labels_have_their_own_numbers_and_are_counted_at_once(tmp_path: Path) -> None:
+    gathering = Gathering(tmp_path, (7_000, 40_000), {"host": "h1"})
+    frame = columns([sample(1, "m", 1.0, host="h1"), sample(1, "m", 2.0, host="h2")])
+    for tick in range(6):
+        numbers = np.full(2, 10_000 * tick, np.int64), np.array([float(tick), -1.0])
+        gathering.take(Samples(*numbers, frame.labels))
+        numbers[0].fill(20_000)  # what was taken does not lie in the frame
+        numbers[1].fill(99.0)
+    assert (gathering.rows, dict(gathering.left_out)) == (3, {"no_time": 0, "outside": 3, "not_selected": 6})
+    (block,) = gathering.blocks()
+    assert (block.time.tolist(), block.value.tolist()) == ([10_000, 20_000, 30_000], [1.0, 2.0, 3.0])
+
+
+def test_frames_without_any_label_are_as_long_as_they_are(tmp_path: Path) -> None:
+    gathering = Gathering(tmp_path, ALWAYS, {})
+    for count in (1, 3, 2):
+        gathering.take(Samples(np.arange(count, dtype=np.int64), np.zeros(count), {}))
+    assert gathering.rows == 6
 
 
 def test_labels_that_no_sample_has_are_left_out_and_new_ones_are_added(tmp_path: Path) -> None:

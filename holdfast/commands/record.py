@@ -1,7 +1,6 @@
 """`holdfast record`: a recording out of what keeps metrics."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +8,7 @@ import msgspec
 import typer
 
 from holdfast.commands.workers import Config
-from holdfast.progress import Bars
+from holdfast.progress import Draws
 
 KINDS = "kafka, clickhouse, parquet, prometheus or csv"
 
@@ -58,6 +57,8 @@ def record(
     username: Annotated[Text, _of("prometheus", "who asks.")] = None,
     password_file: Annotated[Text, _of("prometheus", "file with the user's password.")] = None,
     ca_file: Annotated[Text, _of("prometheus", "file (PEM) with whom to trust.")] = None,
+    certificate_file: Annotated[Text, _of("prometheus", "file (PEM) with our own certificate.")] = None,
+    key_file: Annotated[Text, _of("prometheus", "file (PEM) with the key of our certificate.")] = None,
     config: Config = None,
     direct: Annotated[bool, typer.Option("--direct", help="Write source.yaml instead of samples.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a recording that is there.")] = False,
@@ -75,6 +76,7 @@ def record(
         "--data": data if asks_clickhouse else None, "--time-unit": time_unit, "--timezone": timezone,
         "--url": url, "--step": step, "--timeout": timeout, "--bearer-token-file": bearer_token_file,
         "--username": username, "--password-file": password_file, "--ca-file": ca_file,
+        "--certificate-file": certificate_file, "--key-file": key_file,
         "--column": [*(column or []), *([f"colo={colo}"] if colo is not None else [])],
         "--label": label, "--select": select,
     }  # fmt: skip
@@ -87,13 +89,6 @@ def record(
         lay(out, at(described, Path.cwd()), documents, replaces=replace)
         sys.stdout.write(f"{out}: its samples are read from the source by each replay\nnext: holdfast replay {out}\n")
         return
-    with Bars(2) as bars:
-        steps: dict[str, Callable[[int, int], None]] = {}
-
-        def show(step: str, done: int, total: int) -> None:
-            if step not in steps:
-                steps[step] = bars.part(f"{out.name}: {step}")
-            steps[step](done, total)
-
-        recorded = make(out, described, documents, replaces=replace, show=show)
+    with Draws() as draws:
+        recorded = make(out, described, documents, replaces=replace, show=draws.drawing(out.name).told)
     sys.stdout.write((msgspec.json.encode(recorded).decode() if as_json else in_words(recorded)) + "\n")

@@ -13,7 +13,7 @@ from holdfast.files import require_place, write_whole
 from holdfast.progress import Bars
 
 if TYPE_CHECKING:
-    from holdfast.replaying import Keeps, Outcome
+    from holdfast.replaying import Keeps, Outcome, Show
     from holdfast.reporting.gathered import Gathered
     from streams.cache import Cache
     from streams.replay import Observer
@@ -43,7 +43,13 @@ def report(
             message = f"{about}: --source: found {source!r}, for the folder of a recording; allowed: a stored rollout"
             raise BadInput(message)
         with Bars(1) as bars:
-            reporting(out)(folder, policy_path=policy, rollout=rollout, observer=bars.begin(folder.name))
+            reporting(out)(
+                folder,
+                policy_path=policy,
+                rollout=rollout,
+                observer=bars.begin(folder.name),
+                show=bars.drawing(folder.name).told,
+            )
     else:
         for option, value in (("--policy", policy), ("--rollout", rollout)):
             if value is not None:
@@ -76,9 +82,17 @@ def reporting(out: Path) -> "Callable[..., Outcome]":
         observer: "Observer | None" = None,
         check: bool = False,
         cache: "Cache | None" = None,
+        show: "Show" = lambda *_: None,
     ) -> "Outcome":
         outcome, gathered = gather_recording(
-            path, policy_path=policy_path, rollout=rollout, store=store, observer=observer, check=check, cache=cache
+            path,
+            policy_path=policy_path,
+            rollout=rollout,
+            store=store,
+            observer=observer,
+            check=check,
+            cache=cache,
+            show=show,
         )
         _write(gathered, out)
         return outcome

@@ -11,6 +11,7 @@ from holdfast.errors import BadInput
 from holdfast.recording.document import FILE, load_source
 from holdfast.recording.metrics import write
 from holdfast.recording.record import gathered, nothing
+from holdfast.replaying import Show
 from streams.recording import MetricsFile
 
 _NO_GAP_MS: Final = 1 << 62
@@ -28,6 +29,8 @@ class Drawn(MetricsFile):
     ----------
     folder
         The recording.
+    show
+        Is told how far it has come.
 
     Raises
     ------
@@ -37,14 +40,21 @@ class Drawn(MetricsFile):
         If the source does not answer.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, show: Show = lambda *_: None) -> None:
         document = folder / FILE
         source = load_source(document)
         place = Path(tempfile.mkdtemp(prefix="holdfast-"))
         weakref.finalize(self, shutil.rmtree, place, ignore_errors=True)
-        gathering, name, lost, notes = gathered(source, place)
+        gathering, name, lost, notes = gathered(source, place, show)
         path = place / "metrics.parquet"
-        if write(gathering, path, gap_ms=_NO_GAP_MS, compression="lz4") is None:
+        written = write(
+            gathering,
+            path,
+            gap_ms=_NO_GAP_MS,
+            compression="lz4",
+            show=lambda done, total: show("writing", done, total),
+        )
+        if written is None:
             message = f"{document}: {nothing(name, source, gathering, dict(gathering.left_out), lost)}"
             raise BadInput(message)
         for reason, count in lost.items():

@@ -114,7 +114,7 @@ class PrometheusSource(Named, frozen=True, forbid_unknown_fields=True, kw_only=T
     """A server that speaks Prometheus' HTTP interface.
 
     `select` names the metrics. Samples are the ones that were scraped, at their own times; with `step` the last one of
-    each step, at its end. A token, or a user's password, is read from a file.
+    each step, at its end. A token, a user's password, or a certificate of our own and its key are read from files.
     """
 
     NAME: ClassVar[str] = "prometheus"
@@ -132,6 +132,8 @@ class PrometheusSource(Named, frozen=True, forbid_unknown_fields=True, kw_only=T
     username: Name | None = None
     password_file: PathText | None = None
     ca_file: PathText | None = None
+    certificate_file: PathText | None = None
+    key_file: PathText | None = None
 
 
 Source = KafkaSource | ClickHouseSource | ParquetSource | CsvSource | PrometheusSource
@@ -141,7 +143,7 @@ MODELS: Final[dict[str, type[Source]]] = {
     one.NAME: one for one in (KafkaSource, ClickHouseSource, ParquetSource, PrometheusSource, CsvSource)
 }
 
-_PATHS: Final = ("settings", "data", "bearer_token_file", "password_file", "ca_file")
+_PATHS: Final = ("settings", "data", "bearer_token_file", "password_file", "ca_file", "certificate_file", "key_file")
 """Keys that are paths; `files` are too, several of them."""
 
 _Source = TypeVar("_Source", bound=Source)
@@ -260,16 +262,21 @@ def _prometheus_rules(document: Place, problems: Problems) -> None:
     if select is None or select.child("metric") is None:
         problems.add(select or document, "select.metric", "missing; allowed: names of metrics, or globs")
     _apart(document, "bearer_token_file", "username", problems)
-    for key, other in (("username", "password_file"), ("password_file", "username")):
-        place = document.child(key)
-        if place is not None and document.child(other) is None:
-            problems.add(place, key, f"found {shown(place)} without {other}; allowed: both")
+    for first, second in (("username", "password_file"), ("certificate_file", "key_file")):
+        _together(document, first, second, problems)
+        _together(document, second, first, problems)
     for number in (*NUMBERS, "metric"):
         columns = document.child("columns")
         place = columns.child(number) if columns else None
         if place is not None:
             text = f"found {shown(place)}; allowed: labels alone, as Prometheus names its metrics, times and values"
             problems.add(place, join("columns", number), text)
+
+
+def _together(document: Place, key: str, other: str, problems: Problems) -> None:
+    place = document.child(key)
+    if place is not None and document.child(other) is None:
+        problems.add(place, key, f"found {shown(place)} without {other}; allowed: both")
 
 
 def _apart(document: Place, first: str, second: str, problems: Problems) -> None:

@@ -5,7 +5,7 @@ sorted in memory; if there are several, they lie in three files of plain numbers
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,13 +16,20 @@ from numpy.typing import NDArray
 
 from detectors.policy import Selector
 from streams.catalogue import Catalogue
+from streams.live.remembered import Remembered
 from streams.recording import NO_TIME, Samples
 
 RUN_ROWS: Final = 1 << 21
 """Samples that are sorted in memory at a time: 20 bytes each, and three times as much while they are sorted."""
 
 BLOCK_ROWS: Final = 1 << 18
-"""Samples that are handed out at a time; more if more of them bear the very same time."""
+"""Samples that are handed out at a time."""
+
+TOGETHER_ROWS: Final = 1 << 16
+"""Samples of small frames that are sifted at a time: a call of numpy costs as much as some hundred samples."""
+
+REMEMBERED_ROWS: Final = 1 << 14
+"""Samples of the largest frame whose labels may come again; what a table hands out at a time never does."""
 
 _KINDS: Final[tuple[tuple[str, Any], ...]] = (("time", np.int64), ("series", np.int32), ("value", np.float64))
 
@@ -38,6 +45,10 @@ class Block:
     def part(self, start: int, end: int) -> "Block":
         """Return the samples from one row on and before another."""
         return Block(self.time[start:end], self.series[start:end], self.value[start:end])
+
+    def copy(self) -> "Block":
+        """Return the samples in memory of their own."""
+        return Block(self.time.copy(), self.series.copy(), self.value.copy())
 
 
 class Gathering:
@@ -58,12 +69,6 @@ class Gathering:
     ----------
     catalogue
         All series that came, also those that are not wanted.
-    left_out
-        Samples that were not taken, by reason: `no_time`, `outside` of the span, `not_selected`.
-    rows
-        How many were taken.
-    used
-        Whether each series [series] has samples that were taken.
     """
 
     def __init__(
@@ -76,9 +81,14 @@ class Gathering:
         block_rows: int = BLOCK_ROWS,
     ) -> None:
         self.catalogue = Catalogue(["metric", "colo"])
-        self.left_out: Counter[str] = Counter()
-        self.rows = 0
-        self.used = np.empty(0, np.bool_)
+        self._left_out: Counter[str] = Counter()
+        self._rows = 0
+        self._used = np.empty(0, np.bool_)
+        self._remembered = Remembered()
+        room = min(TOGETHER_ROWS, run_rows)
+        self._together = Block(np.empty(room, np.int64), np.empty(room, np.int32), np.empty(room, np.float64))
+        self._together_rows = 0
+        """How many of them have come, and wait to be sifted."""
         self._folder, self._span, self._select = folder, span, select
         self._run_rows, self._block_rows = run_rows, block_rows
         self._wanted = np.empty(0, np.bool_)
@@ -87,30 +97,79 @@ class Gathering:
         self._ends: list[int] = []
         """Ends of the runs that lie in files, counted in samples."""
 
+    @property
+    def left_out(self) -> Counter[str]:
+        """Samples that were not taken, by reason."""
+        self._sift_together()
+        return self._left_out
+
+    @property
+    def rows(self) -> int:
+        """How many samples were taken."""
+        self._sift_together()
+        return self._rows
+
+    @property
+    def used(self) -> NDArray[np.bool_]:
+        """Whether each series [series] has samples that were taken."""
+        self._sift_together()
+        return self._used
+
     def take(self, samples: Samples) -> None:
         """Take what is wanted of some samples."""
         rows = len(samples.time)
         if not rows:
             return
+        series = self._series(samples)
+        if self._together_rows + rows > len(self._together.time):
+            self._sift_together()
+        if rows > len(self._together.time):
+            self._sift(Block(samples.time, series, samples.value))
+            return
+        # The numbers are copied: they may be a view into a whole message.
+        place, together = slice(self._together_rows, self._together_rows + rows), self._together
+        together.time[place], together.series[place], together.value[place] = samples.time, series, samples.value
+        self._together_rows += rows
+
+    def _series(self, samples: Samples) -> NDArray[np.int32]:
+        """Return the series of each sample [row], from memory if its labels have come before."""
+        rows = len(samples.time)
+        slot = self._remembered.get(samples.labels) if rows <= REMEMBERED_ROWS and samples.labels else None
+        if slot is not None and slot.series is not None:
+            return slot.series
         self.catalogue.grow(samples.labels)
         series = self.catalogue.encode(samples.labels, rows)
-        wanted = self._is_wanted()[series]
+        if slot is not None:
+            slot.series = series
+        return series
+
+    def _sift_together(self) -> None:
+        if self._together_rows:
+            rows, self._together_rows = self._together_rows, 0
+            self._sift(self._together.part(0, rows).copy())
+
+    def _sift(self, come: Block) -> None:
+        """Hold what is wanted of samples, and count what is not."""
         first, end = self._span
-        has_time = samples.time != NO_TIME
-        inside = has_time & (samples.time >= first) & (samples.time < end)
-        self.left_out["no_time"] += int(np.count_nonzero(wanted & ~has_time))
-        self.left_out["outside"] += int(np.count_nonzero(wanted & has_time & ~inside))
-        self.left_out["not_selected"] += int(np.count_nonzero(~wanted))
+        wanted = self._is_wanted()
+        if wanted.all() and first > NO_TIME and come.time.min() >= first and come.time.max() < end:
+            self._hold(come)
+            return
+        wanted = wanted[come.series]
+        has_time = come.time != NO_TIME
+        inside = has_time & (come.time >= first) & (come.time < end)
+        self._left_out["no_time"] += int(np.count_nonzero(wanted & ~has_time))
+        self._left_out["outside"] += int(np.count_nonzero(wanted & has_time & ~inside))
+        self._left_out["not_selected"] += int(np.count_nonzero(~wanted))
         taken = wanted & inside
-        if not taken.all():
-            block = Block(samples.time[taken], series[taken], samples.value[taken])
-        else:
-            block = Block(samples.time, series, samples.value)
-        self.used = np.append(self.used, np.zeros(len(self.catalogue) - len(self.used), np.bool_))
-        self.used[block.series] = True
+        self._hold(come if taken.all() else Block(come.time[taken], come.series[taken], come.value[taken]))
+
+    def _hold(self, block: Block) -> None:
+        self._used = np.append(self._used, np.zeros(len(self.catalogue) - len(self._used), np.bool_))
+        self._used[block.series] = True
         self._held.append(block)
         self._held_rows += len(block.time)
-        self.rows += len(block.time)
+        self._rows += len(block.time)
         if self._held_rows >= self._run_rows:
             self._spill()
 
@@ -140,7 +199,11 @@ class Gathering:
         return Block(time[order], series[order], value[order])
 
     def blocks(self) -> Iterator[Block]:
-        """Yield what was taken, once, in order of time; those of one time are in one block, by label and value."""
+        """Yield what was taken, once: by time, then by labels and value, as many at a time as are to be handed out.
+
+        So blocks are the same whatever the runs were, and with them the groups of rows in a file.
+        """
+        self._sift_together()
         if self._ends:
             if self._held_rows:
                 self._spill()
@@ -150,8 +213,7 @@ class Gathering:
         else:
             runs = [self._run()]
         rank = self._ranks()
-        for block in _merged(runs, self._block_rows):
-            yield _in_order(block, rank)
+        yield from _evenly((_in_order(block, rank) for block in _merged(runs, self._block_rows)), self._block_rows)
 
     def _ranks(self) -> NDArray[np.int64]:
         """Return the place of each series among all, by the values of its labels in the order of their names."""
@@ -177,11 +239,32 @@ def _merged(runs: Sequence[Block], rows: int) -> Iterator[Block]:
             run, start = runs[index], at[index]
             at[index] = start + int(np.searchsorted(run.time[start:], newest, "right"))
             parts.append(run.part(start, at[index]))
-        yield Block(
-            np.concatenate([part.time for part in parts]),
-            np.concatenate([part.series for part in parts]),
-            np.concatenate([part.value for part in parts]),
-        )
+        yield _joined(parts)
+
+
+def _joined(parts: Sequence[Block]) -> Block:
+    return Block(
+        np.concatenate([part.time for part in parts]),
+        np.concatenate([part.series for part in parts]),
+        np.concatenate([part.value for part in parts]),
+    )
+
+
+def _evenly(blocks: Iterable[Block], rows: int) -> Iterator[Block]:
+    """Yield the same samples in blocks of so many rows; the last one has what is left."""
+    waiting: list[Block] = []
+    count = 0
+    for block in blocks:
+        waiting.append(block)
+        count += len(block.time)
+        if count < rows:
+            continue
+        whole = _joined(waiting)
+        even = count - count % rows
+        yield from (whole.part(start, start + rows) for start in range(0, even, rows))
+        waiting, count = [whole.part(even, count).copy()], count - even
+    if count:
+        yield _joined(waiting)
 
 
 def _in_order(block: Block, rank: NDArray[np.int64]) -> Block:

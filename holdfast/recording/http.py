@@ -30,6 +30,9 @@ _TROUBLE: Final = (429, 500, 502, 503, 504)
 """States of a server that may pass by themselves."""
 _SECRET_BYTES_MAX: Final = 1 << 16
 
+_OTHERWISE_BAD: Final = (9, 10, 62, 64)
+"""Of OpenSSL: a certificate that is not valid yet, or not any more, or for another host. Whom to trust is no matter."""
+
 
 class TooLarge(Exception):
     """The answer is larger than is taken."""
@@ -140,7 +143,8 @@ class Http:
             raise
         except ssl.SSLCertVerificationError as error:
             self.close()
-            message = f"{self.url}: its certificate is not trusted: {error.verify_message}; ca_file names who is"
+            hint = "" if error.verify_code in _OTHERWISE_BAD else "; ca_file names who is"
+            message = f"{self.url}: its certificate is not trusted: {error.verify_message}{hint}"
             raise BadInput(message) from error
         except TimeoutError as error:
             self.close()
@@ -152,6 +156,10 @@ class Http:
             raise _Broken(message) from error
         except (http.client.HTTPException, OSError) as error:
             self.close()
+            if isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "") and _names_certificate(error):
+                hint = "certificate_file and key_file name one of ours that it trusts"
+                message = f"{self.url}: does not take us as we are: {_said(error)}; {hint}"
+                raise BadInput(message) from error
             message = f"cannot be asked: {str(error) or type(error).__name__}"
             raise _Broken(message) from error
 
@@ -202,9 +210,34 @@ def _secret(name: str, path: str) -> str:
     return text
 
 
+def _names_certificate(error: ssl.SSLError) -> bool:
+    """Tell whether a server ended a handshake because of our certificate, or since we have none."""
+    return any(word in error.reason for word in ("CERTIFICATE", "UNKNOWN_CA"))
+
+
+def _said(error: ssl.SSLError) -> str:
+    """Return what OpenSSL calls an alert, in words."""
+    return error.reason.partition("ALERT_")[2].replace("_", " ").lower()
+
+
 def _context(source: PrometheusSource) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=source.ca_file)
+        context = ssl.create_default_context(cafile=source.ca_file)
     except (OSError, ssl.SSLError) as error:
-        message = f"ca_file: {source.ca_file}: cannot be used: {getattr(error, 'strerror', None) or error}"
+        message = f"ca_file: {source.ca_file}: cannot be used: {_reason(error)}"
         raise BadInput(message) from error
+    if source.certificate_file is not None:
+        try:
+            # A key that is locked is refused: a replay must not wait for somebody to type its password.
+            context.load_cert_chain(source.certificate_file, source.key_file, password=lambda: b"")
+        except (OSError, ssl.SSLError) as error:
+            files = f"{source.certificate_file} and {source.key_file}"
+            message = f"certificate_file, key_file: {files}: cannot be used: {_reason(error)}"
+            raise BadInput(message) from error
+    return context
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):  # which says nothing of a key that is locked
+        return (error.reason or "damaged, or locked by a password").replace("_", " ").lower()
+    return error.strerror or str(error)

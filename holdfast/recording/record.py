@@ -1,6 +1,5 @@
 """Recording: samples of a source and the documents about them become a folder that can be judged again."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,12 +14,9 @@ from holdfast.recording.documents import TRUTH, Documents
 from holdfast.recording.gathering import Gathering
 from holdfast.recording.metrics import Gap, Written, write
 from holdfast.recording.origin import opened, stretch
-from holdfast.replaying import load_documents
+from holdfast.replaying import Show, load_documents
 from sinks.cloudevents import epoch_ms
 from streams.replay import moment
-
-Show = Callable[[str, int, int], None]
-"""Is told what is being done, and how much of how much of it."""
 
 GAPS_SHOWN_MAX = 20
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.policy import duration_ms
 from detectors.verdict import Verdict
-from holdfast.replaying import Keeps, Outcome, chosen, load_documents, replay_recording, require_folder
+from holdfast.replaying import Keeps, Outcome, Show, chosen, load_documents, replay_recording, require_folder
 from holdfast.reporting.gathered import (
     EFFECTS,
     HEAT,
@@ -131,12 +131,13 @@ def gather_recording(
     observer: Observer | None = None,
     check: bool = False,
     cache: Cache | None = None,
+    show: Show = lambda *_: None,
 ) -> tuple[Outcome, Gathered]:
     """Replay a recording, and gather what a report of it shows.
 
     Parameters
     ----------
-    path, policy_path, rollout, store, observer, check, cache
+    path, policy_path, rollout, store, observer, check, cache, show
         As for `holdfast.replaying.replay_recording`.
 
     Raises
@@ -164,6 +165,7 @@ def gather_recording(
         check=check,
         beside=gatherer,
         cache=cache,
+        show=show,
     )
     tables = gatherer.tables(duration_ms(policy.tick))
     gathered = Gathered(

@@ -3,11 +3,13 @@
 import os
 import platform
 import shutil
+import ssl
 import subprocess
 import tempfile
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from pathlib import Path
 from typing import NoReturn, Self
 
@@ -85,13 +87,26 @@ class Prometheus:
         A `metrics.parquet`.
     options
         Further options of the program.
+    web
+        Its `--web.config.file`, if it has one: then it speaks TLS.
+    context, login
+        With whom and as whom we ask whether it is ready, if that matters.
     """
 
-    def __init__(self, metrics: Path, *options: str) -> None:
+    def __init__(
+        self,
+        metrics: Path,
+        *options: str,
+        web: Path | None = None,
+        context: ssl.SSLContext | None = None,
+        login: str | None = None,
+    ) -> None:
         self._program, promtool = programs()
         self.folder = Path(tempfile.mkdtemp(prefix="holdfast-prometheus-"))
         (self._port,) = free_ports(1)
-        self._options = options
+        self._options = (*options, *([] if web is None else [f"--web.config.file={web}"]))
+        self._scheme, self._context = "http" if web is None else "https", context
+        self._headers = {} if login is None else {"Authorization": f"Basic {b64encode(login.encode()).decode()}"}
         self._process: subprocess.Popen[bytes] | None = None
         (self.folder / "prometheus.yml").write_text("global: {}\n")
         (self.folder / "samples").write_text(openmetrics(metrics))
@@ -101,7 +116,7 @@ class Prometheus:
     @property
     def url(self) -> str:
         """Where it is."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"{self._scheme}://127.0.0.1:{self._port}"
 
     @property
     def port(self) -> int:
@@ -127,7 +142,8 @@ class Prometheus:
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and self._process.poll() is None:
             try:
-                with urllib.request.urlopen(f"{self.url}/-/ready", timeout=1.0):
+                asked = urllib.request.Request(f"{self.url}/-/ready", headers=self._headers)
+                with urllib.request.urlopen(asked, timeout=1.0, context=self._context):
                     return self
             except (urllib.error.URLError, OSError):
                 time.sleep(0.05)
