@@ -18,9 +18,9 @@ from rollouts.audit import Chain, Record
 from rollouts.controlled import Note
 from rollouts.people import OverrideKind
 from tests.overrides import NOW, Log, request
+from tests.waiting import WAIT_S
 
 HOUR = timedelta(hours=1)
-WAIT_S = 120.0
 
 
 def noted(name: str = "bots/3/note", what: str = "halted", why: str = "verdict 7") -> Noted:

@@ -20,10 +20,10 @@ from typing import NoReturn, Self
 import pytest
 
 from tests.kafka.broker import free_ports
+from tests.waiting import WAIT_S
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = "clickhouse-server"
-START_SECONDS = 30
 
 _OF_THE_SYSTEM = ("libc6", "dpkg", "debconf", "cdebconf", "adduser", "passwd", "tar", "install-info", "libpam")
 """Packages that every Debian has, or that are about installing."""
@@ -162,7 +162,7 @@ class Server:
                 env=self._environment,
                 cwd=self.folder,
             )
-        end = time.monotonic() + START_SECONDS
+        end = time.monotonic() + WAIT_S
         while time.monotonic() < end and self._process.poll() is None:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1.0).close()
@@ -185,7 +185,7 @@ class Server:
             return
         self._process.send_signal(number)
         try:
-            self._process.wait(30)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -16,6 +16,7 @@ from holdfast.control import audit_log
 from holdfast.control.audit_log import Draft, append
 from holdfast.live.settings import load_settings
 from rollouts.audit import Chain
+from tests.waiting import WAIT_S
 
 
 def die() -> None:
@@ -29,7 +30,7 @@ class Dying(Producer):
 
     def commit_transaction(self, *arguments: float) -> None:
         if self.point == "produced":
-            assert self.flush(30) == 0
+            assert self.flush(WAIT_S) == 0
             die()
         super().commit_transaction(*arguments)
         die()

@@ -32,9 +32,9 @@ from streams.live.judging import judge_again
 from streams.live.turnstile import Part
 from streams.recording import MetricsFile
 from streams.wire.encoding import Form
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-WAIT_SECONDS = 120
+from tests.integration.crashing import work
+from tests.integration.forking import Forked
+from tests.waiting import WAIT_S
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Cluster:
         create(self._admin, self.settings)
         self._producer: Producer = producer(self.settings)
         self._reader: Consumer = consumer(self.settings, f"{self.settings.prefix}-test")
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: list[Forked] = []
         self._stopping = False
 
     @property
@@ -90,13 +90,10 @@ class Cluster:
         self.settings = load_settings(self.path, {})
         create(self._admin, self.settings)
 
-    def start(self, roles: str, point: str = "none", count: int = 0, worker: str = "one") -> subprocess.Popen[bytes]:
+    def start(self, roles: str, point: str = "none", count: int = 0, worker: str = "one") -> Forked:
         """Start a worker, to be killed when it passes a point."""
-        command = [sys.executable, "-m", "tests.integration.crashing", roles, point, str(count)]
         environment = {**os.environ, "HOLDFAST_CONFIG": str(self.path), "HOLDFAST_WORKER": worker}
-        log = (self.folder / f"{roles}-{worker}.log").open("ab")
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-        log.close()
+        process = Forked(work, (roles, point, count), environment, self.folder / f"{roles}-{worker}.log")
         self._processes.append(process)
         return process
 
@@ -117,7 +114,7 @@ class Cluster:
                 process.terminate()
         for process in self._processes:
             try:
-                process.wait(30)
+                process.wait(WAIT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -130,7 +127,9 @@ class Cluster:
         self.stop()
         if kind is not None:
             sys.stdout.write(self.logs())
-        names = [name for name in self._admin.list_topics(timeout=60).topics if name.startswith(self.settings.prefix)]
+        names = [
+            name for name in self._admin.list_topics(timeout=WAIT_S).topics if name.startswith(self.settings.prefix)
+        ]
         for future in self._admin.delete_topics(names).values():
             future.result()
 
@@ -142,7 +141,7 @@ class Cluster:
         """Announce a rollout."""
         name = announcement.rollout.rollout.encode()
         self._producer.produce(self.settings.topics.rollouts, encode(announcement), name)
-        assert self._producer.flush(WAIT_SECONDS) == 0
+        assert self._producer.flush(WAIT_S) == 0
 
     def finish(self, announcement: Announcement, at: datetime) -> None:
         """Say that a rollout is over."""
@@ -158,7 +157,7 @@ class Cluster:
         for frame in frames:
             self.send(frame.payload, frame.content_type, frame.key, partition)
             count += frame.rows
-        assert self._producer.flush(WAIT_SECONDS) == 0
+        assert self._producer.flush(WAIT_S) == 0
         return count
 
     def send(self, payload: bytes, content_type: str, key: bytes = b"", partition: int = -1) -> None:
@@ -174,7 +173,7 @@ class Cluster:
     def read(self, topic: str) -> list[Entry]:
         """Read a topic to its end, what is committed of it."""
         found = []
-        for number in self._admin.list_topics(topic, timeout=60).topics[topic].partitions:
+        for number in self._admin.list_topics(topic, timeout=WAIT_S).topics[topic].partitions:
             found += [
                 Entry(
                     message.key() or b"",
@@ -187,7 +186,7 @@ class Cluster:
             ]
         return found
 
-    def wait_until_finished(self, rollout: str, seconds: float = WAIT_SECONDS) -> None:
+    def wait_until_finished(self, rollout: str, seconds: float = WAIT_S) -> None:
         """Wait for the judge's last word on a rollout."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -30,9 +30,9 @@ from tests.clickhouse.old import client, is_old
 from tests.clickhouse.server import Server
 from tests.replays import START_MS
 from tests.test_live_rows import stream
+from tests.waiting import WAIT_S
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-WAIT_SECONDS = 90.0
 PLACES = 20
 SPECIAL = 777.0
 """An effect that a table can be made to refuse."""
@@ -144,7 +144,7 @@ class Stored:
             self._full.set()
             self._feeder.join()
             self._feeder = None
-        assert self._producer.flush(60) == 0
+        assert self._producer.flush(WAIT_S) == 0
         assert not self._failed
         self._standing = self._read()
 
@@ -181,7 +181,7 @@ class Stored:
 
     def wait_until(self, is_there: Callable[[], bool], what: str) -> None:
         """Wait for something, as long as the sink lives."""
-        end = time.monotonic() + WAIT_SECONDS
+        end = time.monotonic() + WAIT_S
         while not is_there():
             assert self._process is not None
             if time.monotonic() > end or self._process.poll() is not None:
@@ -257,7 +257,7 @@ class Stored:
         topic = self.settings.topics.dead_letters
         read = [
             read_letter(message)
-            for number in self._admin.list_topics(topic, timeout=10).topics[topic].partitions
+            for number in self._admin.list_topics(topic, timeout=WAIT_S).topics[topic].partitions
             for message in read_to_end(self._admin, reader, topic, number)
         ]
         reader.close()
@@ -265,7 +265,7 @@ class Stored:
 
     def committed(self) -> list[int]:
         """Return the offsets that the sink's group has committed for the evidence."""
-        return [place.offset for place in self._group(lambda reader, places: reader.committed(places, 30.0))]
+        return [place.offset for place in self._group(lambda reader, places: reader.committed(places, WAIT_S))]
 
     def ends(self) -> list[int]:
         """Return the ends of the partitions."""
@@ -303,6 +303,8 @@ class Stored:
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        names = [name for name in self._admin.list_topics(timeout=10).topics if name.startswith(self.settings.prefix)]
+        names = [
+            name for name in self._admin.list_topics(timeout=WAIT_S).topics if name.startswith(self.settings.prefix)
+        ]
         for future in self._admin.delete_topics(names).values():
             future.result()

@@ -18,7 +18,8 @@ from holdfast.live.announcing import ATTEMPTS_MAX, Announcements, change, writer
 from rollouts.announced import Announcement, announce, encode, with_event
 from rollouts.document import Rollout, Stage
 from sinks.messages import Message
-from tests.integration.topics import WAIT_S, publish, topic
+from tests.integration.topics import publish, topic
+from tests.waiting import WAIT_S
 
 POLICY = Policy(policy="edge", metrics=[Metric(name="busy", gauge="cpu", worse="increase", breach="halt")])
 BEGIN = datetime(2026, 3, 12, 11, 20, tzinfo=UTC)

@@ -15,14 +15,15 @@ from holdfast.live.settings import Settings, load_settings
 from holdfast.live.topics import create
 from rollouts.audit import Chain, encode
 from tests.integration.conftest import Kafka
+from tests.waiting import WAIT_S
 
 MANY = 3 * TAIL_RECORDS
 
 
 def drop(settings: Settings) -> None:
     client = admin(settings)
-    names = [name for name in client.list_topics(timeout=10).topics if name.startswith(settings.prefix)]
-    for future in client.delete_topics(names, operation_timeout=30).values():
+    names = [name for name in client.list_topics(timeout=WAIT_S).topics if name.startswith(settings.prefix)]
+    for future in client.delete_topics(names, operation_timeout=WAIT_S).values():
         future.result()
 
 
@@ -58,7 +59,7 @@ def some(_chain: Chain, _at: datetime) -> list[Draft]:
 def put(settings: Settings, raw: bytes) -> None:
     producer = Producer({"bootstrap.servers": settings.kafka["bootstrap.servers"]})
     producer.produce(settings.topics.audit, raw, partition=0)
-    assert producer.flush(30) == 0
+    assert producer.flush(WAIT_S) == 0
 
 
 def test_an_entry_by_the_tail_alone_follows_the_whole_log(settings: Settings) -> None:

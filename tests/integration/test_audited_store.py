@@ -11,12 +11,13 @@ import msgspec
 import pytest
 
 from holdfast.control.audit_log import read
-from tests.integration.cluster import ROOT, Cluster
+from tests.integration.cluster import Cluster
+from tests.integration.forking import ROOT
 from tests.integration.test_breakglass import pem
 from tests.overrides import PEOPLE
+from tests.waiting import WAIT_S
 
 HOLDFAST = str(Path(sys.executable).parent / "holdfast")
-WAIT_S = 90.0
 ROWS = "SELECT toUInt32(sequence), who, kind, subject, hash FROM audit ORDER BY sequence"
 
 
@@ -33,7 +34,7 @@ def cluster(kafka, tmp_path: Path) -> Iterator[Cluster]:
             yield made
         finally:
             sink.terminate()
-            status = sink.wait(60)
+            status = sink.wait(WAIT_S)
     assert status == 0
 
 

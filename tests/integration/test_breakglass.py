@@ -25,9 +25,9 @@ from rollouts.audit import Chain
 from rollouts.breakglass import DRILL, REFUSED
 from tests.integration.conftest import Kafka
 from tests.overrides import PEOPLE, private
+from tests.waiting import WAIT_S
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-WAIT_SECONDS = 120.0
 FREEZE = ("freeze_all", "--reason", "packets are lost", "--for", "1h")
 
 
@@ -79,7 +79,7 @@ class Shell:
         """Write to the topic as anybody might who can reach it."""
         producer = Producer({"bootstrap.servers": self.settings.kafka["bootstrap.servers"]})
         producer.produce(self.settings.topics.audit, raw, partition=0)
-        assert producer.flush(WAIT_SECONDS) == 0
+        assert producer.flush(WAIT_S) == 0
 
     def die(self, point: str) -> None:
         """Have a writer killed at a point."""
@@ -99,7 +99,7 @@ def shell(kafka: Kafka, tmp_path: Path, capsys, monkeypatch) -> Iterator[Shell]:
     client = admin(made.settings)
     create(client, made.settings)
     yield made
-    names = [name for name in client.list_topics(timeout=60).topics if name.startswith(made.settings.prefix)]
+    names = [name for name in client.list_topics(timeout=WAIT_S).topics if name.startswith(made.settings.prefix)]
     for future in client.delete_topics(names).values():
         future.result()
 
@@ -120,7 +120,7 @@ def test_an_override_is_asked_for_approved_in_force_and_ends(shell: Shell) -> No
     assert shell.approve(identity, 2) == 0
     assert shell.approve(identity, 3) == 0
     assert shell.statuses() == ["in force"]
-    end = time.monotonic() + WAIT_SECONDS
+    end = time.monotonic() + WAIT_S
     while shell.statuses("--all") != ["expired"] and time.monotonic() < end:
         time.sleep(0.5)
     assert (shell.statuses("--all"), shell.statuses()) == (["expired"], [])
@@ -239,7 +239,7 @@ def test_entries_have_the_time_of_the_broker(shell: Shell) -> None:
     link = append(shell.settings, entry(1))
     assert link is not None
     assert link.written is not None
-    assert abs((link.written - link.entry.time).total_seconds()) < WAIT_SECONDS
+    assert abs((link.written - link.entry.time).total_seconds()) < WAIT_S
 
 
 # ---------------------------------------------------------------- drills

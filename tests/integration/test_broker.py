@@ -14,8 +14,7 @@ from holdfast.live.settings import Settings, load_settings
 from tests.integration.conftest import Kafka
 from tests.integration.topics import topic
 from tests.kafka.broker import Broker, NoBroker
-
-WAIT_SECONDS = 120.0
+from tests.waiting import WAIT_S
 
 
 @pytest.fixture
@@ -45,26 +44,26 @@ def read(settings: Settings, name: str) -> list[Message]:
 def written_in_transaction(settings: Settings, name: str, value: bytes) -> Producer:
     """Write one record in a transaction that is left open."""
     made = clients.transactional_producer(settings, "role")
-    made.init_transactions(WAIT_SECONDS)
+    made.init_transactions(WAIT_S)
     made.begin_transaction()
     made.produce(name, value, b"key")
-    assert made.flush(WAIT_SECONDS) == 0
+    assert made.flush(WAIT_S) == 0
     return made
 
 
 def test_what_a_transaction_took_back_is_never_read(settings: Settings, name: str) -> None:
     first = written_in_transaction(settings, name, b"taken back")
-    first.abort_transaction(WAIT_SECONDS)
+    first.abort_transaction(WAIT_S)
     second = written_in_transaction(settings, name, b"kept")
-    second.commit_transaction(WAIT_SECONDS)
+    second.commit_transaction(WAIT_S)
     assert [message.value() for message in read(settings, name)] == [b"kept"]
 
 
 def test_a_worker_that_comes_back_fences_off_its_earlier_self(settings: Settings, name: str) -> None:
     before = written_in_transaction(settings, name, b"of the earlier self")
-    written_in_transaction(settings, name, b"of the later one").commit_transaction(WAIT_SECONDS)
+    written_in_transaction(settings, name, b"of the later one").commit_transaction(WAIT_S)
     with pytest.raises(KafkaException) as caught:
-        before.commit_transaction(WAIT_SECONDS)
+        before.commit_transaction(WAIT_S)
     assert caught.value.args[0].fatal()
     assert [message.value() for message in read(settings, name)] == [b"of the later one"]
 
@@ -74,7 +73,7 @@ def test_a_key_is_in_the_partition_where_others_look_for_it(settings: Settings, 
     made = clients.producer(settings)
     for key in keys:
         made.produce(name, b"", key)
-    assert made.flush(WAIT_SECONDS) == 0
+    assert made.flush(WAIT_S) == 0
     found = {message.key(): message.partition() for message in read(settings, name)}
     assert found == {key: partition_of(key, 3) for key in keys}
 
@@ -103,6 +102,6 @@ def test_a_broker_comes_back_with_what_it_had() -> None:
         pytest.skip(str(error))
     with broker, topic(broker.bootstrap, "kept", partitions=3) as name:
         settings = load_settings(None, {"HOLDFAST_KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap})
-        written_in_transaction(settings, name, b"value").commit_transaction(WAIT_SECONDS)
+        written_in_transaction(settings, name, b"value").commit_transaction(WAIT_S)
         broker.restart()
         assert [message.value() for message in read(settings, name)] == [b"value"]

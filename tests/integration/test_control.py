@@ -38,10 +38,12 @@ from rollouts.people import OverrideKind
 from rollouts.plans import Most, Plan, PlanStage
 from sinks.cloudevents import verdict_event
 from sinks.verdict_messages import heartbeat_message, verdict_message
-from tests.integration.cluster import ROOT, Cluster
+from tests.integration.cluster import Cluster
+from tests.integration.forking import ROOT
 from tests.overrides import PEOPLE, WHO, hand, request, vote
+from tests.waiting import WAIT_S
 
-COLOS, WAIT_S = 50, 90.0
+COLOS = 50
 OLD, NEW = b"old", b"new and bad"
 NAME = "bots/features.bin"
 POLICY = Policy(policy="edge", metrics=[Metric(name="busy", gauge="cpu", worse="increase", breach="halt")])
@@ -76,7 +78,7 @@ class Fleet:
         writer = producer(self.settings)
         for content in (OLD, NEW):
             writer.produce(self.settings.topics.units, key=digest_of(content).encode(), value=content)
-        assert writer.flush(30) == 0
+        assert writer.flush(WAIT_S) == 0
         self._agents = Agents(self.settings, self.places)
         self._thread = threading.Thread(target=self._agents.run, daemon=True)
         self._thread.start()
@@ -107,9 +109,9 @@ class Fleet:
         for process in self._processes.values():
             process.terminate()
         for keeper in self._keepers:
-            keeper.join(30)
+            keeper.join(WAIT_S)
         self._agents.stop()
-        self._thread.join(30)
+        self._thread.join(WAIT_S)
 
     def history(self, rollout: str = "bots") -> list[Event]:
         found: list[Event] = []
@@ -147,14 +149,14 @@ class Fleet:
         message = verdict_message(verdict_event(rollout, 1_773_314_400_000 + sequence * 10_000, said), 0, None)
         writer = producer(self.settings)
         writer.produce(self.settings.topics.verdicts, message.value, message.key, headers=[*message.headers])
-        assert writer.flush(30) == 0
+        assert writer.flush(WAIT_S) == 0
 
     def beat(self) -> None:
         """Say that the rollout has been judged up to now, as a judge does."""
         message = heartbeat_message("bots", 0, None, now_ms() + 1_000, now_ms(), None, finished=False)
         writer = producer(self.settings)
         writer.produce(self.settings.topics.verdicts, message.value, message.key, headers=[*message.headers])
-        assert writer.flush(30) == 0
+        assert writer.flush(WAIT_S) == 0
 
     def has(self) -> dict[str, bytes]:
         return {place.host: (place.root / "current" / "units" / NAME).read_bytes() for place in self.places}

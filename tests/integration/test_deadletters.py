@@ -21,6 +21,7 @@ from streams.wire.decoding import decode
 from streams.wire.frame import BadFrame
 from tests.integration.conftest import Kafka
 from tests.integration.test_sink import Engine
+from tests.waiting import WAIT_S
 
 POISON = b"\x00\x01 neither \xff this nor that"
 
@@ -66,7 +67,7 @@ class Letters(Engine):
             except BadFrame as error:
                 record = dead_letter(self.settings, message, str(error))
                 sender.produce(record.topic, record.value, record.key, headers=list(record.headers))
-        assert sender.flush(30) == 0
+        assert sender.flush(WAIT_S) == 0
 
     def run(self, *arguments: str) -> Done:
         """Run a command in this process: a new one takes a second to start."""
@@ -188,7 +189,7 @@ def test_what_is_too_large_is_cut_and_says_so_and_is_not_sent_again(letters: Let
     large = producer(letters.settings)
     value = POISON + b"x" * (MESSAGE_BYTES_MAX - 1_000)
     large.produce(letters.metrics, value, b"colo", headers=[("content-type", b"nonsense")])
-    assert large.flush(30) == 0
+    assert large.flush(WAIT_S) == 0
     letters.put_aside()
     (listed,) = letters.listed()
     assert (listed["whole"], int(str(listed["bytes"])) < len(value)) == (False, True)

@@ -21,9 +21,11 @@ import pytest
 from holdfast.live.settings import load_settings
 from holdfast.wall import now
 from rollouts.packages import digest_of
-from tests.integration.cluster import ROOT, Cluster
-from tests.integration.test_control import COLOS, NAME, NEW, OLD, WAIT_S, Fleet, said, stages_begun, submit
+from tests.integration.cluster import Cluster
+from tests.integration.forking import ROOT
+from tests.integration.test_control import COLOS, NAME, NEW, OLD, Fleet, said, stages_begun, submit
 from tests.kafka.broker import free_ports
+from tests.waiting import WAIT_S
 
 SECRET = f"whsec_{base64.b64encode(b'k' * 32).decode()}"
 
@@ -80,9 +82,9 @@ class Elsewhere(Fleet):
         for process in [*self._processes.values(), *self._others]:
             process.terminate()
         for process in self._others:
-            process.wait(30)
+            process.wait(WAIT_S)
         for keeper in self._keepers:
-            keeper.join(30)
+            keeper.join(WAIT_S)
 
     def has(self) -> dict[str, bytes]:
         """Return what hosts have: which of both contents."""
@@ -225,7 +227,7 @@ def report_all(fleet: Elsewhere) -> None:
     """Report every host, as whoever has them does before there is a first action."""
     at = now().isoformat()
     body = json.dumps({"reports": [{**host, "sequence": 1, "at": at} for host in fleet.hosts.values()]})
-    with closing(HTTPConnection("127.0.0.1", fleet.settings.api.port, timeout=30)) as connection:
+    with closing(HTTPConnection("127.0.0.1", fleet.settings.api.port, timeout=WAIT_S)) as connection:
         connection.request("POST", "/v1/reports", body, {"content-type": "application/json"})
         answer = connection.getresponse()
         assert (answer.status, answer.read()) == (200, b'{"taken":100}')

@@ -45,15 +45,16 @@ from rollouts.reports import encode as encode_report
 from sinks.cloudevents import epoch_ms, verdict_event
 from sinks.signatures import Signer
 from sinks.verdict_messages import verdict_message
-from tests.integration.cluster import ROOT, Cluster
+from tests.integration.cluster import Cluster
+from tests.integration.forking import ROOT
 from tests.overrides import PEOPLE, WHO, hand, request, vote
 from tests.rollouts.fleet import NEW, OLD, POLICY, UNIT, World
 from tests.rollouts.test_controller import baking, command
 from tests.test_certificate import KEY
 from tests.test_certificate import made as certificate
+from tests.waiting import WAIT_S
 
 LATER = timedelta(minutes=2)
-WAIT_S = 60.0
 INCIDENT = "inc-20261126-0a1b2c3d"
 
 
@@ -72,7 +73,7 @@ class Site:
     def put(self, topic: str, key: bytes | None, value: bytes | None, **given: Any) -> None:
         writer = producer(self.settings)
         writer.produce(topic, key=key, value=value, **given)
-        assert writer.flush(30) == 0
+        assert writer.flush(WAIT_S) == 0
 
     def report(self, unit_digest: str) -> None:
         self._sequence += 1
@@ -171,7 +172,7 @@ def mend(site: Site) -> None:
     first = TopicPartition(site.settings.topics.audit, 0, 1)
     client = admin(site.settings)
     for future in client.delete_records([first]).values():
-        future.result(30)
+        future.result(WAIT_S)
     drill = Draft("ada", DRILL, "", {"would_not_have_worked": []})
     append(site.settings, lambda _chain, _at: drill)
     site.settings = replace(site.settings, gate=replace(site.settings.gate, required=True))
@@ -300,7 +301,7 @@ def test_on_a_schedule_findings_are_metrics_log_lines_and_entries(site: Site, tm
         _until(lambda: [link.entry.kind for link in read(site.settings).links] == [FOUND, GONE], log)
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(WAIT_S) == 0
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     told = [line for line in lines if line.get("drift") == "ungated-change"]
     assert [(line["level"], "no longer" in line["message"]) for line in told] == [("warning", False), ("info", True)]

@@ -16,8 +16,10 @@ import pytest
 
 from holdfast.response.record import read_all
 from rollouts.incidents.folding import fold
-from tests.integration.cluster import ROOT, Cluster
+from tests.integration.cluster import Cluster
+from tests.integration.forking import ROOT
 from tests.kafka.broker import free_ports
+from tests.waiting import WAIT_S
 
 HOLDFAST = [sys.executable, "-W", "ignore", "-c", "from holdfast.cli import main; main()"]
 LIMIT_S = 90
@@ -82,7 +84,7 @@ class Installation:
             process.terminate()
         for process in self._processes:
             try:
-                process.wait(30)
+                process.wait(WAIT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -19,6 +19,7 @@ from tests.integration.cluster import Cluster
 from tests.integration.holding import hold_together
 from tests.kafka.broker import Broker
 from tests.live.engine import announced, end_of
+from tests.waiting import WAIT_S
 
 POINTS = ("taken", "produced", "offsets_added", "committed", "taken_over")
 
@@ -139,7 +140,7 @@ def test_workers_that_come_and_go(kafka, tmp_path, bad):
         time.sleep(4.0)
         for process in ones:
             process.terminate()
-            assert process.wait(120) == 0
+            assert process.wait(WAIT_S) == 0
         samples += cluster.feed(third)
         cluster.wait_until_finished(announcement.rollout.rollout)
         hold_together(cluster, bad, samples)

@@ -26,12 +26,13 @@ from holdfast.notifying.notifier import Notifier
 from holdfast.wall import now
 from rollouts.incidents.history import History, Resolved, encode
 from rollouts.incidents.response import Response
-from tests.integration.cluster import ROOT, Cluster
+from tests.integration.cluster import Cluster
 from tests.integration.conftest import Kafka
+from tests.integration.forking import ROOT
 from tests.notifying.making import history, minutes, response, updated
 from tests.notifying.servers import free_port, hook, mail, silent, status
+from tests.waiting import WAIT_S
 
-WAIT_S = 120.0
 NOTIFY = {"attempts": 3, "timeout": "20s", "backoff": "50ms", "backoff_max": "200ms", "age_max": "1h"}
 
 log = logging.getLogger(__name__)

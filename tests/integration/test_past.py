@@ -9,6 +9,7 @@ from tests.integration.cluster import Cluster
 from tests.integration.holding import hold_together
 from tests.integration.test_faults import wait_for_death
 from tests.live.engine import announced, replayed
+from tests.waiting import WAIT_S
 
 FRAMES = 2 * 120
 """Source partitions, and ticks of the recording."""
@@ -32,7 +33,7 @@ def test_workers_that_are_killed_while_they_read_the_past_write_each_tick_once(k
         while len(cluster.journal("bystander")) < FRAMES - 10:
             time.sleep(0.3)
         first.terminate()
-        assert first.wait(120) == 0
+        assert first.wait(WAIT_S) == 0
         announcement = announced(bad)
         name, expected = announcement.rollout.rollout, replayed(bad)
         cluster.submit(announcement)

@@ -18,6 +18,7 @@ from streams.fleet import Fleet, write
 from streams.recording import MetricsFile
 from streams.wire.decoding import decode
 from streams.wire.encoding import FORMS
+from tests.waiting import WAIT_S
 from tests.wire_frames import rows
 
 PARTITIONS = 3
@@ -57,7 +58,7 @@ class Shell:
         found: list[Any] = []
         ended = 0
         while ended < partitions:
-            message = reader.poll(10.0)
+            message = reader.poll(WAIT_S)
             assert message is not None
             if message.error() is not None:
                 ended += 1
@@ -73,7 +74,7 @@ class Shell:
 def shell(kafka, tmp_path: Path, capsys, monkeypatch) -> Iterator[Shell]:
     made = Shell(tmp_path, kafka.bootstrap, capsys, monkeypatch)
     yield made
-    names = [name for name in made.admin.list_topics(timeout=60).topics if name.startswith(made.prefix)]
+    names = [name for name in made.admin.list_topics(timeout=WAIT_S).topics if name.startswith(made.prefix)]
     for future in made.admin.delete_topics(names).values():
         future.result()
 

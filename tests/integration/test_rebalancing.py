@@ -25,8 +25,10 @@ from rollouts.document import Unit
 from rollouts.folding import fold
 from rollouts.packages import digest_of
 from rollouts.plans import Plan
-from tests.integration.cluster import ROOT, Cluster
-from tests.integration.test_control import NEW, PLAN, POLICY, WAIT_S, Fleet, stage
+from tests.integration.cluster import Cluster
+from tests.integration.forking import ROOT
+from tests.integration.test_control import NEW, PLAN, POLICY, Fleet, stage
+from tests.waiting import WAIT_S
 
 SESSION_S = 6.0
 JOINING_S = 4.0

@@ -15,6 +15,7 @@ from rollouts.announced import with_event
 from tests.integration.cluster import Cluster
 from tests.live.engine import announced
 from tests.recorded import Shell, canonical, directly, made, recorded, verdicts
+from tests.waiting import WAIT_S
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def test_a_direct_replay_gives_the_verdicts_of_the_recording(cluster: Cluster, r
 def test_frames_that_cannot_be_read_are_counted_and_named(cluster: Cluster, recording: Path, tmp_path: Path) -> None:
     cluster.feed(cluster.frames(recording))
     cluster._producer.produce(cluster.metrics, b"\xff\xff\xff\xff nothing", b"ams01", partition=1)
-    cluster._producer.flush(10)
+    cluster._producer.flush(WAIT_S)
     found = recorded(tmp_path / "out", source(cluster), recording)
     assert found.lost == {BAD_FRAMES: 1}
     (note,) = [finding.sentence for finding in found.findings if finding.kind == "note"]

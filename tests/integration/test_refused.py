@@ -32,8 +32,8 @@ from sinks.cloudevents import verdict_event
 from sinks.verdict_messages import verdict_message
 from tests.integration.cluster import Cluster
 from tests.rollouts.fleet import OLD, UNIT, plan, stage
+from tests.waiting import WAIT_S
 
-WAIT_S = 90.0
 POLICY = Policy(policy="edge", metrics=[Metric(name="busy", gauge="cpu", worse="increase", breach="halt")])
 FLEET = Inventory(
     hosts=[Host(host=f"c{colo}-h{host}", colo=f"c{colo}", region="r") for colo in range(4) for host in range(5)]
@@ -52,7 +52,7 @@ class Desk:
 
     def close(self) -> None:
         self.worker.stop()
-        self._thread.join(60)
+        self._thread.join(WAIT_S)
 
     def submit(self, given: Plan, policy: Policy = POLICY) -> str:
         """Submit a plan; return why it is refused."""
@@ -63,7 +63,7 @@ class Desk:
     def put(self, topic: str, key: bytes, value: bytes, **given: Any) -> None:
         writer = producer(self.settings)
         writer.produce(topic, key=key, value=value, **given)
-        assert writer.flush(30) == 0
+        assert writer.flush(WAIT_S) == 0
 
     def report(self, sequence: int, **given: Any) -> None:
         fields = {"at": now(), "units": {UNIT.unit: OLD}, **given}

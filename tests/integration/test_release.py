@@ -20,12 +20,14 @@ from holdfast.control.audit_log import read
 from holdfast.control.documents import load_plan
 from rollouts.controlled import Event, RevertBegun, StageBegun, State, decode
 from rollouts.folding import fold
-from tests.integration.cluster import ROOT, Cluster
+from tests.integration.cluster import Cluster
+from tests.integration.forking import ROOT
 from tests.kafka.broker import free_ports
+from tests.waiting import WAIT_S
 
 EXAMPLE = ROOT / "examples" / "release"
 HOLDFAST = str(Path(sys.executable).parent / "holdfast")
-HOSTS, WAIT_S = 200, 240.0
+HOSTS = 200
 V2 = (EXAMPLE / "contents" / "v2" / "bots" / "features.json").read_bytes()
 
 
@@ -50,7 +52,7 @@ class Engine:
         """Stop all as whoever runs them does, and return how they ended."""
         for process in self._processes:
             process.terminate()
-        return [process.wait(60) for process in self._processes]
+        return [process.wait(WAIT_S) for process in self._processes]
 
     def command(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
         return subprocess.run(
@@ -92,7 +94,7 @@ class Engine:
 
     def page(self, path: str) -> str:
         """Return a page of control."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=WAIT_S) as answer:
             return str(answer.read(), "utf-8")
 
     def has(self) -> Counter[bytes]:

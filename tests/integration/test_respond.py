@@ -45,8 +45,8 @@ from tests.integration.topics import publish
 from tests.live.engine import announced, end_of
 from tests.rollouts.fleet import World
 from tests.rollouts.incidents.making import stop
+from tests.waiting import WAIT_S
 
-WAIT_S = 60.0
 DOCUMENT = """\
 response: team
 merge_within: 10m

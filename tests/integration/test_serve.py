@@ -28,8 +28,7 @@ from sinks.messages import Message
 from tests.api.serving import PLAN, POLICY
 from tests.integration.topics import publish
 from tests.test_following import beat, verdict
-
-WAIT_S = 120.0
+from tests.waiting import WAIT_S
 
 
 class Serve:
@@ -79,13 +78,13 @@ class Serve:
 
     def remove(self) -> None:
         client = admin(self.settings)
-        names = [name for name in client.list_topics(timeout=60).topics if name.startswith(self.prefix)]
+        names = [name for name in client.list_topics(timeout=WAIT_S).topics if name.startswith(self.prefix)]
         for future in client.delete_topics(names).values() if names else ():
             future.result()
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Return status and body of an answer; 0 if there is none."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_S)
         try:
             headers = {"content-type": "application/json", **self.headers}
             connection.request(method, path, None if body is None else json.dumps(body), headers)
@@ -202,20 +201,20 @@ def test_a_server_asks_for_tokens(serving, tmp_path: Path) -> None:
 def test_headers_that_do_not_come_and_headers_that_are_too_many_are_cut_off(serving) -> None:
     serve = serving(timeout="300ms")
     serve.start()
-    with socket.create_connection(("127.0.0.1", serve.port), timeout=60) as slow:
+    with socket.create_connection(("127.0.0.1", serve.port), timeout=WAIT_S) as slow:
         slow.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n")
         assert slow.recv(100) == b""  # closed
-    with socket.create_connection(("127.0.0.1", serve.port), timeout=60) as slow:
+    with socket.create_connection(("127.0.0.1", serve.port), timeout=WAIT_S) as slow:
         slow.sendall(b"POST /judge HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nx")
         assert slow.recv(100).startswith(b"HTTP/1.1 408 ")
-    with socket.create_connection(("127.0.0.1", serve.port), timeout=60) as large:
+    with socket.create_connection(("127.0.0.1", serve.port), timeout=WAIT_S) as large:
         large.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: " + b"y" * 70_000)
         assert large.recv(100).startswith(b"HTTP/1.1 400 ")
     for line in (
         b"GET /healthz HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
         b"GET /a\x00b HTTP/1.1\r\nhost: localhost\r\n\r\n",
     ):
-        with socket.create_connection(("127.0.0.1", serve.port), timeout=60) as odd:
+        with socket.create_connection(("127.0.0.1", serve.port), timeout=WAIT_S) as odd:
             odd.sendall(line)
             assert odd.recv(100).startswith(b"HTTP/1.1 4")
     assert serve.ask("GET", "/healthz")[0] == 200

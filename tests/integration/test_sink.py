@@ -34,9 +34,9 @@ from tests.integration.conftest import Kafka
 from tests.live.engine import announced, make_recording
 from tests.replays import START_MS, contents, evidence, ticks, verdict
 from tests.test_live_rows import stream
+from tests.waiting import WAIT_S
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-WAIT_SECONDS = 120.0
 COUNTS = "SELECT (SELECT count() FROM cohort_ticks), (SELECT count() FROM evidence), (SELECT count() FROM verdicts), 1"
 
 
@@ -68,7 +68,7 @@ class Engine:
         self._producer.produce(topic, value, key, headers=list(headers))
 
     def flush(self) -> None:
-        assert self._producer.flush(WAIT_SECONDS) == 0
+        assert self._producer.flush(WAIT_S) == 0
 
     def evidence(self, table: str, rows: pa.Table) -> None:
         self.send(self.settings.topics.evidence, stream(rows), headers=[("table", table.encode())])
@@ -120,7 +120,7 @@ class Engine:
         """Return the sum of all committed offsets of the sink's group."""
         reader = self.reader()
         places = [TopicPartition(topic, number) for topic in self.read for number in range(self.count(topic))]
-        found = [max(place.offset, 0) for place in reader.committed(places, 30.0)]
+        found = [max(place.offset, 0) for place in reader.committed(places, WAIT_S)]
         reader.close()
         return sum(found)
 
@@ -130,7 +130,7 @@ class Engine:
         return [topics.verdicts, topics.evidence, topics.rollouts]
 
     def count(self, topic: str) -> int:
-        return len(self._admin.list_topics(topic, timeout=60).topics[topic].partitions)
+        return len(self._admin.list_topics(topic, timeout=WAIT_S).topics[topic].partitions)
 
     def reader(self, member: str | None = None) -> Consumer:
         return consumer(self.settings, f"{self.settings.prefix}-sink", member=member)
@@ -140,13 +140,15 @@ class Engine:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-        names = [name for name in self._admin.list_topics(timeout=60).topics if name.startswith(self.settings.prefix)]
+        names = [
+            name for name in self._admin.list_topics(timeout=WAIT_S).topics if name.startswith(self.settings.prefix)
+        ]
         for future in self._admin.delete_topics(names).values():
             future.result()
 
 
 def wait_until(is_there: Callable[[], bool], why: Callable[[], str], processes=()) -> None:
-    end = time.monotonic() + WAIT_SECONDS
+    end = time.monotonic() + WAIT_S
     while not is_there():
         if time.monotonic() > end or any(process.poll() for process in processes if process.poll() != -signal.SIGKILL):
             raise AssertionError(why())
@@ -190,7 +192,7 @@ def test_what_stands_on_the_topics_can_be_asked_for_while_it_comes(engine: Engin
     engine.flush()
     engine.wait_for(COUNTS, "20,20,6,1")
     process.terminate()
-    assert process.wait(120) == 0, engine.log()
+    assert process.wait(WAIT_S) == 0, engine.log()
     assert not (engine.data / "socket").exists()
 
 
@@ -207,7 +209,7 @@ def test_on_sigterm_what_was_taken_is_kept_and_committed(engine: Engine) -> None
     process = engine.start()
     engine.wait_for("SELECT count() > 0 FROM verdicts", "1")
     process.terminate()
-    assert process.wait(120) == 0, engine.log()
+    assert process.wait(WAIT_S) == 0, engine.log()
     assert engine.committed() == 20  # of each kind, heartbeats too
     assert engine.ask(COUNTS) == "20,20,5,1"
 
@@ -224,7 +226,7 @@ def test_a_sink_that_is_killed_again_and_again_leaves_the_same_rows(engine: Engi
     process = engine.start()
     engine.wait_for(COUNTS, "16,16,4,1")
     process.terminate()
-    assert process.wait(120) == 0, engine.log()
+    assert process.wait(WAIT_S) == 0, engine.log()
     with Store(engine.data) as store:
         found = contents(store)
     # The same topics, read by one that nobody disturbed.
@@ -245,7 +247,7 @@ def replacing(engine: Engine, kept: Refusing, group: str, until: int = 1) -> Ref
     )
     source.subscribe(engine.read, on_assign=loop._assigned, on_revoke=loop._revoked, on_lost=loop._lost)
     ends = sum(
-        source.get_watermark_offsets(TopicPartition(topic, number), timeout=60)[1]
+        source.get_watermark_offsets(TopicPartition(topic, number), timeout=WAIT_S)[1]
         for topic in engine.read
         for number in range(engine.count(topic))
     )
@@ -253,7 +255,7 @@ def replacing(engine: Engine, kept: Refusing, group: str, until: int = 1) -> Ref
     def is_done() -> bool:
         loop.once()
         places = [TopicPartition(topic, number) for topic in engine.read for number in range(engine.count(topic))]
-        return ends == sum(max(0, place.offset) for place in source.committed(places, 10.0))
+        return ends == sum(max(0, place.offset) for place in source.committed(places, WAIT_S))
 
     wait_until(is_done, lambda: "not read to the end")
     source.close()
@@ -342,7 +344,7 @@ def test_a_message_that_cannot_be_read_is_a_dead_letter_and_stops_nothing(engine
     process = engine.start()
     engine.wait_for(COUNTS, "4,4,1,1")
     process.terminate()
-    assert process.wait(120) == 0, engine.log()
+    assert process.wait(WAIT_S) == 0, engine.log()
     assert sorted(letter.from_topic for letter in letters(engine)) == sorted(
         [topics.evidence, topics.evidence, topics.rollouts, topics.verdicts]
     )

@@ -32,8 +32,7 @@ from tests.integration.topics import publish
 from tests.kafka.broker import Broker
 from tests.status.samples import HIDDEN, MINUTE, PERSON, RESPONSE, live, name, opened, past
 from tests.test_following import verdict
-
-WAIT_S = 60.0
+from tests.waiting import WAIT_S
 
 
 class Mailbox(socketserver.StreamRequestHandler):
@@ -129,7 +128,7 @@ class Status:
 
     def remove(self) -> None:
         client = admin(self.settings)
-        names = [each for each in client.list_topics(timeout=10).topics if each.startswith(self.prefix)]
+        names = [each for each in client.list_topics(timeout=WAIT_S).topics if each.startswith(self.prefix)]
         for future in client.delete_topics(names).values():
             future.result()
 

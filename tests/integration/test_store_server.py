@@ -18,7 +18,7 @@ from sinks.migrations import migrate, pending, require_current, versions
 from sinks.remote import RemoteStore
 from sinks.schema import DERIVED, Place, checksums
 from tests.clickhouse.old import OldClient
-from tests.clickhouse.server import NoServer, Server
+from tests.clickhouse.server import NoServer, Server, none_to_be_had
 from tests.replays import replay
 
 
@@ -27,7 +27,7 @@ def port() -> Iterator[int]:
     try:
         server = Server()
     except NoServer as reason:
-        pytest.skip(str(reason))
+        none_to_be_had(str(reason))
     with server:
         yield server.port
 

@@ -22,10 +22,11 @@ from holdfast.live.partitioner import MURMUR2, partition_of
 from holdfast.live.subscription import Subscription
 from sinks.messages import Message
 from sinks.signatures import Signer
-from tests.integration.topics import WAIT_S, publish, topic
+from tests.integration.topics import publish, topic
 from tests.kafka.broker import Broker
 from tests.test_following import at, beat, verdict
 from tests.test_signatures import private
+from tests.waiting import WAIT_S
 
 
 @pytest.fixture

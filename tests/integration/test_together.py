@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.integration.cluster import Cluster
 from tests.integration.holding import hold_together
 from tests.integration.test_faults import begun, slices
+from tests.waiting import WAIT_S
 
 HOLDFAST = [sys.executable, "-W", "ignore", "-c", "from holdfast.cli import main; main()"]
 
@@ -26,7 +27,7 @@ def running(cluster: Cluster) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(120)
+            process.wait(WAIT_S)
 
 
 def children(process: int) -> list[int]:
@@ -70,4 +71,4 @@ def test_all_of_it_in_one_place_is_killed_and_goes_on_and_answers_queries(kafka,
             assert asked(cluster, "SELECT count() FROM verdicts") == str(expected)
             assert int(asked(cluster, "SELECT count() FROM evidence")) > 0
             process.terminate()
-            assert process.wait(120) == 0
+            assert process.wait(WAIT_S) == 0

@@ -16,6 +16,7 @@ from holdfast.live import clients
 from holdfast.live.settings import Settings, load_settings
 from holdfast.live.topics import create, require, standings
 from tests.integration.conftest import Kafka
+from tests.waiting import WAIT_S
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def client(settings: Settings) -> Iterator[AdminClient]:
     """Give a client; the topics are taken away at the end."""
     made = clients.admin(settings)
     yield made
-    names = [name for name in made.list_topics(timeout=60).topics if name.startswith(settings.prefix)]
+    names = [name for name in made.list_topics(timeout=WAIT_S).topics if name.startswith(settings.prefix)]
     for future in made.delete_topics(names).values() if names else []:
         future.result()
 
@@ -48,7 +49,7 @@ def client(settings: Settings) -> Iterator[AdminClient]:
 def make(client: AdminClient, topic: NewTopic) -> None:
     """Make one topic, as somebody else might have."""
     client.create_topics([topic])[topic.topic].result()
-    while topic.topic not in client.list_topics(timeout=60).topics:
+    while topic.topic not in client.list_topics(timeout=WAIT_S).topics:
         time.sleep(0.05)
 
 
@@ -71,7 +72,7 @@ def test_those_that_are_made_already_are_left_alone(client: AdminClient, setting
 
 def test_the_journal_checkpoints_and_verdicts_have_as_many_partitions(client: AdminClient, settings: Settings) -> None:
     create(client, settings)
-    topics = client.list_topics(timeout=60).topics
+    topics = client.list_topics(timeout=WAIT_S).topics
     names = settings.topics
     assert {len(topics[name].partitions) for name in (names.cohort_ticks, names.checkpoints, names.verdicts)} == {2}
 
@@ -84,7 +85,7 @@ def test_what_differs_is_named_and_not_changed(
     status, _, said = ran(environ)
     differences = "partitions 3, wanted 2, cleanup.policy delete, wanted compact"
     assert (status, said) == (2, f"topic {name}: {differences}; it was left as it is\n")
-    assert len(client.list_topics(name, timeout=60).topics[name].partitions) == 3
+    assert len(client.list_topics(name, timeout=WAIT_S).topics[name].partitions) == 3
 
 
 def test_more_than_is_wanted_is_no_difference(client: AdminClient, settings: Settings) -> None:
@@ -110,14 +111,14 @@ def test_a_metrics_topic_is_as_its_owner_made_it(client: AdminClient, settings: 
 def test_a_dry_run_makes_nothing(environ: dict[str, str], client: AdminClient, settings: Settings) -> None:
     status, printed, _ = ran(environ, "--dry-run")
     assert (status, printed.count("would be made")) == (0, 18)
-    assert not [name for name in client.list_topics(timeout=60).topics if name.startswith(settings.prefix)]
+    assert not [name for name in client.list_topics(timeout=WAIT_S).topics if name.startswith(settings.prefix)]
 
 
 def test_the_command_tells_what_it_made(environ: dict[str, str], client: AdminClient, settings: Settings) -> None:
     make(client, NewTopic(settings.metrics[0].topic, 5, 1))
     status, printed, _ = ran(environ, "--partitions", "1")
     assert (status, printed.count("there already"), printed.count(" made")) == (0, 1, 17)
-    assert len(client.list_topics(timeout=60).topics[settings.topics.cohort_ticks].partitions) == 1
+    assert len(client.list_topics(timeout=WAIT_S).topics[settings.topics.cohort_ticks].partitions) == 1
 
 
 def test_more_replicas_than_brokers_is_an_error_that_names_each_topic(client: AdminClient, settings: Settings) -> None:

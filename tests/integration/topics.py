@@ -9,8 +9,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from sinks.messages import Message
-
-WAIT_S = 120.0
+from tests.waiting import WAIT_S
 
 
 @contextmanager

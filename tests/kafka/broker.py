@@ -18,11 +18,12 @@ from typing import Final, Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from tests.waiting import WAIT_S
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 POM = Path(__file__).with_name("pom.xml")
 VERSION = os.environ.get("HOLDFAST_TEST_KAFKA_VERSION", "4.1.0")
 CLUSTER = "aG9sZGZhc3QtdGVzdC1rYQ"
-START_SECONDS = 90
 
 PROPERTIES = """\
 process.roles=broker,controller
@@ -132,8 +133,10 @@ class Broker:
     def start(self) -> None:
         """Start, and wait until it answers."""
         self._process = self._java("kafka.Kafka", str(self.folder / "server.properties"), wait=False)
-        client = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
-        end = time.monotonic() + START_SECONDS
+        # By itself the client would wait for up to ten seconds between two looks at a port where nobody listens yet.
+        looks = {"reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 250}
+        client = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, **looks})
+        end = time.monotonic() + WAIT_S
         while time.monotonic() < end:
             if self._process.poll() is not None:
                 break

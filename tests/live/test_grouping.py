@@ -6,6 +6,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from holdfast.live.grouping import subscribe
+from tests.waiting import WAIT_S
 
 POLLS_MAX = 200
 
@@ -14,9 +15,9 @@ POLLS_MAX = 200
 def bootstrap() -> Iterator[str]:
     """A cluster of librdkafka's own, which can rebalance; it lasts as long as its producer."""
     producer = Producer({"bootstrap.servers": "none", "test.mock.num.brokers": 1, "log_level": 0})
-    brokers = producer.list_topics(timeout=10).brokers.values()
+    brokers = producer.list_topics(timeout=WAIT_S).brokers.values()
     producer.produce("t", b"1")
-    assert producer.flush(10) == 0
+    assert producer.flush(WAIT_S) == 0
     yield ",".join(f"{each.host}:{each.port}" for each in brokers)
     producer.flush()
 

@@ -14,9 +14,9 @@ from holdfast.notifying.telemetry import NotifyTelemetry
 from holdfast.wall import now
 from rollouts.incidents.wording import Message
 from tests.notifying.making import address, message, notice
+from tests.waiting import WAIT_S
 
 NOTIFY = Notify(attempts=3, backoff="10ms", backoff_max="20ms")
-WAIT_S = 60.0
 
 
 class Sends:

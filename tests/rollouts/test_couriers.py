@@ -15,6 +15,7 @@ from holdfast.live.deployer_settings import Trying
 from rollouts.controlled import Before, Deploy, Restore
 from rollouts.plans import Seat
 from tests.rollouts.fleet import OLD, UNIT
+from tests.waiting import WAIT_S
 
 KINDS = {UNIT.unit: UNIT.kind}
 SEATS = [Seat(host="c0-h0", colo="c0", region="r0"), Seat(host="c1-h0", colo="c1", region="r1")]
@@ -26,7 +27,6 @@ RESTORE = Restore(
     before=[Before(units={UNIT.unit: OLD}, seats=SEATS[:1]), Before(units={UNIT.unit: None}, seats=SEATS[1:])],
 )
 QUICK = Trying(attempts=3, backoff="10ms", backoff_max="20ms", again_after="10ms")
-WAIT_S = 30.0
 
 
 def until(is_so: Callable[[], bool]) -> None:

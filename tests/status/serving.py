@@ -22,8 +22,7 @@ from holdfast.status.streams import Streams
 from holdfast.status.subscribing import Desk
 from holdfast.wall import now
 from tests.status.samples import NOW, RESPONSE, Memory
-
-WAIT_S = 30.0
+from tests.waiting import WAIT_S
 
 
 class Serving:

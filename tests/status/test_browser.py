@@ -10,8 +10,9 @@ from rollouts.incidents.history import History
 from tests.chromium import Page, found
 from tests.status.axe import axe, findings
 from tests.status.samples import MINUTE, NOW, PERSON, Memory, live, name, past
-from tests.status.serving import WAIT_S, Serving, serving
+from tests.status.serving import Serving, serving
 from tests.status.test_subscribing import Room
+from tests.waiting import WAIT_S
 
 BINARY = found()
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no Chromium on this machine; HOLDFAST_TEST_CHROMIUM names one")

@@ -17,7 +17,8 @@ from holdfast.status.keeper import Keeper
 from holdfast.status.pages import Look
 from holdfast.status.site import Site
 from tests.status.samples import DAY, HIDDEN, MINUTE, NOW, RESPONSE, Memory, histories, live, made, name, opened, past
-from tests.status.serving import WAIT_S, Serving, serving, until
+from tests.status.serving import Serving, serving, until
+from tests.waiting import WAIT_S
 
 
 def listen(served: Serving, path: str = "/events") -> http.client.HTTPResponse:
