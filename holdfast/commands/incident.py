@@ -189,6 +189,8 @@ def assess(
         "onset": _moment("--since", since),
     }
     new = {name: value for name, value in given.items() if value is not None}
+    if since is not None:
+        new["is_onset_estimated"] = False
     if severity is None and not new:
         message = "assess: found nothing that is seen otherwise; allowed: --severity, or something of the impact"
         raise BadInput(message)
