@@ -1,6 +1,7 @@
 """What people say of an incident, and how it is shown to them."""
 
 import io
+import re
 from datetime import timedelta
 
 import pytest
@@ -19,6 +20,7 @@ from rollouts.incidents.history import (
     Assessed,
     Candidate,
     Closed,
+    Dated,
     Escalated,
     Event,
     History,
@@ -28,6 +30,7 @@ from rollouts.incidents.history import (
     Mitigated,
     Overdue,
     Ranked,
+    Reminded,
     Reopened,
     Resolved,
     Reviewed,
@@ -87,6 +90,8 @@ SAID: list[tuple[Event, str]] = [
     (Joined(at=NOON, by="x", cause=cause_of(stop()), impact=opened().impact, why="same"), "the revert of bot-features"),
     (Ranked(at=NOON, by="x", candidates=[Candidate(rollout=None, score=0.5, evidence=[])]), "unattributed, score 0.50"),
     (Assessed(at=NOON, by="x", severity="minor", why="few"), "now minor: few"),
+    (Dated(at=NOON, by="x", onset=at(-2.0), why="errors"), "began at about 2026-03-12 11:58:00Z: errors"),
+    (Reminded(at=NOON, by="x", promised=at(5.0)), "reminded of the update promised for 2026-03-12 12:05:00Z"),
     (RoleTaken(at=NOON, by="x", role="lead", person="ada"), "ada is incident lead"),
     (Acknowledged(at=NOON, by="x"), "acknowledged"),
     (Escalated(at=NOON, by="x", step=0, tell=["oncall"]), "step 1 tells oncall"),
@@ -111,6 +116,11 @@ def test_each_event_has_its_words(event: Event, words: str) -> None:
 
 def test_what_is_unknown_is_shown_as_not_known() -> None:
     assert shown().count("not known") == 5
+
+
+def test_an_estimate_is_shown_as_one() -> None:
+    event = Dated(at=NOON, by="x", onset=at(-2.0), why="errors")
+    assert re.search(r"began +about 2026-03-12 11:58:00Z\n", shown(event, width=200))
 
 
 def test_a_late_word_and_a_late_action_item_are_shown() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from holdfast.errors import BadInput
 from holdfast.reviewing.draft import SECTIONS, draft
 from holdfast.reviewing.facts import Knew, Moment, Reached, ReviewFacts
+from holdfast.reviewing.keeping import truth_of
 from holdfast.reviewing.markdown import ITEMS, NO_ITEMS, REVIEW_BYTES_MAX, UNFILLED, escaped, read, written
 from holdfast.reviewing.page import page
 from rollouts.incidents.folding import fold
@@ -20,6 +21,7 @@ from rollouts.incidents.history import (
     ActionItem,
     Candidate,
     Cause,
+    Dated,
     Event,
     History,
     Impact,
@@ -46,8 +48,10 @@ def at(seconds: int) -> datetime:
 CAUSE = Cause(rollout="bots", verdict="v" * 32, sequence=7, action="revert", stage="canary", at=at(70))
 
 
-def facts_of(*events: Event, title: str = "errors tripled", is_drill: bool = False) -> ReviewFacts:
-    impact = Impact(colos=["ams01"], services=["web"], metrics=["errors"], traffic_share=0.04, onset=at(0))
+def facts_of(
+    *events: Event, title: str = "errors tripled", is_drill: bool = False, onset: datetime | None = NOON
+) -> ReviewFacts:
+    impact = Impact(colos=["ams01"], services=["web"], metrics=["errors"], traffic_share=0.04, onset=onset)
     opened = Opened(
         at=at(75), by="holdfast", title=title, severity="major", impact=impact, cause=CAUSE, is_drill=is_drill
     )
@@ -84,6 +88,22 @@ def test_times_are_reckoned_from_the_onset_of_harm() -> None:
     assert figure(facts, "Opened after") == "5 s"
     assert figure(facts, "Acknowledged after") == "2 min 5 s"
     assert figure(facts, "Mitigated after") == "4 min 30 s"
+
+
+def test_figures_that_rest_on_an_estimate_say_so() -> None:
+    facts = facts_of(Dated(at=at(80), by="holdfast", onset=at(30), why="errors"), onset=None)
+    assert figure(facts, "Harm began") == "about 2026-11-26 12:00:30 UTC"
+    assert figure(facts, "Detected after") == "about 40 s"
+    assert figure(facts, "Opened after") == "5 s"
+    assert figure(facts_of(onset=None), "Detected after") == "not known"
+
+
+def test_an_estimate_becomes_no_truth_of_the_corpus_unless_somebody_says_so() -> None:
+    incident = facts_of(Dated(at=at(80), by="holdfast", onset=at(30), why="errors"), onset=None).incident
+    with pytest.raises(BadInput, match=r"an estimate.*as in --onset 2026-11-26T12:00:30Z"):
+        truth_of(incident, CAUSE, "10s", None, harmless=False)
+    assert truth_of(incident, CAUSE, "10s", at(20), harmless=False).onset == at(20)
+    assert truth_of(facts_of().incident, CAUSE, "10s", None, harmless=False).onset == at(0)
 
 
 def test_what_nobody_knows_is_said_to_be_unknown() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from starlette.routing import Route
 
 from detectors.policy import duration_ms
 from holdfast.api.asking import Asked, asked, only
+from holdfast.api.auditing import RECORDED, WAIT_S, noted_of, on_record
 from holdfast.api.description import description
 from holdfast.api.gates import FlaggerPayload
 from holdfast.api.operations import OPERATIONS, PROBES, Operation
@@ -24,6 +26,7 @@ from holdfast.api.refusals import Refused, answer, problem
 from holdfast.api.services import Services
 from holdfast.api.settings import is_loopback
 from holdfast.api.tokens import ANYBODY, presented_in
+from holdfast.wall import now
 
 OPENAPI: Final = "/openapi.json"
 
@@ -136,9 +139,19 @@ class _Guarded:
             except TimeoutError as error:
                 detail = f"not done in {self._seconds:g} s"
                 raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, detail) from error
-        if operation.scope in ("rollouts:write", "reports:write"):
+            except Refused as refused:
+                raise await self._on_record(refused, read, who) from refused
+        if operation.change:
             log.info("%s by %s: status %d", operation.name, who, response.status_code)
         return response
+
+    async def _on_record(self, refused: Refused, read: Asked, who: str) -> Refused:
+        """Put on the audit topic that a change was refused, and return what is answered."""
+        if not self._operation.change or refused.status not in RECORDED:
+            return refused
+        rollout = read.path.get("rollout") or refused.rollout
+        noted = noted_of(refused, self._operation.change, rollout, who, now())
+        return await on_record(refused, noted, self._services.keep_refusal, timedelta(seconds=WAIT_S))
 
 
 def _token_in(read: Asked) -> str | None:

@@ -1,9 +1,11 @@
 """Announcing rollouts over HTTP: thin over `holdfast.live.announcing`, and idempotent by content."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Final
 
+import msgspec
 from msgspec import Meta, Struct
 
 from detectors.policy import Name, Policy
@@ -88,7 +90,17 @@ def submission(document: Place) -> Submission:
         else:
             if not errors:
                 return Submission(rollout=plan, policy=policy, replace=rest.plain() == {"replace": True})
-    raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "the documents cannot be used", errors)
+    raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "the documents cannot be used", errors, rollout=_named(parts))
+
+
+def _named(parts: Mapping[str, Place]) -> str:
+    """Return the rollout that a submission with errors is about; empty if it does not say so."""
+    plan = parts.get("rollout")
+    name = None if plan is None else plan.child("rollout")
+    try:
+        return "" if name is None else msgspec.convert(name.string(), Name)
+    except msgspec.ValidationError:
+        return ""
 
 
 def announcement(before: Announcement | None, wanted: Submission, now: datetime) -> Announcement:
@@ -106,11 +118,11 @@ def announcement(before: Announcement | None, wanted: Submission, now: datetime)
             f"{wanted.rollout.rollout} is announced already, in version {before.version}, with another plan or policy; "
             "allowed: the same, another name, or replace: true if it has not started"
         )
-        raise Refused(HTTPStatus.CONFLICT, detail)
+        raise Refused(HTTPStatus.CONFLICT, detail, rollout=wanted.rollout.rollout)
     try:
         return replaced(before, wanted.rollout, wanted.policy, now)
     except BadInput as error:
-        raise Refused(HTTPStatus.CONFLICT, str(error)) from error
+        raise Refused(HTTPStatus.CONFLICT, str(error), rollout=wanted.rollout.rollout) from error
 
 
 def told(before: Announcement | None, rollout: str, event: Told, now: datetime) -> Announcement:

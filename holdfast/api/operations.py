@@ -42,7 +42,8 @@ class Operation:
     """One thing that can be asked.
 
     `answers` are descriptions and bodies by status, beside those that every operation has. `token_in_body` says that
-    the token may stand in the body's metadata, for clients that cannot set headers.
+    the token may stand in the body's metadata, for clients that cannot set headers. `change` is what it changes, in a
+    word: what of it is refused is on the audit topic.
     """
 
     method: Literal["GET", "POST"]
@@ -58,6 +59,7 @@ class Operation:
     problems: tuple[int, ...] = ()
     token_in_body: bool = False
     produces: str = JSON
+    change: str = ""
 
 
 async def _judge(_services: Services, asked: Asked) -> Response:
@@ -235,6 +237,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         body=changing.Submission,
         kinds=(JSON, YAML),
         problems=(409, 503),
+        change="announcement",
     ),
     Operation(
         "GET",
@@ -256,6 +259,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         {200: ("What is announced by now.", changing.Written)},
         body=changing.Told,
         problems=(404, 409, 503),
+        change="event",
     ),
     Operation(
         "POST",
@@ -267,6 +271,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         {200: ("They are kept.", applying.Taken)},
         body=applying.Reported,
         problems=(503,),
+        change="reports",
     ),
     Operation(
         "GET",

@@ -35,13 +35,21 @@ class Refused(Exception):
         One line for each error of a document.
     headers
         Further headers of the answer.
+    rollout
+        Which one it is about, where only the body says that.
     """
 
     def __init__(
-        self, status: HTTPStatus, detail: str, errors: Sequence[str] = (), headers: Mapping[str, str] | None = None
+        self,
+        status: HTTPStatus,
+        detail: str,
+        errors: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
+        rollout: str = "",
     ) -> None:
         super().__init__(detail)
         self.status, self.detail, self.errors, self.headers = status, detail, list(errors), dict(headers or {})
+        self.rollout = rollout
 
     def response(self) -> Response:
         """Make the answer."""

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from detectors.policy import duration_ms
 from holdfast.api.app import Asgi, application
 from holdfast.api.applying import keeper
+from holdfast.api.auditing import Keep, auditing
 from holdfast.api.board import Board
 from holdfast.api.delivering import Delivery, Events, Undelivered
 from holdfast.api.services import Services
@@ -161,7 +162,7 @@ def _listening(api: Api, section: str) -> socket.socket:
         raise BadInput(message) from error
 
 
-def services_of(settings: Settings) -> tuple[Services, list[Watch]]:
+def services_of(settings: Settings, keep_refusal: Keep) -> tuple[Services, list[Watch]]:
     """Make what the handlers work with, and the threads beside them, which are not started yet.
 
     Raises
@@ -177,7 +178,8 @@ def services_of(settings: Settings) -> tuple[Services, list[Watch]]:
     watches: list[Watch] = [rollouts, verdicts, *targets]
     silences: dict[str, Callable[[], float]] = {each.name: each.silence for each in (rollouts, verdicts)}
     keep, reach = keeper(settings), partial(reach_of, settings)
-    return Services(settings.api, gate, board, rollouts, telemetry, keep, reach, targets, silences), watches
+    services = Services(settings.api, gate, board, rollouts, telemetry, keep, reach, keep_refusal, targets, silences)
+    return services, watches
 
 
 def _delivery(settings: Settings, webhook: Webhook, telemetry: ApiTelemetry) -> Delivery:
@@ -225,7 +227,8 @@ def run(settings: Settings, told: Callable[[int], None]) -> None:
         If something that the settings name cannot be used. Brokers may be away: the judge needs none.
     """
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    services, watches = services_of(settings)
+    refusals = auditing(settings)
+    services, watches = services_of(settings, refusals.keep)
     server = Server(settings.api, application(services))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
@@ -235,6 +238,7 @@ def run(settings: Settings, told: Callable[[int], None]) -> None:
     try:
         server.run()
     finally:
+        refusals.close()
         _stopped(watches)
 
 

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from holdfast.api.applying import Take
+from holdfast.api.auditing import Keep
 from holdfast.api.board import Board, Opinion
 from holdfast.api.delivering import TargetState
 from holdfast.api.refusals import Refused
@@ -41,8 +42,8 @@ class Target(Protocol):
 class Services:
     """The settings, who is let in, what is known, and what can be done.
 
-    `keep_reports` and `reach` are slow, and raise `BadInput` and `Unreachable`. `silences` tell how long each loop
-    beside the server has not gone round.
+    `keep_reports` and `reach` are slow, and raise `BadInput` and `Unreachable`. `keep_refusal` sees to it that what was
+    refused gets on the audit topic. `silences` tell how long each loop beside the server has not gone round.
     """
 
     api: Api
@@ -52,6 +53,7 @@ class Services:
     telemetry: ApiTelemetry
     keep_reports: Take
     reach: Callable[[str], Blast]
+    keep_refusal: Keep
     targets: Sequence[Target] = ()
     silences: Mapping[str, Callable[[], float]] = field(default_factory=dict)
 

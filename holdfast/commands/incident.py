@@ -187,6 +187,8 @@ def assess(
         "onset": None if since is None else moment("--since", since),
     }
     new = {name: value for name, value in given.items() if value is not None}
+    if since is not None:
+        new["is_onset_estimated"] = False
     if severity is None and not new:
         message = "assess: found nothing that is seen otherwise; allowed: --severity, or something of the impact"
         raise BadInput(message)

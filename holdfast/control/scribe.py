@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Final
@@ -113,10 +113,12 @@ class Scribe:
         Of the engine.
     hook
         Told `noted` once entries are on the topic, and nobody knows yet.
+    drafted
+        Writes a note as an entry.
     """
 
-    def __init__(self, settings: Settings, hook: Hook = let_pass) -> None:
-        self._settings, self._hook = settings, hook
+    def __init__(self, settings: Settings, hook: Hook = let_pass, drafted: Callable[[Noted], Draft] = draft_of) -> None:
+        self._settings, self._hook, self._drafted = settings, hook, drafted
         self._change = threading.Condition()
         self._waiting: dict[tuple[str, str], Noted] = {}
         self._written: set[tuple[str, str]] = set()
@@ -174,7 +176,7 @@ class Scribe:
             return None if self._is_closed else [*islice(self._waiting.values(), _BATCH)]
 
     def _write(self, batch: list[Noted]) -> None:
-        drafts = [draft_of(noted) for noted in batch]
+        drafts = [self._drafted(noted) for noted in batch]
 
         def make(chain: Chain, _at: datetime) -> list[Draft]:
             return self._remembered.missing_of(drafts, chain)

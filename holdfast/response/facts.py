@@ -10,6 +10,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from detectors.errors import BadInput
+from detectors.policy import duration_ms
 from holdfast.control.asking import ANSWERED, ASKED, NOTED
 from holdfast.control.board import Board
 from holdfast.errors import Unreachable
@@ -17,6 +18,7 @@ from holdfast.live.announcing import Announcements
 from holdfast.live.clients import base, consumer
 from holdfast.live.reading import PARTITION_END
 from holdfast.live.settings import Settings
+from holdfast.response.onsets import Onsets, Wanted
 from holdfast.response.reach import Reach, reach_of
 from holdfast.wall import now
 from rollouts.announced import Announcement, finished_at, start_of
@@ -24,7 +26,10 @@ from rollouts.controlled import Event, Reverted, State
 from rollouts.controlled import decode as decode_history
 from rollouts.folding import fold
 from rollouts.incidents.attribution import Change, Start, Surroundings
-from rollouts.incidents.opening import DRILL_KIND
+from rollouts.incidents.folding import ENGINE, Incident
+from rollouts.incidents.history import Cause, Dated
+from rollouts.incidents.opening import DRILL_KIND, plain
+from sinks.cloudevents import epoch_ms
 from streams.live.frames import FrameError, Header, SourcePartition, header_of
 
 log = logging.getLogger(__name__)
@@ -71,6 +76,7 @@ class Facts:
         self._announcements = Announcements(base(settings), settings.topics.rollouts)
         self._control = Board(settings, settings.topics.control)
         self._ticks: Consumer = consumer(settings, f"{settings.prefix}-respond-ticks")
+        self._onsets = Onsets(settings)
         self._states: dict[str, State] = {}
         self._reach: dict[str, Reach] = {}
         self.back: dict[str, datetime] = {}
@@ -96,9 +102,21 @@ class Facts:
 
     def close(self) -> None:
         """Leave the topics."""
+        self._onsets.close()
         self._announcements.close()
         self._control.close()
         self._ticks.close()
+
+    def began(self, incident: Incident, at: datetime) -> Dated | None:
+        """Say about when the harm of an incident began, once its evidence was read; None if nobody has to, or can."""
+        compared = [cause for cause in incident.causes if cause.e_value is not None]
+        if incident.impact.onset is not None or not compared:
+            return None
+        first = min(compared, key=lambda cause: cause.at)
+        announcement = self._announcements.current.get(first.rollout)
+        wanted = None if announcement is None else wanted_of(incident, first, announcement)
+        found = None if wanted is None else self._onsets.of(wanted, at)
+        return None if found is None else Dated(at=at, by=ENGINE, onset=found.at, why=plain(found.why))
 
     def _take(self, records: Iterable[tuple[bytes, bytes | None]]) -> None:
         for key, value in records:
@@ -214,6 +232,23 @@ def _near(frame: bytes, at_ms: int) -> Header | None:
         return None  # the judge puts it aside, and says why
     is_near = at_ms - _OLD_MS < header.tick * header.tick_ms <= at_ms
     return header if is_near or header.kind == "idle" else None
+
+
+def wanted_of(incident: Incident, cause: Cause, announcement: Announcement) -> Wanted | None:
+    """Ask when the harm of a stop began; None if its stage has not begun as far as is announced."""
+    names = [stage.name for stage in announcement.rollout.stages]
+    since = start_of(announcement, names.index(cause.stage)) if cause.stage in names else None
+    if since is None:
+        return None
+    return Wanted(
+        incident.id,
+        cause.rollout,
+        cause.stage,
+        frozenset(incident.impact.metrics),
+        epoch_ms(since),
+        epoch_ms(cause.at),
+        duration_ms(announcement.policy.tick),
+    )
 
 
 def taken_back(events: Sequence[Event], state: State) -> datetime | None:

@@ -9,6 +9,7 @@ from rollouts.incidents.history import (
     ActionDone,
     Assessed,
     Closed,
+    Dated,
     Escalated,
     Event,
     Joined,
@@ -18,6 +19,7 @@ from rollouts.incidents.history import (
     Opened,
     Overdue,
     Ranked,
+    Reminded,
     Reopened,
     Resolved,
     Reviewed,
@@ -59,6 +61,10 @@ def told(event: Event) -> str:
             return "acknowledged"
         case Escalated():
             return f"not acknowledged: step {event.step + 1} tells {listed(event.tell)}"
+        case Dated():
+            return f"the harm began at about {written(event.onset)}: {event.why}"
+        case Reminded():
+            return f"reminded of the update promised for {written(event.promised)}"
         case Overdue():
             return f"the update promised for {written(event.promised)} did not come"
         case _:

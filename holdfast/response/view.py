@@ -97,8 +97,14 @@ def _impact(impact: Impact) -> list[tuple[str, str]]:
         ("metrics", ", ".join(impact.metrics) or "not known"),
         ("share of traffic", _share(impact.traffic_share)),
         ("share of hosts", _share(impact.hosts_share)),
-        ("began", "not known" if impact.onset is None else written(impact.onset)),
+        ("began", _began(impact)),
     ]
+
+
+def _began(impact: Impact) -> str:
+    if impact.onset is None:
+        return "not known"
+    return f"{'about ' if impact.is_onset_estimated else ''}{written(impact.onset)}"
 
 
 def _share(share: float | None) -> str:

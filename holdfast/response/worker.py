@@ -294,8 +294,8 @@ class Respond:
         events = due(incident, self._response, at)
         if not incident.candidates:  # opened by hand
             events.append(Ranked(at=at, by=ENGINE, candidates=candidates_of(incident, facts.around())))
-        back = mitigated(incident, facts.back, at)
-        return events if back is None else [*events, back]
+        found = (facts.began(incident, at), mitigated(incident, facts.back, at))
+        return [*events, *(each for each in found if each is not None)]
 
 
 def moment(text: str) -> datetime:

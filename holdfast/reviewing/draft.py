@@ -8,7 +8,7 @@ import msgspec
 
 from holdfast.response.telling import told
 from holdfast.reviewing.facts import Moment, ReviewFacts
-from rollouts.incidents.history import Acknowledged, RoleTaken
+from rollouts.incidents.history import Acknowledged, Impact, RoleTaken
 
 UNKNOWN: Final = "not known"
 
@@ -80,20 +80,31 @@ def _verdict(rollout: str, action: str, cause: str, sentences: tuple[str, ...]) 
 def _figures(facts: ReviewFacts) -> list[Figure]:
     incident = facts.incident
     onset = incident.impact.onset
+    about = "about " if incident.impact.is_onset_estimated else ""
     stopped = min((cause.at for cause in incident.causes), default=None)
     heard = next((each.at for each in facts.events if isinstance(each, Acknowledged | RoleTaken)), None)
     ended = facts.restored or incident.mitigated
     over = "the last host reported what it had before" if facts.restored else "somebody said so"
     return [
-        Figure("Harm began", _at(onset), "as far as it is known" if onset else "nothing that is stored tells it"),
-        Figure("Detected after", lasted(onset, stopped), "from the onset to the first verdict that stopped a rollout"),
+        Figure("Harm began", about + _at(onset), _whence(incident.impact)),
+        Figure(
+            "Detected after",
+            about + lasted(onset, stopped),
+            "from the onset to the first verdict that stopped a rollout",
+        ),
         Figure("Opened after", lasted(stopped or onset, incident.opened), "from that verdict to the incident"),
         Figure("Acknowledged after", lasted(incident.opened, heard), "from the incident to the first person on it"),
-        Figure("Mitigated after", lasted(onset or incident.opened, ended), f"from the onset until {over}"),
+        Figure("Mitigated after", about + lasted(onset or incident.opened, ended), f"from the onset until {over}"),
         Figure("Resolved after", lasted(incident.opened, incident.resolved), "from the incident to its end"),
         Figure("Traffic hurt", _share(incident.impact.traffic_share), "share of the fleet's traffic in the hurt colos"),
         Figure("Hosts reached", _share(incident.impact.hosts_share), "share of the fleet that had the change"),
     ]
+
+
+def _whence(impact: Impact) -> str:
+    if impact.onset is None:
+        return "nothing that is stored tells it"
+    return "estimated from the evidence" if impact.is_onset_estimated else "as somebody has said"
 
 
 def lasted(since: datetime | None, until: datetime | None) -> str:

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from math import ceil
 from pathlib import Path
 from typing import Final
@@ -78,6 +78,13 @@ def truth_of(incident: Incident, cause: Cause, tick: str, onset: datetime | None
     if began is None:
         message = (
             f"{incident.id}: nobody knows when the harm began; --onset says so, as in --onset 2026-03-12T11:20:00Z"
+        )
+        raise BadInput(message)
+    if onset is None and incident.impact.is_onset_estimated:
+        about = f"{msgspec.to_builtins(began.astimezone(UTC))[:19]}Z"
+        message = (
+            f"{incident.id}: that the harm began at about {about} is an estimate, and the gate would hold policies to "
+            f"it for ever; --onset says when it did, as in --onset {about}"
         )
         raise BadInput(message)
     if began >= cause.at:

@@ -10,7 +10,7 @@ from holdfast.api.board import Board, Standing
 from holdfast.live.events import Received
 from holdfast.status.harm import readable
 from holdfast.status.snapshot import Action, Broken, Heard, Internal, LiveRollout, Note, Reach, Responded, Why
-from holdfast.status.words import fit, line
+from holdfast.status.words import fit, line, second
 from rollouts.announced import Announcement, finished_at
 from rollouts.blast import Blast
 from rollouts.breakglass import Held
@@ -180,6 +180,8 @@ def _words(event: Event) -> tuple[str, str]:
             return f"Likeliest cause: {likely}", "; ".join(first.evidence if first is not None else [])
         case said.Assessed():
             return f"Assessed{f' as {event.severity}' if event.severity is not None else ''}", event.why
+        case said.Dated():
+            return f"The harm began at about {second(event.onset)}", event.why
         case said.RoleTaken():
             return f"{line(event.person)} is {event.role}", ""
         case said.Acknowledged():
@@ -188,6 +190,8 @@ def _words(event: Event) -> tuple[str, str]:
             return f"Escalated, step {event.step + 1}", f"told: {', '.join(event.tell)}"
         case said.Updated():
             return "Public update" if event.is_public else "Update", event.text
+        case said.Reminded():
+            return "Reminded of the next update", ""
         case said.Overdue():
             return "An update is overdue", ""
         case said.Mitigated() | said.Resolved():

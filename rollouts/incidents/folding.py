@@ -19,6 +19,7 @@ from rollouts.incidents.history import (
     Candidate,
     Cause,
     Closed,
+    Dated,
     Escalated,
     Event,
     History,
@@ -33,6 +34,7 @@ from rollouts.incidents.history import (
     Person,
     Phase,
     Ranked,
+    Reminded,
     Reopened,
     Resolved,
     Reviewed,
@@ -51,7 +53,8 @@ class Incident(Struct, frozen=True, kw_only=True):
     """How an incident stands.
 
     `escalations` counts the steps taken; `next_update` is when the next update was promised for, `overdue` whether
-    that was missed; `reviewed` is the digest of the newest review, `kept` the recording that it became.
+    that was missed, `reminded` which promise was reminded of last; `reviewed` is the digest of the newest review,
+    `kept` the recording that it became.
     """
 
     id: IncidentId
@@ -70,6 +73,7 @@ class Incident(Struct, frozen=True, kw_only=True):
     updates: list[Updated] = []
     next_update: Timestamp | None = None
     overdue: bool = False
+    reminded: Timestamp | None = None
     mitigated: Timestamp | None = None
     resolved: Timestamp | None = None
     actions: list[ActionItem] = []
@@ -201,6 +205,13 @@ def _(event: Assessed, incident: Incident) -> Incident:
 
 
 @_after.register
+def _(event: Dated, incident: Incident) -> Incident:
+    if incident.impact.onset is not None and not incident.impact.is_onset_estimated:
+        return incident
+    return replace(incident, impact=replace(incident.impact, onset=event.onset, is_onset_estimated=True))
+
+
+@_after.register
 def _(event: RoleTaken, incident: Incident) -> Incident:
     return replace(
         incident,
@@ -222,6 +233,11 @@ def _(event: Escalated, incident: Incident) -> Incident:
 @_after.register
 def _(event: Updated, incident: Incident) -> Incident:
     return replace(incident, updates=[*incident.updates, event], next_update=event.next_update, overdue=False)
+
+
+@_after.register
+def _(event: Reminded, incident: Incident) -> Incident:
+    return replace(incident, reminded=event.promised)
 
 
 @_after.register

@@ -76,7 +76,7 @@ class Impact(_Value, frozen=True, kw_only=True):
 
     `services` are names of components (`rollouts.incidents.response.Component`); `traffic_share` is the share of the
     fleet's traffic that the hurt colos carry, `hosts_share` the share of hosts that the change had reached; `onset` is
-    when the harm began, as far as evidence says.
+    when the harm began, by the word of a person or, if it `is_onset_estimated`, about then by the evidence.
     """
 
     colos: list[str] = []
@@ -85,6 +85,7 @@ class Impact(_Value, frozen=True, kw_only=True):
     traffic_share: Share | None = None
     hosts_share: Share | None = None
     onset: Timestamp | None = None
+    is_onset_estimated: bool = False
 
 
 class Candidate(_Value, frozen=True, kw_only=True):
@@ -144,6 +145,13 @@ class Assessed(_Event, frozen=True, kw_only=True, tag="assessed"):
     why: Text
 
 
+class Dated(_Event, frozen=True, kw_only=True, tag="dated"):
+    """About when the harm began, as the evidence of its first stop tells; what a person has said of it counts more."""
+
+    onset: Timestamp
+    why: Text
+
+
 class RoleTaken(_Event, frozen=True, kw_only=True, tag="role-taken"):
     """Somebody takes a role, or is handed it by whoever holds it. The first to take one acknowledges the incident."""
 
@@ -168,6 +176,12 @@ class Updated(_Event, frozen=True, kw_only=True, tag="updated"):
     text: Text
     is_public: bool = False
     next_update: Timestamp | None = None
+
+
+class Reminded(_Event, frozen=True, kw_only=True, tag="reminded"):
+    """The update that was promised for `promised` is due soon, and whoever leads was reminded of it."""
+
+    promised: Timestamp
 
 
 class Overdue(_Event, frozen=True, kw_only=True, tag="overdue"):
@@ -234,10 +248,12 @@ Event = (
     | Joined
     | Ranked
     | Assessed
+    | Dated
     | RoleTaken
     | Acknowledged
     | Escalated
     | Updated
+    | Reminded
     | Overdue
     | Mitigated
     | Resolved

@@ -71,8 +71,13 @@ def newest_of(incident: Incident) -> datetime:
 
 
 def onset_of(incident: Incident) -> datetime:
-    """Return when the harm began, or by when it had, if that is all that is known."""
-    return incident.impact.onset or min((cause.at for cause in incident.causes), default=incident.opened)
+    """Return when the harm began by the word of a person, or by when it had.
+
+    An estimate is no ground to acquit a change that began after it: it may be too early.
+    """
+    impact = incident.impact
+    said = None if impact.is_onset_estimated else impact.onset
+    return said or min((cause.at for cause in incident.causes), default=incident.opened)
 
 
 def _rule(arrived: Arrived, incident: Incident, around: Surroundings) -> tuple[int, str] | None:
@@ -114,7 +119,9 @@ def _likelier(arrived: Arrived, incident: Incident, theirs: set[str], around: Su
 def together(one: Impact, other: Impact, around: Surroundings) -> Impact:
     """Return what two stops hurt together."""
     colos = sorted({*one.colos, *other.colos})
-    onsets = [each for each in (one.onset, other.onset) if each is not None]
+    # The earlier one counts; of a person's word and an estimate that say the same, the word.
+    onsets = [(each.onset, each.is_onset_estimated) for each in (one, other) if each.onset is not None]
+    onset, is_estimated = min(onsets, default=(None, False))
     shares = [each for each in (one.hosts_share, other.hosts_share) if each is not None]
     return Impact(
         colos=colos,
@@ -122,7 +129,8 @@ def together(one: Impact, other: Impact, around: Surroundings) -> Impact:
         metrics=sorted({*one.metrics, *other.metrics}),
         traffic_share=_traffic(one, other, colos, around),
         hosts_share=max(shares, default=None),
-        onset=min(onsets, default=None),
+        onset=onset,
+        is_onset_estimated=is_estimated,
     )
 
 

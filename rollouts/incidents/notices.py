@@ -23,6 +23,7 @@ from rollouts.incidents.history import (
     Mitigated,
     Opened,
     Overdue,
+    Reminded,
     Reopened,
     Resolved,
     Updated,
@@ -33,6 +34,7 @@ _TOLD: Final[dict[type[Event], What]] = {
     Opened: "opened",
     Escalated: "escalated",
     Updated: "updated",
+    Reminded: "due",
     Overdue: "overdue",
     Assessed: "assessed",
     Mitigated: "mitigated",
@@ -43,6 +45,9 @@ _TOLD: Final[dict[type[Event], What]] = {
 }
 _RELIEF: Final[frozenset[What]] = frozenset(("mitigated", "resolved", "reopened"))
 """What those hear who were called by an escalation: whether they are still needed."""
+
+_OF_LEAD: Final[frozenset[What]] = frozenset(("due", "overdue"))
+"""What is the incident lead's to see to."""
 
 _DRILLED: Final = Rule(tell=["drills"])
 """Of a drill everything is told that a rule tells if it says nothing else."""
@@ -101,6 +106,8 @@ def notices(history: History, response: Response) -> list[Notice]:
         after = opened if before is None else evolve(before, event)
         what = _what(event, before)
         names = _drilled(response, what) if after.is_drill else _by_rules(response, after, what, before, fitting)
+        if what in _OF_LEAD and not after.is_drill:
+            names = _for_lead(names, after, response, what)
         if isinstance(event, Escalated) and not after.is_drill:
             names += event.tell
             called.update(event.tell)
@@ -123,6 +130,14 @@ def _what(event: Event, before: Incident | None) -> What | None:
         has_grown = set(found.colos) - set(known.colos) or set(found.services) - set(known.services)
         return "assessed" if has_grown else None
     return _TOLD.get(type(event))
+
+
+def _for_lead(names: list[str], incident: Incident, response: Response, what: What | None) -> list[str]:
+    """Have the incident lead hear by the recipient of that name, if there is one: of a reminder nobody else does."""
+    lead = incident.roles.get("lead")
+    if lead is None or lead not in {each.name for each in response.recipients}:
+        return names
+    return [lead] if what == "due" else [*names, lead]
 
 
 def _drilled(response: Response, what: What | None) -> list[str]:

@@ -7,7 +7,9 @@ from msgspec import Meta, Struct, field
 from detectors.policy import Duration, Name
 from rollouts.incidents.history import Severity, Share, Title
 
-What = Literal["opened", "escalated", "updated", "overdue", "assessed", "mitigated", "resolved", "reopened", "closed"]
+What = Literal[
+    "opened", "escalated", "updated", "due", "overdue", "assessed", "mitigated", "resolved", "reopened", "closed"
+]
 """What is told."""
 
 EVERYTHING: Final = "*"
@@ -62,6 +64,7 @@ class Rule(_Part, frozen=True, kw_only=True):
             "opened",
             "escalated",
             "updated",
+            "due",
             "overdue",
             "assessed",
             "mitigated",
@@ -90,13 +93,15 @@ class Promises(_Part, frozen=True, kw_only=True):
 class Response(_Part, frozen=True, kw_only=True):
     """The document, `response.yaml`. `merge_within`: stops with one cause within that time are one incident.
 
-    `opens`: which verdicts open an incident. `drills`: who is told of drills, and nobody else is.
+    `remind`: how long before a promised update is due the incident lead is reminded; 0s for never. `opens`: which
+    verdicts open an incident. `drills`: who is told of drills, and nobody else is.
     """
 
     response: Name
     components: list[Component] = []
     grades: list[Grade] = []
     promises: Promises = Promises()
+    remind: Duration = "5m"
     recipients: list[Recipient] = []
     rules: list[Rule] = []
     escalation: list[Step] = []

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from detectors.policy import duration_ms
 from rollouts.incidents.folding import ENGINE, Incident
-from rollouts.incidents.history import Escalated, Event, Overdue
+from rollouts.incidents.history import Escalated, Event, Overdue, Reminded
 from rollouts.incidents.response import Response
 
 
@@ -16,7 +16,7 @@ def due(incident: Incident, response: Response, now: datetime) -> list[Event]:
     """Return what has come due, oldest first.
 
     Steps of the escalation are taken in their order until somebody acknowledges the incident, or it is over; a step
-    of other severities is passed by.
+    of other severities is passed by. Of each promised update is reminded once, and that it did not come is told once.
     """
     if incident.is_over:
         return []
@@ -31,6 +31,11 @@ def due(incident: Incident, response: Response, now: datetime) -> list[Event]:
     promised = promised_for(incident, response)
     if promised is not None and promised <= now and not incident.overdue:
         found.append((promised, Overdue(at=now, by=ENGINE, promised=promised)))
+    if promised is not None and now < promised != incident.reminded:
+        # Of a short promise at half of its time: a reminder that comes with the promise reminds of nothing.
+        early = min(_length(response.remind), (promised - _since(incident)) / 2)
+        if promised - early <= now:
+            found.append((promised - early, Reminded(at=now, by=ENGINE, promised=promised)))
     return [event for _, event in sorted(found, key=lambda pair: pair[0])]
 
 
@@ -44,10 +49,13 @@ def promised_for(incident: Incident, response: Response) -> datetime | None:
         return None
     if incident.next_update is not None:
         return incident.next_update
+    return _since(incident) + promise_of(incident, response)
+
+
+def _since(incident: Incident) -> datetime:
+    """Return when the newest word was, or what has one expect a word."""
     since = incident.opened if incident.reopened is None else max(incident.opened, incident.reopened)
-    if incident.updates:
-        since = max(since, incident.updates[-1].at)
-    return since + promise_of(incident, response)
+    return max(since, incident.updates[-1].at) if incident.updates else since
 
 
 def promise_of(incident: Incident, response: Response) -> timedelta:

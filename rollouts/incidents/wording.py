@@ -22,6 +22,7 @@ from rollouts.incidents.history import (
     Mitigated,
     Opened,
     Overdue,
+    Reminded,
     Reopened,
     Resolved,
     Role,
@@ -50,6 +51,7 @@ _TONES: Final[dict[What, Tone]] = {
     "opened": "failure",
     "escalated": "failure",
     "reopened": "failure",
+    "due": "warning",
     "overdue": "warning",
     "resolved": "success",
     "closed": "success",
@@ -210,6 +212,10 @@ def _news(notice: Notice) -> list[str]:
             return [f"Nobody has acknowledged it in {waited}: step {event.step + 1} of the escalation, at {at}."]
         case Updated():
             return [f"Update at {at}{by}:", *lines(event.text)]
+        case Reminded():
+            whose = notice.incident.roles.get("lead")
+            who = f"{line(whose, 100)}, who is incident lead, is to" if whose else "Nobody leads it: somebody is to"
+            return [f"{who} say how it stands by {moment(event.promised)}, in {lasting(event.promised - event.at)}."]
         case Overdue():
             return [f"The update that was promised for {moment(event.promised)} did not come."]
         case Assessed():
@@ -266,7 +272,9 @@ def _since(incident: Incident) -> str:
         return f"{UNKNOWN}; opened at {moment(incident.opened)}"
     noticed = incident.opened - onset
     until = incident.mitigated or incident.resolved
-    told = f"{moment(onset)}, {lasting(noticed)} before it was opened" if noticed > timedelta(0) else moment(onset)
+    about = "about " if incident.impact.is_onset_estimated else ""
+    told = f"{about}{moment(onset)}"
+    told += f", {lasting(noticed)} before it was opened" if noticed > timedelta(0) else ""
     return told if until is None else f"{told}; over after {lasting(until - onset)}"
 
 

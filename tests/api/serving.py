@@ -15,6 +15,7 @@ from holdfast.api.settings import Api
 from holdfast.api.telemetry import ApiTelemetry
 from holdfast.api.tokens import Gate
 from holdfast.control.reaching import NotUnderControl
+from holdfast.control.scribe import Noted
 from holdfast.live.events import Received
 from holdfast.wall import now
 from rollouts.announced import Announcement
@@ -61,6 +62,7 @@ class Room:
         self.board.unheard(None)
         self.reports: list[Report] = []
         self.blasts: dict[str, Blast | Exception] = {}
+        self.refused: list[Noted] = []
         self.services = Services(
             msgspec.convert(api, Api),
             gate or Gate(None, now),
@@ -69,6 +71,7 @@ class Room:
             ApiTelemetry(),
             self.reports.extend,
             self.reach,
+            self.refuse,
             [Target()],
         )
         self.app = application(self.services)
@@ -81,6 +84,11 @@ class Room:
         if isinstance(found, Exception):
             raise found
         return found
+
+    def refuse(self, noted: Noted) -> bool:
+        """Keep a refusal at once."""
+        self.refused.append(noted)
+        return True
 
     def submit(self, **changes: object) -> Any:
         """Announce the plan, with changes."""

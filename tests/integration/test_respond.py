@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer
 
+from holdfast.documents import load_truth
 from holdfast.live.clients import admin
 from holdfast.live.settings import Settings, load_settings
 from holdfast.live.telemetry import Telemetry
@@ -235,13 +236,21 @@ def test_what_the_engine_reverts_opens_an_incident_with_shares_of_traffic_and_ho
         cluster.start("aggregate")
         cluster.start("judge")
         cluster.wait_until_finished(announcement.rollout.rollout)
-        found = until(cluster.settings, lambda found: any(one.impact.traffic_share for one in found.values()))
+        found = until(
+            cluster.settings,
+            lambda found: any(one.impact.traffic_share and one.impact.onset for one in found.values()),
+        )
     one = next(iter(found.values()))
     assert one.causes[0].rollout == announcement.rollout.rollout
     assert 0.0 < (one.impact.traffic_share or 0.0) < 1.0
     assert one.impact.hosts_share is not None
     assert 0.0 < one.impact.hosts_share < 1.0
     assert one.candidates[0].rollout == announcement.rollout.rollout
+    onset = load_truth(bad / "truth.yaml").onset
+    assert onset is not None
+    assert one.impact.onset is not None
+    assert one.impact.is_onset_estimated
+    assert abs(one.impact.onset - onset) <= 2 * timedelta(seconds=10)  # ticks: the evidence is the same each time
 
 
 def test_what_hosts_report_as_taken_back_is_mitigated_and_not_resolved(settings: Settings) -> None:

@@ -21,6 +21,8 @@ import pytest
 from confluent_kafka import Consumer
 
 from holdfast.api.tokens import add, make
+from holdfast.control.audit_log import read
+from holdfast.control.scribe import REFUSED
 from holdfast.live.clients import admin
 from holdfast.live.settings import load_settings
 from holdfast.live.topics import create
@@ -133,6 +135,15 @@ def serving(kafka, tmp_path: Path) -> Iterator[Callable[..., Serve]]:
         one.remove()
 
 
+def until_found(look: Callable[[], Any], is_right: Callable[[Any], bool]) -> Any:
+    """Look until it is right."""
+    end = time.monotonic() + WAIT_S
+    while not is_right(found := look()):
+        assert time.monotonic() < end, found
+        time.sleep(0.1)
+    return found
+
+
 def result(wanted: str) -> Callable[[int, Any], bool]:
     return lambda status, body: status == 200 and body["result"] == wanted
 
@@ -158,6 +169,21 @@ def test_verdicts_are_followed_and_silence_is_doubt(serving) -> None:
     serve.tell(verdict(3, 31, action="revert"))
     serve.until(ARGO, result("Failed"))
     assert serve.stop() == 0
+
+
+def test_what_is_refused_is_on_the_audit_topic_once(serving) -> None:
+    serve = serving()
+    serve.start()
+    serve.ready()
+    assert serve.submit()[0] == 201
+    for _ in range(2):
+        status, refused = serve.submit(started="2026-03-12T12:00:00Z")
+        assert status == 409
+        assert "announced already" in refused["detail"]
+    chain = until_found(lambda: read(serve.settings), lambda found: bool(found.links))
+    (entry,) = [link.entry for link in chain.links]
+    assert (entry.who, entry.kind, entry.subject) == ("anybody on this machine", REFUSED, "bots")
+    assert "announced already" in msgspec.to_builtins(entry)["body"]["sentence"]
 
 
 def test_what_a_server_finds_at_its_start_is_a_memory_until_the_engine_speaks(serving) -> None:

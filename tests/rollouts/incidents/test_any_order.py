@@ -23,6 +23,7 @@ from rollouts.incidents.history import (
     Mitigated,
     Opened,
     Overdue,
+    Reminded,
     Reopened,
     Resolved,
     Reviewed,
@@ -54,7 +55,7 @@ AROUND = Surroundings(
     },
     traffic={"ams01": 0.5, "fra02": 0.3},
 )
-OVER: tuple[type[Event], ...] = (Opened, Joined, Updated, Mitigated, Resolved, MergedInto, Escalated, Overdue)
+OVER: tuple[type[Event], ...] = (Opened, Joined, Updated, Mitigated, Resolved, MergedInto, Escalated, Overdue, Reminded)
 
 SAID: list[Callable[..., Event]] = [
     Acknowledged,

@@ -6,8 +6,20 @@ from msgspec.structs import replace
 from detectors.errors import BadInput
 from rollouts.incidents.attribution import Change, Surroundings
 from rollouts.incidents.folding import Incident, evolve, fold, folded
-from rollouts.incidents.history import Closed, Event, History, Impact, Joined, MergedInto, Opened, Resolved, Reviewed
-from rollouts.incidents.merging import CAUSES_MAX, ROOM, Arrived, place_of, together, united
+from rollouts.incidents.history import (
+    Assessed,
+    Closed,
+    Dated,
+    Event,
+    History,
+    Impact,
+    Joined,
+    MergedInto,
+    Opened,
+    Resolved,
+    Reviewed,
+)
+from rollouts.incidents.merging import CAUSES_MAX, ROOM, Arrived, onset_of, place_of, together, united
 from rollouts.incidents.opening import cause_of, impact_of, respond
 from rollouts.incidents.response import Response
 from tests.rollouts.incidents.making import NAME, NOON, at, change, incident, opened, stop
@@ -100,6 +112,23 @@ def test_what_is_hurt_together_has_a_share_that_is_known_or_none() -> None:
     assert together(one, one, Surroundings()).traffic_share == 0.1
     around = Surroundings(traffic={"a": 0.1, "b": 0.2})
     assert together(one, other, around).traffic_share == pytest.approx(0.3)
+
+
+def test_of_two_onsets_the_earlier_one_counts_and_stays_an_estimate_if_it_is_one() -> None:
+    said, early = Impact(onset=at(-1.0)), Impact(onset=at(-2.0), is_onset_estimated=True)
+    for pair in ((said, early), (early, said), (early, Impact())):
+        found = together(*pair, Surroundings())
+        assert (found.onset, found.is_onset_estimated) == (at(-2.0), True)
+    same = replace(early, onset=at(-1.0))
+    assert not together(said, same, Surroundings()).is_onset_estimated
+
+
+def test_an_estimate_acquits_no_change_that_began_after_it() -> None:
+    one = incident(Dated(at=at(1.0), by="holdfast", onset=at(-30.0), why="errors"))
+    assert one.impact.onset == at(-30.0)
+    assert onset_of(one) == one.opened
+    said = incident(Assessed(at=at(1.0), by="ada", impact=Impact(onset=at(-30.0)), why="graphs"))
+    assert onset_of(said) == at(-30.0)
 
 
 OTHER = "inc-20260312-ffffffff"

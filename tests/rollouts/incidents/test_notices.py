@@ -20,9 +20,11 @@ from rollouts.incidents.history import (
     Opened,
     Overdue,
     Ranked,
+    Reminded,
     Reopened,
     Resolved,
     Reviewed,
+    RoleTaken,
     Severity,
     Updated,
 )
@@ -177,3 +179,25 @@ def test_each_notice_has_the_incident_as_it_stood_then() -> None:
     assert found[1].before is not None
     assert found[1].before.severity == "minor"
     assert found[1].at - found[0].at == timedelta(minutes=1)
+
+
+LEADS = RoleTaken(at=at(1), by="ada", role="lead", person="ada")
+LATE = [Reminded(at=at(50), by="holdfast", promised=at(60)), Overdue(at=at(60), by="holdfast", promised=at(60))]
+
+
+def heard(*events: Event, rules: list[Rule] | None = None, **more: bool) -> list[tuple[str, str]]:
+    return [(one.what, one.recipient) for one in told(opened(**more), *events, rules=rules) if one.what != "opened"]
+
+
+def test_who_leads_is_reminded_alone_if_there_is_a_recipient_of_that_name() -> None:
+    rules = [ALL, Rule(tell=["ada"], of=["closed"])]
+    assert heard(LEADS, *LATE, rules=rules) == [("due", "ada"), ("overdue", "all"), ("overdue", "ada")]
+
+
+def test_without_such_a_recipient_those_are_reminded_whom_the_rules_name() -> None:
+    assert heard(LEADS, *LATE) == [("due", "all"), ("overdue", "all")]
+    assert heard(*LATE, rules=[Rule(tell=["all"], of=["opened", "overdue"])]) == [("overdue", "all")]
+
+
+def test_who_leads_a_drill_is_not_reminded_of_it_by_a_recipient_of_their_own() -> None:
+    assert heard(LEADS, *LATE, rules=[Rule(tell=["ada"])], is_drill=True) == []

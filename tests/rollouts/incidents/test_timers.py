@@ -8,6 +8,7 @@ from rollouts.incidents.history import (
     Assessed,
     Escalated,
     Overdue,
+    Reminded,
     Reopened,
     Resolved,
     RoleTaken,
@@ -75,7 +76,7 @@ def test_what_somebody_has_promised_counts() -> None:
 def test_a_missed_promise_is_told_once_until_the_next_word() -> None:
     said = Updated(at=at(10.0), by="ada", text="x", next_update=at(15.0))
     one = incident(said, Acknowledged(at=at(1.0), by="ada"))
-    assert due(one, RESPONSE, at(14.9)) == []
+    assert not any(isinstance(event, Overdue) for event in due(one, RESPONSE, at(14.9)))
     late = due(one, RESPONSE, at(20.0))
     assert late == [Overdue(at=at(20.0), by="holdfast", promised=at(15.0))]
     one = folded(one, late)
@@ -89,3 +90,43 @@ def test_what_is_over_promises_nothing_and_what_is_reopened_does() -> None:
     assert (promised_for(over, RESPONSE), due(over, RESPONSE, at(900.0))) == (None, [])
     again = folded(over, [Reopened(at=at(100.0), by="ada", why="x")])
     assert promised_for(again, RESPONSE) == at(160.0)
+
+
+def reminders(one, minutes, response=RESPONSE):
+    return [event.promised for event in due(one, response, at(minutes)) if isinstance(event, Reminded)]
+
+
+def test_a_promised_update_is_reminded_of_once_before_it_is_due() -> None:
+    one = incident(Updated(at=at(1.0), by="ada", text="x", next_update=at(31.0)))
+    assert (reminders(one, 25.9), reminders(one, 26.0)) == ([], [at(31.0)])
+    one = folded(one, [Reminded(at=at(26.0), by="holdfast", promised=at(31.0))])
+    assert reminders(one, 30.0) == []
+    assert [type(event) for event in due(one, Response(response="r"), at(31.0))] == [Overdue]
+
+
+def test_another_promise_is_reminded_of_anew() -> None:
+    one = incident(
+        Updated(at=at(1.0), by="ada", text="x", next_update=at(31.0)),
+        Reminded(at=at(26.0), by="holdfast", promised=at(31.0)),
+        Updated(at=at(29.0), by="ada", text="x", next_update=at(60.0)),
+    )
+    assert (reminders(one, 31.0), reminders(one, 55.0)) == ([], [at(60.0)])
+
+
+def test_what_nobody_has_promised_is_reminded_of_by_the_severity() -> None:
+    assert (reminders(incident(), 54.9), reminders(incident(), 55.0)) == ([], [at(60.0)])
+
+
+def test_of_a_short_promise_is_reminded_at_half_of_its_time() -> None:
+    one = incident(Updated(at=at(1.0), by="ada", text="x", next_update=at(5.0)))
+    assert (reminders(one, 2.9), reminders(one, 3.0)) == ([], [at(5.0)])
+
+
+def test_after_a_pause_nobody_is_reminded_of_what_is_late() -> None:
+    one = incident(Updated(at=at(1.0), by="ada", text="x", next_update=at(31.0)))
+    assert reminders(one, 31.0) == []
+
+
+def test_who_wants_no_reminders_gets_none() -> None:
+    one = incident(Updated(at=at(1.0), by="ada", text="x", next_update=at(31.0)))
+    assert reminders(one, 30.9, Response(response="r", remind="0s")) == []

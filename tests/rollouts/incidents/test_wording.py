@@ -14,6 +14,7 @@ from rollouts.incidents.history import (
     Assessed,
     Candidate,
     Cause,
+    Dated,
     Escalated,
     Event,
     History,
@@ -24,6 +25,7 @@ from rollouts.incidents.history import (
     Opened,
     Overdue,
     Ranked,
+    Reminded,
     Reopened,
     Resolved,
     RoleTaken,
@@ -138,6 +140,25 @@ def test_the_page_says_the_same_as_the_plain_text() -> None:
 
 def test_the_subject_says_how_bad_what_and_where() -> None:
     assert written(opened()).subject == "[critical] opened: errors after edge-proxy 42 (ams01, fra02)"
+
+
+def test_an_estimate_says_that_it_is_one() -> None:
+    event = Dated(at=at(1), by="holdfast", onset=at(-1.0), why="errors in ams01")
+    by_hand = opened(by_hand=True)
+    plain = written(by_hand, event, Updated(at=at(2), by="ada", text="We are on it.")).plain
+    assert "Since: about 2026-03-12 11:59:00 UTC, 1 min before it was opened\n" in plain
+    said = written(opened(), event, Updated(at=at(2), by="ada", text="We are on it.")).plain
+    assert "Since: 2026-03-12 11:57:30 UTC, " in said  # what somebody has said counts more
+
+
+def test_a_reminder_says_who_is_to_speak_and_by_when() -> None:
+    late = Reminded(at=at(25), by="holdfast", promised=at(30))
+    said = "say how it stands by 2026-03-12 12:30:00 UTC, in 5 min."
+    assert f"Nobody leads it: somebody is to {said}" in written(opened(), late).plain
+    lead = RoleTaken(at=at(1), by="ada", role="lead", person="ada")
+    message = written(opened(), lead, late)
+    assert f"ada, who is incident lead, is to {said}" in message.plain
+    assert (message.tone, message.subject.split(":")[0]) == ("warning", "[critical] due")
 
 
 def test_what_is_not_known_is_said_to_be_not_known() -> None:
