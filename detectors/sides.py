@@ -101,6 +101,8 @@ def means(sides: Sides, rows: "slice | NDArray[np.intp]") -> tuple[Array, Array]
 def row_mean(values: Array) -> Array:
     """Return the mean of what is known of each row: [row, tick] to [row], NaN where nothing is."""
     known = ~np.isnan(values)
+    if values.shape[1] and known.all():
+        return np.asarray(values.sum(axis=1) / values.shape[1])
     count = known.sum(axis=1)
     total = np.where(known, values, 0.0).sum(axis=1)
     mean: Array = np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
