@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from detectors.comparisons import Tests
 from detectors.sides import Sides, means, run_of
@@ -90,6 +91,9 @@ class Levels(Stateful):
         self._tests, self._is_ratio, self._is_log, self._scale = tests, is_ratio, is_log, scale
         self._of_test = (tests.pool @ is_ratio.astype(np.float64)) > 0
         self._pools = tests.pools
+        self._ratio = np.flatnonzero(is_ratio)
+        self._ratio_pools = csr_array(self._pools[:, self._ratio])
+        self._range: tuple[float, tuple[Array, Array]] | None = None  # what `_usual_range` returned last
         self._weight, usual = np.ones(len(is_ratio)), np.full(len(is_ratio), np.nan)
         self._spread = np.empty((3, 2, len(WINDOWS), len(tests)))  # [kind, side, window, test]
         slots = TICKS_HELD + 1
@@ -191,25 +195,41 @@ class Levels(Stateful):
             others are as well. Pools always are. None for all tests.
         """
         count, is_kept = self._tests.comparisons, ~np.isnan(kept)
+        some_kept = bool(is_kept.any())
         wanted = np.ones(count, np.bool_) if among is None else among[0].copy()
-        every: list[list[Array]] = []
+        every: list[tuple[list[Array], Array, Sides]] = []
         for position, window in enumerate(WINDOWS):
             now = Sides(*(self._slot(0) - self._slot(window)))
-            reference = np.where(is_kept, kept, self.before(position)) if is_kept.any() else self.before(position)
+            reference = self.before(position)
+            if some_kept:
+                reference = np.where(is_kept, kept, reference)
             parts = self._usual.parts(now, reference)
             if among is not None and self._is_told[position]:
                 control = departure(parts[:3], self._is_ratio)
-                limits = self._spread[0, :, position, :count] * (among[1] * _ROOM)
-                wanted |= (control >= limits[0]) | (control <= -limits[1])
-            level = np.where(self._is_ratio & ~np.isnan(reference), reference, 0.0)
-            every.append([*parts, level * now.control_of, level * now.canary_of])
+                least, most = self._usual_range(among[1])
+                wanted |= control >= most[position]
+                wanted |= control <= least[position]
+            every.append((parts, reference, now))
         chosen = np.flatnonzero(wanted)
         sums = np.empty((8, len(WINDOWS), len(chosen) + self._pools.shape[0]))  # [part, window, row]
-        for position, parts in enumerate(every):
+        own, pools = slice(len(chosen)), slice(len(chosen), None)
+        for position, (parts, reference, now) in enumerate(every):
             for number, part in enumerate(parts):
-                sums[number, position, : len(chosen)] = part[chosen]
-                sums[number, position, len(chosen) :] = self._pools @ part
+                sums[number, position, own] = part[chosen]
+                sums[number, position, pools] = self._pools @ part
+            for rows, pool, place in ((chosen, None, own), (self._ratio, self._ratio_pools, pools)):
+                rates = np.where(self._is_ratio[rows] & ~np.isnan(reference[rows]), reference[rows], 0.0)
+                for number, of in ((6, now.control_of), (7, now.canary_of)):
+                    usual = rates * of[rows]
+                    sums[number, position, place] = usual if pool is None else pool @ usual
         return self._departed(np.concatenate([chosen, np.arange(count, len(self._tests))]), sums)
+
+    def _usual_range(self, deviations: float) -> tuple[Array, Array]:
+        """Return between what departures of controls are usual [window, comparison], by so many deviations."""
+        if self._range is None or self._range[0] != deviations:
+            limits = self._spread[0, ..., : self._tests.comparisons] * (deviations * _ROOM)
+            self._range = deviations, (-limits[1], limits[0])
+        return self._range[1]
 
     def _departed(self, rows: NDArray[np.intp], sums: Array) -> Departures:
         """Return the departures of some tests [row] from what their windows come to [part, window, row]."""

@@ -174,6 +174,7 @@ class Evidence(Stateful):
         usual = np.bincount(strand, np.where(self.usable, variance, 0.0), len(self.strands)) / members
         variance = np.maximum(variance, _PRECISION_SHARE * usual[strand])
         self._precision = np.where(self.usable, 1.0 / variance, 0.0)
+        self._pool_precision: Array = self.tests.pools @ self._precision
         self.offset, self.unit = own.offset, own.unit
         self._shrink(information)
         return own
@@ -214,7 +215,8 @@ class Evidence(Stateful):
             clip = (self._tolerated[own] + self._reach[own])[shape]
             residual = np.clip(residual, -clip, clip)
             score = pool @ np.multiply(residual, precision, out=residual)
-            total = np.broadcast_to((pool @ self._precision[own])[shape], score.shape)
+            each = self._pool_precision if own is _ALL else pool @ self._precision[own]
+            total = np.broadcast_to(each[shape], score.shape)
             return np.divide(score, total, out=np.zeros_like(score), where=total > 0), total
         root = np.sqrt(np.maximum(weight, np.finfo(np.float64).tiny))
         clip = self._tolerated[own][shape] + self._reach[own][shape] / root
