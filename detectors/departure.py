@@ -10,11 +10,12 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from detectors.comparisons import Tests
 from detectors.sides import Sides, means, run_of
 from detectors.state import Stateful
-from detectors.usual import SPREAD_MIN, Usual, departure, level, parts_of, placebos
+from detectors.usual import SPREAD_MIN, Part, Usual, departure, level, parts_of, placebos
 from detectors.windows import running_sums
 
 Array = NDArray[np.float64]
@@ -90,21 +91,20 @@ class Levels(Stateful):
         self._tests, self._is_ratio, self._is_log, self._scale = tests, is_ratio, is_log, scale
         self._of_test = (tests.pool @ is_ratio.astype(np.float64)) > 0
         self._pools = tests.pools
+        self._ratio = np.flatnonzero(is_ratio)
+        self._ratio_pools = csr_array(self._pools[:, self._ratio])
+        self._range: tuple[float, tuple[Array, Array]] | None = None  # what `_usual_range` returned last
         self._weight, usual = np.ones(len(is_ratio)), np.full(len(is_ratio), np.nan)
         self._spread = np.empty((3, 2, len(WINDOWS), len(tests)))  # [kind, side, window, test]
         slots = TICKS_HELD + 1
         kept = np.empty((min(slots, min(past.canary.shape[1], PAST_MAX) + 1), 4, len(is_ratio)))
         for part in parts_of(tests, self._of_test):  # what goes on in a strand's past fits into the processor's cache
+            sums = self._past_sums(part, past, usual)
             rows = part.comparisons
-            recent = Sides(*(array[rows, -PAST_MAX:] for array in past.arrays()))
-            added = self._additive(recent, rows)
-            self._weigh(added, rows)
-            usual[rows] = self._usual_distance(added, is_ratio[rows])
-            sums = np.stack([running_sums(array) for array in added.arrays()])
-            kept[:, :, rows] = sums[:, :, -slots:].transpose(2, 0, 1)
+            for number, array in enumerate(sums.arrays()):
+                kept[:, number, rows] = array[:, -slots:].T
             held = Usual.of(usual[rows], is_ratio[rows])
-            for position, pair in enumerate(zip(WINDOWS, BEFORE, strict=True)):
-                self._spread[:, :, position, part.tests] = placebos(sums, *pair, held, part)
+            self._spread[..., part.tests] = placebos(sums, list(zip(WINDOWS, BEFORE, strict=True)), held, part)
         self._usual = Usual.of(usual, is_ratio)
         self._is_told = np.isfinite(self._spread[0]).any(axis=(0, 2))  # windows that the past tells something about
         self._sums = np.concatenate([np.repeat(kept[:1], slots - len(kept), axis=0), kept])  # the oldest slot first
@@ -113,32 +113,46 @@ class Levels(Stateful):
     def _additive(self, sides: Sides, own: "slice | NDArray[np.intp]" = _ALL) -> Sides:
         """Bring both sides to what adds up over ticks and colos [comparison, tick], those of the rows `own` alone."""
         is_ratio = self._is_ratio[own]
+        if is_ratio.all():
+            return sides
+        logs, scale = self._is_log[own], self._scale[own]
+        if not is_ratio.any():
+            return _levels(sides, _ALL, logs, scale)
         rows, others = run_of(np.flatnonzero(~is_ratio)), run_of(np.flatnonzero(is_ratio))
         arrays = [np.empty(array.shape) for array in sides.arrays()]
-        for array, given in zip(arrays, sides.arrays(), strict=True):
-            array[others] = given[others]
-        of = self._is_log[own][rows], self._scale[own][rows], self._weight[own][rows]
-        logs, scale, weight = (array[:, None] for array in of)
-        for side, mean in zip((0, 2), means(sides, rows), strict=True):
-            level = np.log(np.maximum(mean, 1e-3 * scale) / scale)
-            if not logs.all():
-                level = np.where(logs, level, mean / scale)
-            known = ~np.isnan(mean)
-            if known.all():
-                arrays[side][rows], arrays[side + 1][rows] = level * weight, weight
-            else:
-                arrays[side][rows], arrays[side + 1][rows] = np.where(known, level, 0.0) * weight, known * weight
+        added = _levels(sides, rows, logs[rows], scale[rows])
+        for array, given, level in zip(arrays, sides.arrays(), added.arrays(), strict=True):
+            array[others], array[rows] = given[others], level
         return Sides(*arrays)
 
-    def _weigh(self, added: Sides, own: "slice | NDArray[np.intp]") -> None:
-        """Weigh levels by their precision, those of `added` too, so that a noisy colo does not lead its pool."""
-        level = np.divide(added.control, added.control_of, out=np.zeros_like(added.control), where=added.control_of > 0)
-        count = np.maximum(added.control_of.sum(axis=1), 1.0)
-        mean = (level * added.control_of).sum(axis=1) / count
-        variance = (added.control_of * (level - mean[:, None]) ** 2).sum(axis=1) / count
-        self._weight[own] = weight = np.where(self._is_ratio[own], 1.0, 1.0 / (variance + SPREAD_MIN**2))
-        for array in added.arrays():
-            np.multiply(array, weight[:, None], out=array)
+    def _past_sums(self, part: Part, past: Sides, usual: Array) -> Sides:
+        """Return the sums of a part's past [comparison, tick + 1], having noted weights, and what is `usual`."""
+        rows = part.comparisons
+        added = self._additive(Sides(*(array[rows, -PAST_MAX:] for array in past.arrays())), rows)
+        self._weight[rows] = weight = self._precision(added, self._is_ratio[rows])
+        added = added.times(weight[:, None])
+        usual[rows] = self._usual_distance(added, self._is_ratio[rows])
+        return added.each(running_sums)
+
+    @staticmethod
+    def _precision(added: Sides, is_ratio: NDArray[np.bool_]) -> Array:
+        """Return what levels are weighed by [comparison]: their precision, so that a noisy colo does not lead its pool.
+
+        Ratios count for what they are.
+        """
+        if is_ratio.all():
+            return np.ones(len(is_ratio))
+        if added.is_even:
+            count = float(added.control.shape[1])
+            apart = added.control - (added.control.sum(axis=1) / count)[:, None]
+            variance = np.multiply(apart, apart, out=apart).sum(axis=1) / count
+        else:
+            size = added.control_of
+            level = np.divide(added.control, size, out=np.zeros_like(added.control), where=size > 0)
+            count = np.maximum(size.sum(axis=1), 1.0)
+            mean = (level * size).sum(axis=1) / count
+            variance = (size * (level - mean[:, None]) ** 2).sum(axis=1) / count
+        return np.where(is_ratio, 1.0, 1.0 / (variance + SPREAD_MIN**2))
 
     @staticmethod
     def _usual_distance(added: Sides, is_ratio: NDArray[np.bool_]) -> Array:
@@ -154,9 +168,10 @@ class Levels(Stateful):
 
     def add(self, sides: Sides) -> None:
         """Add one tick [comparison]."""
-        added = self._additive(Sides(*(array[:, None] for array in sides.arrays())))
-        newest = self._sums[self._oldest - 1]
-        self._sums[self._oldest] = newest + np.stack([array[:, 0] for array in added.arrays()])
+        added = self._additive(Sides(*(array[:, None] for array in sides.arrays()))).times(self._weight[:, None])
+        newest, oldest = self._sums[self._oldest - 1], self._sums[self._oldest]
+        for total, before, array in zip(oldest, newest, added.arrays(), strict=True):
+            np.add(before, array[:, 0], out=total)
         self._oldest = (self._oldest + 1) % len(self._sums)
 
     def _slot(self, ago: int) -> Array:
@@ -180,25 +195,41 @@ class Levels(Stateful):
             others are as well. Pools always are. None for all tests.
         """
         count, is_kept = self._tests.comparisons, ~np.isnan(kept)
+        some_kept = bool(is_kept.any())
         wanted = np.ones(count, np.bool_) if among is None else among[0].copy()
-        every: list[list[Array]] = []
+        every: list[tuple[list[Array], Array, Sides]] = []
         for position, window in enumerate(WINDOWS):
             now = Sides(*(self._slot(0) - self._slot(window)))
-            reference = np.where(is_kept, kept, self.before(position)) if is_kept.any() else self.before(position)
+            reference = self.before(position)
+            if some_kept:
+                reference = np.where(is_kept, kept, reference)
             parts = self._usual.parts(now, reference)
             if among is not None and self._is_told[position]:
                 control = departure(parts[:3], self._is_ratio)
-                limits = self._spread[0, :, position, :count] * (among[1] * _ROOM)
-                wanted |= (control >= limits[0]) | (control <= -limits[1])
-            level = np.where(self._is_ratio & ~np.isnan(reference), reference, 0.0)
-            every.append([*parts, level * now.control_of, level * now.canary_of])
+                least, most = self._usual_range(among[1])
+                wanted |= control >= most[position]
+                wanted |= control <= least[position]
+            every.append((parts, reference, now))
         chosen = np.flatnonzero(wanted)
         sums = np.empty((8, len(WINDOWS), len(chosen) + self._pools.shape[0]))  # [part, window, row]
-        for position, parts in enumerate(every):
+        own, pools = slice(len(chosen)), slice(len(chosen), None)
+        for position, (parts, reference, now) in enumerate(every):
             for number, part in enumerate(parts):
-                sums[number, position, : len(chosen)] = part[chosen]
-                sums[number, position, len(chosen) :] = self._pools @ part
+                sums[number, position, own] = part[chosen]
+                sums[number, position, pools] = self._pools @ part
+            for rows, pool, place in ((chosen, None, own), (self._ratio, self._ratio_pools, pools)):
+                rates = np.where(self._is_ratio[rows] & ~np.isnan(reference[rows]), reference[rows], 0.0)
+                for number, of in ((6, now.control_of), (7, now.canary_of)):
+                    usual = rates * of[rows]
+                    sums[number, position, place] = usual if pool is None else pool @ usual
         return self._departed(np.concatenate([chosen, np.arange(count, len(self._tests))]), sums)
+
+    def _usual_range(self, deviations: float) -> tuple[Array, Array]:
+        """Return between what departures of controls are usual [window, comparison], by so many deviations."""
+        if self._range is None or self._range[0] != deviations:
+            limits = self._spread[0, ..., : self._tests.comparisons] * (deviations * _ROOM)
+            self._range = deviations, (-limits[1], limits[0])
+        return self._range[1]
 
     def _departed(self, rows: NDArray[np.intp], sums: Array) -> Departures:
         """Return the departures of some tests [row] from what their windows come to [part, window, row]."""
@@ -242,3 +273,24 @@ class Levels(Stateful):
                 ratio, mean = np.log((found + 1.0) / (expected + 1.0)), (found - expected) / size
             result[rows] = np.where(size > 0, np.where(self._of_test[chosen[rows], None], ratio, mean), 0.0)
         return result
+
+
+def _levels(sides: Sides, rows: "slice | NDArray[np.intp]", logs: NDArray[np.bool_], scale: Array) -> Sides:
+    """Return the levels of both sides on the scale of the effects, and 1 for each tick with one [row, tick]."""
+    arrays: list[Array] = []
+    logs, scale = logs[:, None], scale[:, None]
+    is_log, floor = bool(logs.all()), 1e-3 * scale
+    for mean in means(sides, rows):
+        level = np.maximum(mean, floor, out=mean if is_log else None)
+        np.divide(level, scale, out=level)
+        np.log(level, out=level)
+        if not is_log:
+            level = np.where(logs, level, mean / scale)
+        known = ~np.isnan(mean)
+        if not known.all():
+            level[~known] = 0.0
+        arrays += [level, known]
+    if arrays[1].all() and arrays[3].all():
+        there = np.ones(arrays[0].shape)
+        return Sides(arrays[0], there, arrays[2], there)
+    return Sides(*(array.astype(np.float64, copy=False) for array in arrays))

@@ -174,6 +174,7 @@ class Evidence(Stateful):
         usual = np.bincount(strand, np.where(self.usable, variance, 0.0), len(self.strands)) / members
         variance = np.maximum(variance, _PRECISION_SHARE * usual[strand])
         self._precision = np.where(self.usable, 1.0 / variance, 0.0)
+        self._pool_precision: Array = self.tests.pools @ self._precision
         self.offset, self.unit = own.offset, own.unit
         self._shrink(information)
         return own
@@ -192,8 +193,11 @@ class Evidence(Stateful):
     def _residuals(self, effect: Array, information: Array, own: "slice | NDArray[np.intp]") -> tuple[Array, Array]:
         """Return effects less their offsets, and information in average ticks [row, tick] of the comparisons `own`."""
         shape = (slice(None), None) if effect.ndim == 2 else (slice(None),)
-        weight = np.minimum(information / self.unit[own][shape], baseline.INFORMATION_MAX)
-        usable = self.usable[own]
+        usable, unit = self.usable[own], self.unit[own]
+        if (unit == 1).all() and (information == 1).all():
+            weight = information
+        else:
+            weight = np.minimum(information / unit[shape], baseline.INFORMATION_MAX)
         if not usable.all():
             weight = np.where(usable[shape], weight, 0.0)
         return effect - self.offset[own][shape], weight
@@ -207,6 +211,13 @@ class Evidence(Stateful):
         """
         shape = (slice(None), None) if residual.ndim == 2 else (slice(None),)
         precision = self._precision[own][shape]
+        if (weight == 1).all():  # as it is where levels have all their data
+            clip = (self._tolerated[own] + self._reach[own])[shape]
+            residual = np.clip(residual, -clip, clip)
+            score = pool @ np.multiply(residual, precision, out=residual)
+            each = self._pool_precision if own is _ALL else pool @ self._precision[own]
+            total = np.broadcast_to(each[shape], score.shape)
+            return np.divide(score, total, out=np.zeros_like(score), where=total > 0), total
         root = np.sqrt(np.maximum(weight, np.finfo(np.float64).tiny))
         clip = self._tolerated[own][shape] + self._reach[own][shape] / root
         residual = np.clip(residual, -clip, clip)

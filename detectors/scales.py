@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.comparisons import Strand
-from detectors.sides import Sides, means, row_mean
+from detectors.sides import Sides, means, row_mean, run_of
 
 Array = NDArray[np.float64]
 
@@ -41,13 +41,13 @@ def scales(
         rows = np.flatnonzero(of == index)
         if strand.is_ratio or not len(rows):
             continue
-        canary, control = means(past, rows)
+        canary, control = means(past, run_of(rows))
         with np.errstate(invalid="ignore"):
             mean = np.abs(np.nan_to_num(row_mean(canary)))
             other = np.abs(np.nan_to_num(row_mean(control)))
             low = min(
-                float(np.nanmin(canary / mean[:, None], initial=np.inf)),
-                float(np.nanmin(control / other[:, None], initial=np.inf)),
+                float(np.fmin.reduce(np.fmin.reduce(side, axis=1, initial=np.inf) / usual, initial=np.inf))
+                for side, usual in ((canary, mean), (control, other))
             )
         spread = deviation[rows]
         logs = strand.scale in ("auto", "mean") and low > _LEVEL_FLOOR and bool((spread <= mean).all())

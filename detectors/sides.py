@@ -1,5 +1,6 @@
 """The two sides of comparisons: canary and control, as sums that add over colos and ticks."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,22 @@ class Sides:
     canary_of: Array
     control: Array
     control_of: Array
+
+    @property
+    def is_even(self) -> bool:
+        """Whether both sides have one and the same array of denominators."""
+        return self.canary_of is self.control_of
+
+    def each(self, make: Callable[[Array], Array]) -> "Sides":
+        """Return what is made of each of the arrays; of one that both sides share it is made once."""
+        canary_of = make(self.canary_of)
+        return Sides(
+            make(self.canary), canary_of, make(self.control), canary_of if self.is_even else make(self.control_of)
+        )
+
+    def times(self, factor: Array) -> "Sides":
+        """Return all of it times a factor."""
+        return self.each(lambda array: array * factor)
 
     def at(self, tick: int) -> "Sides":
         """Return one tick [comparison]."""
@@ -61,7 +78,7 @@ class Sides:
 
     def total(self) -> "Sides":
         """Add the ticks: [comparison, tick] to [comparison]."""
-        return Sides(*(array.sum(axis=1) for array in self.arrays()))
+        return self.each(lambda array: array.sum(axis=1))
 
 
 def run_of(rows: NDArray[np.intp]) -> "slice | NDArray[np.intp]":
@@ -84,6 +101,8 @@ def means(sides: Sides, rows: "slice | NDArray[np.intp]") -> tuple[Array, Array]
 def row_mean(values: Array) -> Array:
     """Return the mean of what is known of each row: [row, tick] to [row], NaN where nothing is."""
     known = ~np.isnan(values)
+    if values.shape[1] and known.all():
+        return np.asarray(values.sum(axis=1) / values.shape[1])
     count = known.sum(axis=1)
     total = np.where(known, values, 0.0).sum(axis=1)
     mean: Array = np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from detectors.comparisons import Tests
-from detectors.sides import Sides
+from detectors.sides import Sides, run_of
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -87,52 +87,131 @@ def parts_of(tests: Tests, is_ratio: NDArray[np.bool_]) -> Iterator[Part]:
     order = np.argsort(number, kind="stable")  # comparisons come before pools
     for rows in np.split(order, np.flatnonzero(np.diff(number[order])) + 1) if len(order) else []:
         own, pools = rows[rows < count], rows[rows >= count]
-        run = slice(int(own[0]), int(own[-1]) + 1)
-        is_run = run.stop - run.start == len(own)  # as it is where strands stand one after the other
-        pool = csr_array(tests.pool[pools][:, own])
-        yield Part(run if is_run else own, rows, pool, tests.strand[own], is_ratio[rows])
+        yield Part(run_of(own), rows, _cut(tests.pool, pools, own), tests.strand[own], is_ratio[rows])
 
 
-def placebos(sums: Array, window: int, before: int, usual: Usual, part: Part) -> Array:
-    """Return deviations [kind, 2, test] of a window's departures over the pre-period, up and down.
+def _cut(pool: csr_array, rows: Rows, columns: Rows) -> csr_array:
+    """Cut rows out of a matrix that have nothing in other columns than those; scipy takes ten times as long."""
+    starts, lengths = pool.indptr[rows], np.diff(pool.indptr)[rows]
+    ends = np.cumsum(lengths)
+    entries = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
+    place = np.searchsorted(columns, pool.indices[entries])
+    return csr_array((pool.data[entries], place, np.concatenate([[0], ends])), shape=(len(rows), len(columns)))
 
-    `sums` [4, comparison, tick + 1] are those before each tick and after the last.
+
+def placebos(sums: Sides, pairs: Sequence[tuple[int, int]], usual: Usual, part: Part) -> Array:
+    """Return deviations [kind, 2, pair, test] of windows' departures over the pre-period, up and down.
+
+    The kinds are the control's, the canary's, and those of the gap between them.
+
+    Parameters
+    ----------
+    sums
+        [comparison, tick + 1] Those before each tick and after the last.
+    pairs
+        Ticks of each window, and of the one before it.
     """
-    ticks = sums.shape[2] - 1 - before - window
-    if ticks < _PLACEBOS_MIN:
-        return np.full((3, 2, len(part.tests)), np.inf)
-    first, middle, last = (slice(start, start + ticks + 1) for start in (0, before, before + window))
-    now = Sides(*(sums[:, :, last] - sums[:, :, middle]))
-    then = sums[2:, :, middle] - sums[2:, :, first]
-    own = usual.parts(now, level(then))
-    count = len(part.strand)
-    parts = (own, part.is_ratio[:count]), ([part.pool @ array for array in own], part.is_ratio[count:])
-    result = np.concatenate([_deviations(*given) for given in parts], axis=2)
-    # Of a short past there are few windows that do not overlap, and so many deviations come out too small.
-    result *= np.sqrt(1 + 2 * (window + before) / ticks)
+    count, length = sums.canary.shape
+    result = np.full((3, 2, len(pairs), len(part.tests)), np.inf)
+    room = np.empty((6, count, length))
+    for place, (window, before) in enumerate(pairs):
+        ticks = length - 1 - before - window
+        if ticks < _PLACEBOS_MIN:
+            continue
+        # What lies between two windows is no number of any meaning, and may be none at all.
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            whole = _whole_parts(sums, window, before, usual, room)
+            own = whole or _parts(sums, window, before, usual)
+            pools = [part.pool @ array for array in (own[:5] if own[5] is own[2] else own)]
+            given = (own, part.is_ratio[:count]), ([*pools, pools[2]][:6], part.is_ratio[count:])
+            found = [_deviations(*each, ticks + 1, is_whole=whole is not None) for each in given]
+        np.concatenate(found, axis=2, out=result[:, :, place])
+        # Of a short past there are few windows that do not overlap, and so many deviations come out too small.
+        result[:, :, place] *= np.sqrt(1 + 2 * (window + before) / ticks)
     for strand in np.unique(part.strand):  # chance makes some colo's look small: none is less than the middle one
-        rows = np.flatnonzero(part.strand == strand)
-        result[:, :, rows] = np.maximum(result[:, :, rows], np.median(result[:, :, rows], axis=2)[:, :, None])
+        own = run_of(np.flatnonzero(part.strand == strand))
+        result[..., own] = np.maximum(result[..., own], np.median(result[..., own], axis=3)[..., None])
     return result
 
 
-def _deviations(parts: Sequence[Array], is_ratio: NDArray[np.bool_]) -> Array:
+def _parts(sums: Sides, window: int, before: int, usual: Usual) -> list[Array]:
+    """Return the parts of each window of the past, see `Usual.parts`."""
+    stop = sums.canary.shape[1]
+    first, middle, last = slice(stop - before - window), slice(before, stop - window), slice(before + window, stop)
+    now = Sides(*(array[:, last] - array[:, middle] for array in sums.arrays()))
+    then = [array[:, middle] - array[:, first] for array in sums.arrays()[2:]]
+    return usual.parts(now, level(then))
+
+
+def _whole_parts(sums: Sides, window: int, before: int, usual: Usual, room: Array) -> list[Array] | None:
+    """Return the same in `room`, if nothing is missing anywhere; else None.
+
+    All comparisons are taken for one long row, so that what is so many ticks later is taken off in one go. The columns
+    are the windows' first ticks; the last ones, in which no window begins, are left over.
+    """
+    if not usual.is_known.all() or not np.isfinite(sums.control[:, -1]).all():
+        return None
+    count, length = sums.canary.shape
+    reach = before + window
+    size, ticks = count * length - reach, length - reach
+    found, expected, of, its, predicted, its_of = room
+
+    def between(array: Array, first: int, last: int, out: Array) -> Array:
+        flat = array.reshape(-1)
+        np.subtract(flat[last : last + size], flat[first : first + size], out=out.reshape(-1)[:size])
+        return out
+
+    reference, then = between(sums.control, 0, before, predicted), between(sums.control_of, 0, before, found)
+    between(sums.control_of, before, reach, of)
+    if sums.is_even:
+        its_of = of
+    else:
+        between(sums.canary_of, before, reach, its_of)
+        if not all(_is_positive(array[:, :ticks]) for array in (then, of, its_of)):
+            return None
+    np.divide(reference, then, out=reference)
+    np.multiply(reference, of, out=expected)
+    if (usual.times != 1).any():
+        reference *= usual.times[:, None]
+    reference += usual.plus[:, None]
+    np.multiply(reference, its_of, out=predicted)
+    between(sums.control, before, reach, found)
+    between(sums.canary, before, reach, its)
+    return [found, expected, of, its, predicted, its_of]
+
+
+def _deviations(parts: Sequence[Array], is_ratio: NDArray[np.bool_], ticks: int, *, is_whole: bool) -> Array:
     """Return root mean squares [kind, 2, row] of departures upwards and downwards: bursts upwards say nothing of falls.
 
-    They are the control's, the canary's, and those of the gap between them.
+    `parts` [row, column] are those of windows in the first `ticks` columns; `is_whole` says that none lacks anything.
     """
-    size = parts[2]
-    control, canary = departure(parts[:3], is_ratio[:, None]), departure(parts[3:], is_ratio[:, None])
-    known = None if _is_positive(size) else size > 0
-    count = np.full(len(size), size.shape[1]) if known is None else known.sum(axis=1)
-    square = np.empty((3, 2, len(size)))
-    for kind, value in enumerate((control, canary, canary - control)):
-        for side, half in enumerate((np.maximum(value, 0.0), np.minimum(value, 0.0))):
+    known = None if is_whole or _is_positive(parts[2][:, :ticks]) else parts[2][:, :ticks] > 0
+    control, canary = (_departed(part, is_ratio, ticks, is_whole=is_whole) for part in (parts[:3], parts[3:]))
+    count = np.full(len(control), ticks) if known is None else known.sum(axis=1)
+    square, half = np.empty((3, 2, len(control))), np.empty(control.shape)
+    for kind, value in enumerate((control, canary, np.subtract(canary, control))):
+        for side, bounded in enumerate((np.maximum, np.minimum)):
+            bounded(value, 0.0, out=half)
             np.multiply(half, half, out=half)
-            square[kind, side] = 2 * (half if known is None else half * known).sum(axis=1)
+            some = half[:, :ticks]
+            square[kind, side] = 2 * (some if known is None else some * known).sum(axis=1)
     square /= np.maximum(count, 1)
     deviation: Array = np.where(count >= _PLACEBOS_MIN, np.maximum(np.sqrt(square), SPREAD_MIN), np.inf)
     return deviation
+
+
+def _departed(parts: Sequence[Array], is_ratio: NDArray[np.bool_], ticks: int, *, is_whole: bool) -> Array:
+    """Return what `departure` does in the first `ticks` columns, [row, column]; `is_ratio` [row]."""
+    found, expected, size = parts
+    result: Array = np.subtract(found, expected)
+    if not is_ratio.all():
+        np.divide(result, size, out=result)
+    if is_ratio.any():
+        rows = run_of(np.flatnonzero(is_ratio))
+        result[rows, :ticks] = np.log((found[rows, :ticks] + 1.0) / (expected[rows, :ticks] + 1.0))
+    if not is_whole:
+        result[:, :ticks][~(size[:, :ticks] > 0)] = 0.0
+    return result
 
 
 def _is_positive(array: Array) -> bool:
@@ -152,7 +231,7 @@ def departure(parts: Sequence[Array] | Array, is_ratio: NDArray[np.bool_]) -> Ar
     return result if _is_positive(size) else np.where(size > 0, result, 0.0)
 
 
-def level(sums: Array) -> Array:
+def level(sums: Sequence[Array] | Array) -> Array:
     """Return level [comparison] from sums [2, comparison], NaN where there is none."""
     if _is_positive(sums[1]):
         return np.asarray(sums[0] / sums[1])

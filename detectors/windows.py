@@ -146,7 +146,10 @@ def _placebos(sums: tuple[Array, Array], baseline: int, span: int) -> tuple[Arra
 
 def running_sums(values: Array) -> Array:
     """Return the sums before each tick and after the last: [row, tick] to [row, tick + 1]."""
-    return np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
+    sums = np.empty((len(values), values.shape[1] + 1))
+    sums[:, 0] = 0.0
+    np.cumsum(values, axis=1, out=sums[:, 1:])
+    return sums
 
 
 def mean_over(residual: Array, weight: Array) -> Array:
