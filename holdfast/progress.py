@@ -1,5 +1,6 @@
 """How far a replay has come: a bar on a terminal, and nothing in a pipe."""
 
+import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -39,6 +40,8 @@ class _Shown:
             console=console,
             transient=True,
             disable=not console.is_terminal,
+            # What is printed goes above the bar, if it goes to the terminal; a file or a pipe gets it as it is.
+            redirect_stdout=sys.stdout.isatty(),
         )
 
     def __enter__(self) -> Self:
