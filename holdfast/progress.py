@@ -1,11 +1,12 @@
 """How far a replay has come: a bar on a terminal, and nothing in a pipe."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -22,6 +23,15 @@ if TYPE_CHECKING:  # a bar must not load what it shows
     from streams.replay import Progress as Come
 
 _STEPS = 1_000
+_ECHO_COLUMNS = 3  # ^C, and the cursor
+
+
+class _Spaced(Progress):
+    """Leaves room to the right for what a terminal echoes of Ctrl-C: in a new line, the bar would not be taken away."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Return what is shown."""
+        yield Padding(self.make_tasks_table(self.tasks), (0, _ECHO_COLUMNS, 0, 0), expand=False)
 
 
 class _Shown:
@@ -32,7 +42,7 @@ class _Shown:
 
     def __init__(self, count: ProgressColumn | None = None) -> None:
         console = Console(stderr=True)
-        self._bar = Progress(
+        self._bar = _Spaced(
             TextColumn("{task.description}"),
             BarColumn(),
             count or TaskProgressColumn(),
