@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console, RenderableType
-from rich.padding import Padding
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -31,7 +30,17 @@ class _Spaced(Progress):
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """Return what is shown."""
-        yield Padding(self.make_tasks_table(self.tasks), (0, _ECHO_COLUMNS, 0, 0), expand=False)
+        yield _Narrower(self.make_tasks_table(self.tasks))
+
+
+class _Narrower:
+    """What is shown, with some columns less than there are."""
+
+    def __init__(self, inside: RenderableType) -> None:
+        self._inside = inside
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from console.render(self._inside, options.update_width(max(1, options.max_width - _ECHO_COLUMNS)))
 
 
 class _Shown:
