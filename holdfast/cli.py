@@ -234,4 +234,9 @@ def main() -> NoReturn:
         sys.exit(BAD_INPUT)
     except BrokenPipeError:
         sys.exit(1)
+    except SystemExit as ended:
+        # Typer ends without a word after Ctrl-C; commands that have something to say of it end by themselves.
+        if ended.__context__ is not None and isinstance(ended.__context__.__cause__, KeyboardInterrupt):
+            sys.stderr.write("interrupted\n")
+        raise
     sys.exit(0)

@@ -1,10 +1,11 @@
 """How far a replay has come: a bar on a terminal, and nothing in a pipe."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,6 +22,25 @@ if TYPE_CHECKING:  # a bar must not load what it shows
     from streams.replay import Progress as Come
 
 _STEPS = 1_000
+_ECHO_COLUMNS = 3  # ^C, and the cursor
+
+
+class _Spaced(Progress):
+    """Leaves room to the right for what a terminal echoes of Ctrl-C: in a new line, the bar would not be taken away."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Return what is shown."""
+        yield _Narrower(self.make_tasks_table(self.tasks))
+
+
+class _Narrower:
+    """What is shown, with some columns less than there are."""
+
+    def __init__(self, inside: RenderableType) -> None:
+        self._inside = inside
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from console.render(self._inside, options.update_width(max(1, options.max_width - _ECHO_COLUMNS)))
 
 
 class _Shown:
@@ -31,7 +51,7 @@ class _Shown:
 
     def __init__(self, count: ProgressColumn | None = None) -> None:
         console = Console(stderr=True)
-        self._bar = Progress(
+        self._bar = _Spaced(
             TextColumn("{task.description}"),
             BarColumn(),
             count or TaskProgressColumn(),
@@ -39,6 +59,8 @@ class _Shown:
             console=console,
             transient=True,
             disable=not console.is_terminal,
+            # What is printed goes above the bar, if it goes to the terminal; a file or a pipe gets it as it is.
+            redirect_stdout=sys.stdout.isatty(),
         )
 
     def __enter__(self) -> Self:

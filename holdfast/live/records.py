@@ -52,5 +52,10 @@ def headers_of(message: Message) -> list[tuple[str, bytes]]:
 
 def content_type_of(message: Message) -> str | None:
     """Return what a message says that its value is."""
-    kind = dict(headers_of(message)).get("content-type")
-    return None if kind is None else kind.decode(errors="replace")
+    found = message.headers() or ()
+    pairs = found.items() if isinstance(found, dict) else found
+    kinds = [value for name, value in pairs if name == "content-type"]  # each frame is asked: no header is copied
+    if not kinds:
+        return None
+    kind = kinds[-1] or b""
+    return kind if isinstance(kind, str) else kind.decode(errors="replace")

@@ -64,6 +64,8 @@ def reader_of(payload: bytes, content_type: str | None) -> Reader:
         raise BadFrame(msg)
     if content_type is None:
         return _guessed(payload)
+    if content_type in _BY_TYPE:  # as most are written
+        return _BY_TYPE[content_type]
     kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
     if kind in _BY_TYPE:
         return _BY_TYPE[kind]
