@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 def review(
     incident: Id,
+    by: By,
     out: Annotated[Path, typer.Option(help="Folder to write the draft into.")] = Path(),
     submit: Annotated[Path | None, typer.Option(help="Submit this review instead of writing a draft.")] = None,
     store: Annotated[Path | None, typer.Option("--store", "--data", help="Folder of the embedded store.")] = None,
-    by: By = "",
     config: Config = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

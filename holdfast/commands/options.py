@@ -1,5 +1,7 @@
 """What several commands are told in the same way."""
 
+import getpass
+import os
 from datetime import datetime
 from typing import Annotated
 
@@ -7,7 +9,18 @@ import typer
 
 from holdfast.errors import BadInput
 
-By = Annotated[str, typer.Option("--by", envvar="USER", help="Who says so.")]
+
+def user() -> str:
+    """Return the name of whoever uses this machine; a container may know but a number."""
+    try:
+        return os.environ.get("USER") or getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
+
+
+By = Annotated[
+    str, typer.Option("--by", default_factory=user, show_default="the user of this machine", help="Who says so.")
+]
 
 
 def moment(option: str, text: str) -> datetime:

@@ -59,9 +59,9 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 def submit(
     rollout: Annotated[Path, typer.Argument(help="The rollout.yaml.")],
     policy: Annotated[Path, typer.Option(help="The policy.yaml that judges it.")],
+    by: By,
     replace: Annotated[bool, typer.Option("--replace", help="Replace what was submitted and has not started.")] = False,
     certificate: Annotated[Path | None, typer.Option(help="The gate certificate of the policy.")] = None,
-    by: By = "somebody",
     config: Config = None,
 ) -> None:
     """Announce a rollout. The same one again changes nothing; another one under its name is refused."""
@@ -96,9 +96,9 @@ def submit(
 def event(
     rollout: Name,
     what: Annotated[str, typer.Argument(metavar="started|finished", help="What happened.")],
+    by: By,
     stage: Annotated[str | None, typer.Option(help="The stage that started.")] = None,
     at: Annotated[str | None, typer.Option(help="Since when, as in 2026-03-12T11:20:00Z; by default now.")] = None,
-    by: By = "somebody",
     config: Config = None,
 ) -> None:
     """Tell that a stage has started, or that the rollout is finished. The same event again changes nothing."""

@@ -192,12 +192,17 @@ def partitions_of(consumer: Consumer, topic: str, timeout_s: float) -> list[int]
     try:
         found = consumer.list_topics(topic, timeout=timeout_s).topics[topic]
     except KafkaException as error:
-        message = f"no broker answers: {error.args[0].str()}"
-        raise Unreachable(message) from error
+        raise no_answer(error) from error
     if found.error is not None:
         message = f"topic {topic}: {found.error.str()}; `holdfast topics create` makes the topics that are missing"
         raise BadInput(message)
     return sorted(found.partitions)
+
+
+def no_answer(error: KafkaException) -> Unreachable:
+    """Say that no broker answers, and where it is said which ones are asked."""
+    said = f"no broker answers: {error.args[0].str()}; `kafka.bootstrap.servers` in the settings says where they are"
+    return Unreachable(said)
 
 
 def change(

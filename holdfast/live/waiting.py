@@ -6,7 +6,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from holdfast.errors import Unreachable
-from holdfast.live.announcing import partitions_of
+from holdfast.live.announcing import no_answer, partitions_of
 from holdfast.live.clients import consumer
 from holdfast.live.following import Following, Place
 from holdfast.live.heard import Heard, Outcome, Waited
@@ -87,8 +87,7 @@ class _Waiter:
         try:
             low, high = self._reader.get_watermark_offsets(TopicPartition(self._topic, number), timeout=_ANSWER_S)
         except KafkaException as error:
-            message = f"no broker answers: {error.args[0].str()}"
-            raise Unreachable(message) from error
+            raise no_answer(error) from error
         window = _WINDOW_MESSAGES
         while True:
             first = max(low, high - window)
