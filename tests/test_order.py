@@ -34,7 +34,7 @@ def test_every_process_begins_with_long_tests(processes: int) -> None:
 
 
 def test_files_stay_whole_and_in_order() -> None:
-    found = dealt(items(*[(stem, 4) for stem in LONG], ("test_a", 200)), 4)
+    found: list[Any] = [*dealt(items(*[(stem, 4) for stem in LONG], ("test_a", 200)), 4)]
     for stem in LONG:
         places = [place for place, item in enumerate(found) if item.path.stem == stem]
         assert places == list(range(places[0], places[0] + 4))

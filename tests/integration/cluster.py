@@ -89,6 +89,7 @@ class Cluster:
         self._producer: Producer = producer(self.settings)
         self._reader: Consumer = consumer(self.settings, f"{self.settings.prefix}-test")
         self._started: list[Started] = []
+        self._starting = threading.Lock()
         self._stopping = False
 
     @property
@@ -103,7 +104,9 @@ class Cluster:
 
     def change(self, **given: object) -> None:
         """Change settings, for workers that are started from now on."""
-        self.path.write_bytes(msgspec.yaml.encode(msgspec.yaml.decode(self.path.read_bytes()) | given))
+        made = self.path.with_suffix(".new")
+        made.write_bytes(msgspec.yaml.encode(msgspec.yaml.decode(self.path.read_bytes()) | given))
+        made.replace(self.path)  # at once, as one that has just been started may be about to read them
         self.settings = load_settings(self.path, {})
 
     def start(
@@ -111,14 +114,17 @@ class Cluster:
     ) -> Forked:
         """Start a worker, to be killed when it passes a point."""
         environment = {**os.environ, "HOLDFAST_CONFIG": str(self.path), "HOLDFAST_WORKER": worker}
-        process = Forked(work, (roles, point, count), environment, self.folder / f"{roles}-{worker}.log")
-        self._started.append(Started(process, roles, worker, is_kept))
+        with self._starting:
+            process = Forked(work, (roles, point, count), environment, self.folder / f"{roles}-{worker}.log")
+            self._started.append(Started(process, roles, worker, is_kept))
         return process
 
     def end_patience(self) -> None:
         """Have the silence after the last frame taken for what it is, by workers that are started again for it."""
         self.change(patience="1s")
-        for one in [*self._started]:
+        with self._starting:
+            started = [*self._started]
+        for one in started:
             if "aggregate" in one.roles and one.process.poll() is None:
                 one.process.terminate()
                 one.process.wait(WAIT_S)
