@@ -201,7 +201,7 @@ def test_two_of_a_group_share_the_rollouts_and_neither_takes_the_others_for_sile
     names = [f"rollout-{number}" for number in range(12)]
     both = [room.subscribe(rollouts=names), room.subscribe(rollouts=names)]
     stepped(both, lambda: all(one._ours for one in both) and sum(len(one._ours) for one in both) == 3)
-    missed = [[str(event.rollout) for event in one._following.silent(time.monotonic() + 100)] for one in both]
+    missed = [[str(event.rollout) for event in one._following.silent(time.monotonic() + 2 * WAIT_S)] for one in both]
     for subscription in both:
         subscription.close()
     assert all(missed)
