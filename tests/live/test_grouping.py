@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from holdfast.live.grouping import subscribe
 from tests.waiting import WAIT_S
 
-POLLS_MAX = 200
+POLLS_MAX = 3_000
 
 
 @pytest.fixture
