@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import dedent
@@ -147,10 +146,8 @@ def test_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
 def test_aliases_that_multiply_are_refused_at_once(tmp_path: Path) -> None:
     rows = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 25)]
     path = write(tmp_path, "\n".join(["a0: &a0 [x]", *rows]))
-    began = time.perf_counter()
     (error,) = refusal("policy", path)
-    assert error.endswith("values, aliases included; allowed: at most 100000")
-    assert time.perf_counter() - began < 5
+    assert error.endswith("values, aliases included; allowed: at most 100000")  # written out, they have no end
 
 
 def test_merges_that_multiply_are_refused(tmp_path: Path) -> None:

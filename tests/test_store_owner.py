@@ -39,7 +39,7 @@ OWNER = """
         with Owner(store, folder):
             sys.stdout.write("ready\\n")
             sys.stdout.flush()
-            time.sleep(100)
+            time.sleep(3600)
 """
 
 

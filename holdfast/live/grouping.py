@@ -13,9 +13,9 @@ def subscribe(
 ) -> None:
     """Have a consumer join its group, and call these while it polls or closes, as partitions come and go.
 
-    What they raise comes out of `poll`, `consume` or `close`. On Python 3.11 a `KafkaException` that the client itself
-    raised inside of a callback, and that nothing there has caught, comes out as the bare `KafkaError`, which is no
-    exception: no `except` but one without a class catches it. Raised from here it is whole.
+    What they raise comes out of `poll`, `consume` or `close`. On Python 3.11 an exception that C raised inside of a
+    callback, and that no `try` on its way has seen, comes out as its bare argument: as a `KafkaError`, which no
+    `except` but one without a class catches, or, if that is a text, as a `SystemError`. From here all come out whole.
     """
     member.subscribe(list(topics), on_assign=_whole(on_assign), on_revoke=_whole(on_revoke), on_lost=_whole(on_lost))
 

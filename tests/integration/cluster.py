@@ -5,13 +5,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from confluent_kafka import Consumer, Producer
@@ -34,7 +34,7 @@ from streams.recording import MetricsFile
 from streams.wire.encoding import Form
 from tests.integration.crashing import work
 from tests.integration.forking import Forked
-from tests.waiting import WAIT_S
+from tests.waiting import WAIT_S, until
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,20 @@ class Entry:
     headers: dict[str, bytes]
     partition: int
     offset: int
+
+
+PATIENT: Final = {"patience": "1h"}
+"""For tests that feed a worker which runs: if a pause of theirs were taken for silence, the verdicts would show it."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A worker that was started; `is_kept` if it is started again whenever it ends."""
+
+    process: Forked
+    roles: str
+    worker: str
+    is_kept: bool
 
 
 class Cluster:
@@ -74,7 +88,8 @@ class Cluster:
         create(self._admin, self.settings)
         self._producer: Producer = producer(self.settings)
         self._reader: Consumer = consumer(self.settings, f"{self.settings.prefix}-test")
-        self._processes: list[Forked] = []
+        self._started: list[Started] = []
+        self._starting = threading.Lock()
         self._stopping = False
 
     @property
@@ -84,18 +99,37 @@ class Cluster:
 
     def declare(self, *, keyed: bool) -> None:
         """Say whether the metrics topic is keyed by colo, and make the topics that this needs."""
-        document = msgspec.yaml.decode(self.path.read_bytes())
-        document["metrics"] = [{"topic": self.metrics, "keyed": keyed}]
-        self.path.write_bytes(msgspec.yaml.encode(document))
-        self.settings = load_settings(self.path, {})
+        self.change(metrics=[{"topic": self.metrics, "keyed": keyed}])
         create(self._admin, self.settings)
 
-    def start(self, roles: str, point: str = "none", count: int = 0, worker: str = "one") -> Forked:
+    def change(self, **given: object) -> None:
+        """Change settings, for workers that are started from now on."""
+        made = self.path.with_suffix(".new")
+        made.write_bytes(msgspec.yaml.encode(msgspec.yaml.decode(self.path.read_bytes()) | given))
+        made.replace(self.path)  # at once, as one that has just been started may be about to read them
+        self.settings = load_settings(self.path, {})
+
+    def start(
+        self, roles: str, point: str = "none", count: int = 0, worker: str = "one", *, is_kept: bool = False
+    ) -> Forked:
         """Start a worker, to be killed when it passes a point."""
         environment = {**os.environ, "HOLDFAST_CONFIG": str(self.path), "HOLDFAST_WORKER": worker}
-        process = Forked(work, (roles, point, count), environment, self.folder / f"{roles}-{worker}.log")
-        self._processes.append(process)
+        with self._starting:
+            process = Forked(work, (roles, point, count), environment, self.folder / f"{roles}-{worker}.log")
+            self._started.append(Started(process, roles, worker, is_kept))
         return process
+
+    def end_patience(self) -> None:
+        """Have the silence after the last frame taken for what it is, by workers that are started again for it."""
+        self.change(patience="1s")
+        with self._starting:
+            started = [*self._started]
+        for one in started:
+            if "aggregate" in one.roles and one.process.poll() is None:
+                one.process.terminate()
+                one.process.wait(WAIT_S)
+                if not one.is_kept:
+                    self.start(one.roles, worker=one.worker)
 
     def keep(self, roles: str) -> None:
         """Start a worker, and start it again whenever it ends by itself, as whoever runs workers does."""
@@ -103,22 +137,21 @@ class Cluster:
 
     def _watch(self, roles: str) -> None:
         while not self._stopping:
-            self.start(roles).wait()
+            self.start(roles, is_kept=True).wait()
 
     def stop(self) -> None:
         """Stop everything that runs."""
         self._stopping = True
-        for process in self._processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.terminate()
-        for process in self._processes:
+        for one in self._started:
+            one.process.send_signal(signal.SIGCONT)
+            one.process.terminate()
+        for one in self._started:
             try:
-                process.wait(WAIT_S)
+                one.process.wait(WAIT_S)
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._processes = []
+                one.process.kill()
+                one.process.wait()
+        self._started = []
 
     def __enter__(self) -> "Cluster":
         return self
@@ -186,15 +219,16 @@ class Cluster:
             ]
         return found
 
-    def wait_until_finished(self, rollout: str, seconds: float = WAIT_S) -> None:
+    def wait_until_finished(self, rollout: str) -> None:
         """Wait for the judge's last word on a rollout."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            for entry in self.read(self.settings.topics.verdicts):
-                if entry.key == rollout.encode() and b'"finished":true' in entry.value:
-                    return
-            time.sleep(0.3)
-        raise AssertionError(f"{rollout} was not judged to its end in {seconds} s\n{self.logs()}")
+
+        def is_finished() -> bool:
+            return any(
+                entry.key == rollout.encode() and b'"finished":true' in entry.value
+                for entry in self.read(self.settings.topics.verdicts)
+            )
+
+        until(is_finished, lambda: f"{rollout} was not judged to its end\n{self.logs()}")
 
     def verdicts(self, rollout: str) -> list[VerdictEvent]:
         """Return the verdicts on the topic."""

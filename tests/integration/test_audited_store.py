@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tests.integration.cluster import Cluster
 from tests.integration.forking import ROOT
 from tests.integration.test_breakglass import pem
 from tests.overrides import PEOPLE
-from tests.waiting import WAIT_S
+from tests.waiting import WAIT_S, until
 
 HOLDFAST = str(Path(sys.executable).parent / "holdfast")
 ROWS = "SELECT toUInt32(sequence), who, kind, subject, hash FROM audit ORDER BY sequence"
@@ -53,8 +52,11 @@ def test_an_override_that_was_asked_for_and_approved_is_in_the_store_with_its_ha
     links = read(cluster.settings).links
     assert [link.entry.kind.rpartition(".")[2] for link in links] == ["request", "approve", "approve"]
     wanted = [[link.entry.sequence, link.entry.who, link.entry.kind, link.entry.subject, link.hash] for link in links]
-    end, found = time.monotonic() + WAIT_S, ""
-    while time.monotonic() < end and found.count("\n") < len(wanted):
-        found = run(cluster, "query", ROWS, "--format", "JSONCompactEachRow")
-        time.sleep(0.5)
-    assert [msgspec.json.decode(line) for line in found.splitlines()] == wanted
+    until(lambda: stored(cluster) == wanted, lambda: f"{stored(cluster)}\n{cluster.logs()}")
+
+
+def stored(cluster: Cluster) -> list[list[object]]:
+    """Ask the store, which does not answer yet while the sink starts."""
+    command = [HOLDFAST, "query", ROWS, "--format", "JSONCompactEachRow", "--config", str(cluster.path)]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True)
+    return [msgspec.json.decode(line) for line in done.stdout.splitlines()]

@@ -14,7 +14,7 @@ from holdfast.live.settings import Settings, load_settings
 from tests.integration.conftest import Kafka
 from tests.integration.topics import topic
 from tests.kafka.broker import Broker, NoBroker
-from tests.waiting import WAIT_S
+from tests.waiting import WAIT_S, until
 
 
 @pytest.fixture
@@ -81,16 +81,17 @@ def test_a_key_is_in_the_partition_where_others_look_for_it(settings: Settings, 
 def test_a_consumer_in_a_group_is_told_of_the_end_of_each_partition(settings: Settings, name: str) -> None:
     reader: Consumer = clients.consumer(settings, f"{settings.prefix}-group", member="one")
     reader.subscribe([name])
-    ends = set()
-    for _ in range(300):
+    ends: set[int | None] = set()
+
+    def is_told() -> bool:
         message = reader.poll(0.1)
         error = None if message is None else message.error()
         if message is not None and error is not None and error.code() == PARTITION_END:
             ends.add(message.partition())
-        if len(ends) == 3:
-            break
+        return ends == {0, 1, 2}
+
+    until(is_told, lambda: f"only {ends}")
     reader.close()
-    assert ends == {0, 1, 2}
 
 
 def test_a_broker_comes_back_with_what_it_had() -> None:

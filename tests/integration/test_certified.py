@@ -45,8 +45,8 @@ def test_only_what_bears_a_certificate_advances(kafka, tmp_path, harmless, monke
             assert submit(cluster, harmless, monkeypatch, "--certificate", str(file)) == 0
             announcement = decode(cluster.read(cluster.settings.topics.rollouts)[-1].value)
         cluster.submit(with_event(announcement, "finished", None, end_of(harmless)))
-        cluster.start("aggregate,judge")
         cluster.feed(cluster.frames(harmless))
+        cluster.start("aggregate,judge")
         cluster.wait_until_finished(name)
         said = [(event.data.action, event.data.cause) for event in cluster.verdicts(name)]
         if is_certified:

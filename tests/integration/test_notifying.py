@@ -33,7 +33,7 @@ from tests.notifying.making import history, minutes, response, updated
 from tests.notifying.servers import free_port, hook, mail, silent, status
 from tests.waiting import WAIT_S
 
-NOTIFY = {"attempts": 3, "timeout": "20s", "backoff": "50ms", "backoff_max": "200ms", "age_max": "1h"}
+NOTIFY = {"attempts": 3, "timeout": "60s", "backoff": "50ms", "backoff_max": "200ms", "age_max": "1h"}
 
 log = logging.getLogger(__name__)
 
@@ -157,6 +157,8 @@ def test_who_does_not_answer_delays_nobody_else(told: Told) -> None:
             until(lambda: len(web.posted) == 5)
             assert slow.taken == []
             assert not [key for key in told.journal() if key[1].recipient != "web"]
+            for each in (stuck, slow):
+                each.over.set()
 
 
 def test_what_is_refused_at_first_is_tried_again_and_what_always_is_is_given_up(told: Told) -> None:

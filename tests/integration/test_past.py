@@ -1,7 +1,5 @@
 """The past of a rollout that is announced late, on a real broker."""
 
-import time
-
 import msgspec
 
 from rollouts.announced import Announcement
@@ -9,7 +7,7 @@ from tests.integration.cluster import Cluster
 from tests.integration.holding import hold_together
 from tests.integration.test_faults import wait_for_death
 from tests.live.engine import announced, replayed
-from tests.waiting import WAIT_S
+from tests.waiting import WAIT_S, until
 
 FRAMES = 2 * 120
 """Source partitions, and ticks of the recording."""
@@ -30,8 +28,7 @@ def test_workers_that_are_killed_while_they_read_the_past_write_each_tick_once(k
         samples = cluster.feed(cluster.frames(bad))
         first = cluster.start("aggregate")
         cluster.start("judge", worker="other")
-        while len(cluster.journal("bystander")) < FRAMES - 10:
-            time.sleep(0.3)
+        until(lambda: len(cluster.journal("bystander")) >= FRAMES - 10, cluster.logs)
         first.terminate()
         assert first.wait(WAIT_S) == 0
         announcement = announced(bad)
@@ -43,7 +40,7 @@ def test_workers_that_are_killed_while_they_read_the_past_write_each_tick_once(k
             written.append(len(cluster.journal(name)))
         assert any(0 < frames < FRAMES for frames in written)
         cluster.start("aggregate")
-        while len(cluster.journal(name)) < FRAMES or len(cluster.verdicts(name)) < len(expected):
-            time.sleep(0.3)
+        until(lambda: len(cluster.journal(name)) >= FRAMES, cluster.logs)
+        until(lambda: len(cluster.verdicts(name)) >= len(expected), cluster.logs)
         cluster.stop()
         hold_together(cluster, bad, samples)

@@ -33,8 +33,8 @@ class Case:
         self.cluster, self.folder = cluster, folder
         announcement, frames = begun(cluster, recording)
         name = announcement.rollout.rollout
-        cluster.start("aggregate,judge")
         cluster.feed(frames)
+        cluster.start("aggregate,judge")
         cluster.wait_until_finished(name)
         history = history_of(cluster.verdicts(name), announcement.rollout, load_truth(recording / "truth.yaml").onset)
         assert history is not None

@@ -1,6 +1,5 @@
 """Samples as they come in real life, on a real broker: twice, late, out of order, unreadable, from odd clocks."""
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,8 +140,7 @@ def test_a_worker_that_lags_hours_behind_catches_up(kafka, tmp_path, bad):
         _, frames = begun(cluster, bad)
         samples = cluster.feed(frames)
         cluster.start("judge")
-        cluster.start("aggregate", "committed", 1)
-        time.sleep(3.0)
+        wait_for_death(cluster.start("aggregate", "committed", 1))
         cluster.start("aggregate")
         cluster.wait_until_finished(name_of(bad))
         hold_together(cluster, bad, samples)

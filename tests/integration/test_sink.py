@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from holdfast.live.clients import admin, consumer, producer
 from holdfast.live.dead_letters import Letter, read_letter
+from holdfast.live.grouping import subscribe
 from holdfast.live.reading import read_to_end
 from holdfast.live.settings import Settings, load_settings
 from holdfast.live.sink import Reader
@@ -245,7 +246,7 @@ def replacing(engine: Engine, kept: Refusing, group: str, until: int = 1) -> Ref
     loop = SinkLoop(
         settings, source, producer(settings), kept, Reader(settings), telemetry, rows_max=100_000, seconds_max=0.0
     )
-    source.subscribe(engine.read, on_assign=loop._assigned, on_revoke=loop._revoked, on_lost=loop._lost)
+    subscribe(source, engine.read, on_assign=loop._assigned, on_revoke=loop._revoked, on_lost=loop._lost)
     ends = sum(
         source.get_watermark_offsets(TopicPartition(topic, number), timeout=WAIT_S)[1]
         for topic in engine.read
@@ -276,7 +277,7 @@ def started(engine: Engine, kept: Refusing) -> tuple[Consumer, SinkLoop, Telemet
         rows_max=100_000,
         seconds_max=0.0,
     )
-    source.subscribe(engine.read, on_assign=loop._assigned, on_revoke=loop._revoked, on_lost=loop._lost)
+    subscribe(source, engine.read, on_assign=loop._assigned, on_revoke=loop._revoked, on_lost=loop._lost)
     return source, loop, telemetry
 
 

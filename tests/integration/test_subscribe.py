@@ -13,8 +13,8 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka import Message as Record
-from confluent_kafka import Producer
 
 import holdfast
 from holdfast.live.events import Event, Fresh, Gap, Received, Stale, Untrusted
@@ -26,7 +26,7 @@ from tests.integration.topics import publish, topic
 from tests.kafka.broker import Broker
 from tests.test_following import at, beat, verdict
 from tests.test_signatures import private
-from tests.waiting import WAIT_S
+from tests.waiting import WAIT_S, until
 
 
 @pytest.fixture
@@ -47,11 +47,18 @@ class Room:
     def __init__(self, bootstrap: str, name: str) -> None:
         self.bootstrap, self.topic, self.group = bootstrap, name, f"group-{uuid.uuid4().hex}"
 
-    def subscribe(self, stale_after: str = "60s", **rest) -> Subscription:
+    def subscribe(self, stale_after: str = f"{WAIT_S:g}s", **rest) -> Subscription:
         return holdfast.subscribe(self.bootstrap, group=self.group, topic=self.topic, stale_after=stale_after, **rest)
 
     def publish(self, *messages: Message, partition: int = 0) -> None:
         publish(self.bootstrap, self.topic, messages, partition)
+
+    def remembered(self) -> int:
+        """Return where the group is in the first partition; negative as long as it has not said so."""
+        reader = Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.group})
+        (place,) = reader.committed([TopicPartition(self.topic, 0)], timeout=WAIT_S)
+        reader.close()
+        return int(place.offset)
 
     def first(self, count: int, **rest) -> list[Event]:
         """Return the first events that a new subscriber deals with."""
@@ -194,7 +201,7 @@ def test_two_of_a_group_share_the_rollouts_and_neither_takes_the_others_for_sile
     names = [f"rollout-{number}" for number in range(12)]
     both = [room.subscribe(rollouts=names), room.subscribe(rollouts=names)]
     stepped(both, lambda: all(one._ours for one in both) and sum(len(one._ours) for one in both) == 3)
-    missed = [[str(event.rollout) for event in one._following.silent(time.monotonic() + 100)] for one in both]
+    missed = [[str(event.rollout) for event in one._following.silent(time.monotonic() + 2 * WAIT_S)] for one in both]
     for subscription in both:
         subscription.close()
     assert all(missed)
@@ -231,7 +238,7 @@ def test_whoever_is_killed_in_the_middle_of_a_verdict_gets_it_again(room: Room) 
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert [process.stdout.readline(), process.stdout.readline()] == ["1\n", "2\n"]
-        time.sleep(1.0)  # what was asked to be remembered of the first one is on its way
+        until(lambda: room.remembered() == 1)
         process.kill()
     assert sequences(room.first(2)) == [2, 3]
 

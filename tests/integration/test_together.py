@@ -2,15 +2,14 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.integration.cluster import Cluster
+from tests.integration.cluster import PATIENT, Cluster
 from tests.integration.holding import hold_together
-from tests.integration.test_faults import begun, slices
-from tests.waiting import WAIT_S
+from tests.integration.test_faults import begun, slices, wait_for_journal
+from tests.waiting import WAIT_S, until
 
 HOLDFAST = [sys.executable, "-W", "ignore", "-c", "from holdfast.cli import main; main()"]
 
@@ -43,32 +42,28 @@ def asked(cluster: Cluster, sql: str) -> str:
 
 
 def test_all_of_it_in_one_place_is_killed_and_goes_on_and_answers_queries(kafka, tmp_path, bad):
-    with Cluster(kafka.bootstrap, tmp_path, batch_messages=50) as cluster:
+    with Cluster(kafka.bootstrap, tmp_path, batch_messages=50, **PATIENT) as cluster:
         announcement, frames = begun(cluster, bad)
         name = announcement.rollout.rollout
         first, second = slices(frames, 2)
         samples = cluster.feed(first)
         with running(cluster) as process:
-            while not cluster.journal(name):
-                time.sleep(0.3)
+            wait_for_journal(cluster, name)
             beside = children(process.pid)
             process.kill()
             process.wait()
             assert beside
-            end = time.monotonic() + 60
-            while any(Path(f"/proc/{child}").exists() for child in beside):
-                assert time.monotonic() < end, "what runs beside the engine has to end with it"
-                time.sleep(0.1)
+            until(
+                lambda: not any(Path(f"/proc/{child}").exists() for child in beside),
+                lambda: "what runs beside the engine has to end with it",
+            )
         samples += cluster.feed(second)
+        cluster.change(patience="1s")
         with running(cluster) as process:
             cluster.wait_until_finished(name)
             hold_together(cluster, bad, samples)
             expected = len(cluster.verdicts(name))
-            for _ in range(100):
-                if asked(cluster, "SELECT count() FROM verdicts") == str(expected):
-                    break
-                time.sleep(0.3)
-            assert asked(cluster, "SELECT count() FROM verdicts") == str(expected)
+            until(lambda: asked(cluster, "SELECT count() FROM verdicts") == str(expected), cluster.logs)
             assert int(asked(cluster, "SELECT count() FROM evidence")) > 0
             process.terminate()
             assert process.wait(WAIT_S) == 0

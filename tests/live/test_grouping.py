@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from holdfast.live.grouping import subscribe
 from tests.waiting import WAIT_S
 
-POLLS_MAX = 200
+POLLS_MAX = 3_000
 
 
 @pytest.fixture
@@ -30,6 +30,10 @@ def too_late(consumer: Consumer, partitions: list[TopicPartition]) -> None:
     consumer.committed(partitions, timeout=0.0001)
 
 
+def mistaken(_consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    dict[str, int]()["no such key"]
+
+
 def nothing(_consumer: Consumer, _partitions: list[TopicPartition]) -> None:
     pass
 
@@ -45,6 +49,14 @@ def test_what_the_client_itself_raises_in_a_callback_is_caught_as_what_it_is(boo
     with pytest.raises(KafkaException, match="Failed to get committed offsets") as caught:
         polled(consumer)
     assert type(caught.value) is KafkaException
+    consumer.close()
+
+
+def test_any_other_mistake_in_a_callback_is_caught_as_what_it_is(bootstrap: str) -> None:
+    consumer = member(bootstrap)
+    subscribe(consumer, ["t"], on_assign=mistaken, on_revoke=nothing, on_lost=nothing)
+    with pytest.raises(KeyError, match="no such key"):
+        polled(consumer)
     consumer.close()
 
 

@@ -24,8 +24,8 @@ Mood = Literal["ordinary", "slow", "refusing", "busy-first", "dropping", "unknow
 class Mail:
     """A mail server, in a mood that can change: what it took, and how often it was asked.
 
-    `slow` answers after 30 s, `refusing` says 554, `busy-first` says 451 once, `dropping` closes the connection in the
-    middle of a message, `unknown` knows no recipient.
+    `slow` answers once `over` is set, `refusing` says 554, `busy-first` says 451 once, `dropping` closes the connection
+    in the middle of a message, `unknown` knows no recipient.
     """
 
     mood: Mood = "ordinary"
@@ -33,6 +33,7 @@ class Mail:
     times: list[float] = field(default_factory=list)
     asked: int = 0
     port: int = 0
+    over: threading.Event = field(default_factory=threading.Event)
 
     def url(self, to: str = "oncall@example.net", user: str = "") -> str:
         """Give Apprise's address of it."""
@@ -51,7 +52,8 @@ class Mail:
         """Take a message, or not."""
         self.asked += 1
         if self.mood == "slow":
-            await asyncio.sleep(30)
+            while not self.over.is_set():
+                await asyncio.sleep(0.02)
         if self.mood == "dropping":
             assert isinstance(server.transport, asyncio.Transport)
             server.transport.abort()
@@ -84,6 +86,7 @@ def mail(mood: Mood = "ordinary") -> Iterator[Mail]:
     try:
         yield server
     finally:
+        server.over.set()
         controller.stop()
 
 
@@ -94,6 +97,7 @@ class Hook:
     port: int = 0
     posted: list[tuple[str, dict[str, str], dict[str, Any]]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
 
     @property
     def url(self) -> str:
@@ -101,7 +105,13 @@ class Hook:
         return f"json://127.0.0.1:{self.port}/hooks/s3cr3t-t0ken"
 
 
-Answer = Callable[[BaseHTTPRequestHandler], None]
+class Answering(BaseHTTPRequestHandler):
+    """Whoever answers; until `over` it may keep others waiting."""
+
+    over: threading.Event
+
+
+Answer = Callable[[Answering], None]
 
 
 def status(code: int, body: bytes = b"{}", **headers: str) -> Answer:
@@ -132,9 +142,9 @@ def endless(pause_s: float) -> Answer:
     return answer
 
 
-def silent(handler: BaseHTTPRequestHandler) -> None:
-    """Say nothing for a long time."""
-    time.sleep(20)
+def silent(handler: Answering) -> None:
+    """Say nothing until it is over."""
+    handler.over.wait()
 
 
 def dropping(handler: BaseHTTPRequestHandler) -> None:
@@ -149,7 +159,9 @@ def hook(*answers: Answer) -> Iterator[Hook]:
     found = Hook()
     left = list(answers) or [status(200)]
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Answering):
+        over = found.over
+
         def do_POST(self) -> None:
             size = int(self.headers.get("Content-Length", "0"))
             raw = self.rfile.read(size)
@@ -180,6 +192,7 @@ def hook(*answers: Answer) -> Iterator[Hook]:
     try:
         yield found
     finally:
+        found.over.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -1,7 +1,6 @@
 """What subscribers are sent: once, with bounds, and nothing typed gets into a header."""
 
 import smtplib
-import time
 from datetime import timedelta
 from email.message import EmailMessage
 
@@ -17,6 +16,7 @@ from rollouts.incidents import history as events
 from rollouts.incidents.history import History
 from tests.status.samples import NOW, PERSON, live, past, told
 from tests.status.test_subscribing import ANN, SEAL, List
+from tests.waiting import WAIT_S, until
 
 
 class Post:
@@ -164,11 +164,8 @@ def test_the_thread_ends_when_it_is_told_to() -> None:
     one = mailer(post, subscribed(ANN), only(found))
     one.start()
     one.ask("bob@example.com")
-    for _ in range(200):
-        if len(post.letters) == 2:
-            break
-        time.sleep(0.05)
+    until(lambda: len(post.letters) == 2)
     one.stop()
-    one.join(10.0)
+    one.join(WAIT_S)
     assert not one.is_alive()
     assert sorted(letter["To"] for letter in post.letters) == [ANN, "bob@example.com"]
