@@ -93,8 +93,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="how many of each")
     chosen_seeds = parser.parse_args().seeds
     found = list(errors(chosen_seeds))
-    print("| recordings | stopped for evidence | median error, ticks | 90 % within | worst | told too early |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    header = ("recordings", "stopped for evidence", "median error, ticks", "90 % within", "worst")
+    print(f"| {' | '.join((*header, 'more than a tick too early'))} |")
+    print(f"|{' --- |' * (len(header) + 1)}")
     for of in ("library", "fleets"):
         own = [error for name, error in found if name == of]
         known = np.array([error for error in own if error is not None])

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from holdfast.control import watch
 from holdfast.control.ears import Ears
-from holdfast.control.watch import OVERDUE, Watch, overdue
+from holdfast.control.watch import GONE, OVERDUE, Watch, overdue
 from holdfast.live.settings import load_settings
 from rollouts.breakers import Limits
 from rollouts.inputs import Doubt
@@ -84,3 +84,16 @@ def test_what_is_counted_ends_when_somebody_else_takes_over(monkeypatch: pytest.
     found.stands_by()
     assert value(found, "control_rollouts", phase="waiting") == 0
     assert value(found, "control_hosts") == 0
+
+
+def test_without_an_inventory_a_host_that_was_silent_for_a_day_has_left_the_fleet() -> None:
+    world = World()
+    reports = dict(world.context.reports)
+    gone, late = sorted(reports)[:2]
+    reports[gone] = replace(reports[gone], at=world.now - GONE - timedelta(seconds=1))
+    reports[late] = replace(reports[late], at=world.now - GONE)
+    found = made()
+    found.takes_over(cast("Ears", Silent()))
+    found.look({}, reports, None, Limits(), world.now)
+    assert value(found, "control_hosts") == len(reports) - 1
+    assert value(found, "control_reports_overdue") == len(overdue(reports, reports, world.now)) - 1

@@ -19,6 +19,9 @@ from rollouts.reports import Report
 OVERDUE: Final = timedelta(minutes=2)
 """How long a host may report nothing; agents report every 30 s."""
 
+GONE: Final = timedelta(days=1)
+"""After how long without a report a host has left the fleet, where no inventory says which there are."""
+
 _LOOK_S: Final = 1.0
 _PLACES: Final = ("colo", "region", "fleet")
 
@@ -96,7 +99,7 @@ class Watch(Telemetry):
         notes = sum(isinstance(effect, Note) for effect in waiting)
         self._tell(self._effects, len(waiting) - notes)
         self._tell(self._entries, notes)
-        hosts = list(reports) if fleet is None else [host.host for host in fleet.hosts]
+        hosts = reporting(reports, now) if fleet is None else [host.host for host in fleet.hosts]
         self._reports(len(hosts), len(overdue(hosts, reports, now)))
         self.queues({self._topic: 0 if self._ears is None else self._ears.backlog}, 0)
 
@@ -121,6 +124,11 @@ class Watch(Telemetry):
 def in_flight(states: Iterable[State]) -> int:
     """Count the actions whose end is waited for."""
     return sum(state.in_flight is not None for state in states)
+
+
+def reporting(reports: Mapping[str, Report], now: datetime) -> list[str]:
+    """List the hosts that there are where no inventory says it: one that was silent for `GONE` has left the fleet."""
+    return [host for host, report in reports.items() if now - report.at <= GONE]
 
 
 def overdue(hosts: Iterable[str], reports: Mapping[str, Report], now: datetime) -> list[str]:

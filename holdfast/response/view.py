@@ -36,7 +36,7 @@ def show_list(console: Console, incidents: Iterable[Incident], now: datetime) ->
     console.print(table)
     late = sum(len(overdue_actions(one, now)) for one in found)
     if late:
-        console.print(f"{late} action items are overdue")
+        console.print(f"{late} action {'item is' if late == 1 else 'items are'} overdue")
 
 
 def phase(incident: Incident) -> str:

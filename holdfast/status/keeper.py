@@ -156,7 +156,7 @@ class Keeper(threading.Thread):
             log.warning("status: the pages could not be kept as files: %s", error)
 
     def _listened(self, as_of: datetime) -> None:
-        """Keep, once a minute, that the page was listening."""
+        """Keep, once a minute, that the page was listening, and that there was something to be heard if need be."""
         if self._kept_until is None:
             self._kept_until = as_of
             return
@@ -166,9 +166,11 @@ class Keeper(threading.Thread):
         begin = self._kept_until
         if as_of - begin > timedelta(seconds=3 * LISTENED_S):
             begin = as_of  # nothing was heard in between
+        self._kept_until = as_of
+        if not self._sources.is_responding():
+            return  # nobody would have opened an incident: that none was opened says nothing
         try:
             for day, span in listened(begin, as_of).items():
                 self._sources.listened(day, span)
         except Unreachable as error:
             log.warning("status: %s", error)
-        self._kept_until = as_of

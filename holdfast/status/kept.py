@@ -1,7 +1,7 @@
 """What a status page keeps on its topic, beside the incidents: who subscribes, what they were told, when it listened.
 
-The topic is compacted, with one kind of key for each: `subscriber/…`, `told/…` and `day/…`. A subscriber that is taken
-off the list is a tombstone, after which nothing of the address is left.
+The topic is compacted, with one kind of key for each: `subscriber/…`, `told/…`, `unsent/…` and `day/…`. A subscriber
+that is taken off the list is a tombstone, after which nothing of the address is left.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -17,6 +17,7 @@ from rollouts.document import Timestamp
 
 SUBSCRIBER: Final = "subscriber/"
 TOLD: Final = "told/"
+UNSENT: Final = "unsent/"
 DAY: Final = "day/"
 
 SPANS_MAX: Final = 500
@@ -42,6 +43,14 @@ class Told(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     count: Annotated[int, Meta(ge=0)]
 
 
+class Unsent(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How many letters about an incident were given up, when, and why: without a letter, since that has an address."""
+
+    letters: Annotated[int, Meta(ge=1)]
+    at: Timestamp
+    why: Annotated[str, Meta(max_length=1_000)]
+
+
 class Listened(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """When the page was listening on a day, in seconds since its beginning in UTC."""
 
@@ -57,6 +66,7 @@ class Kept:
     def __init__(self) -> None:
         self.subscribers: dict[str, Subscriber] = {}
         self.told: dict[str, int] = {}
+        self.unsent: dict[str, Unsent] = {}
         self.days: dict[str, list[tuple[int, int]]] = {}
 
     def take(self, key: bytes, value: bytes | None) -> None:
@@ -79,11 +89,13 @@ class Kept:
             _put(self.subscribers, name, None if value is None else _read(value, Subscriber))
         elif kind == TOLD:
             _put(self.told, name, None if value is None else _read(value, Told).count)
+        elif kind == UNSENT:
+            _put(self.unsent, name, None if value is None else _read(value, Unsent))
         elif kind == DAY:
             day = date.fromisoformat(name).isoformat()
             _put(self.days, day, None if value is None else _read(value, Listened).spans)
         else:
-            message = f"found the kind {kind[:20]!r}; allowed: {SUBSCRIBER}, {TOLD} and {DAY}"
+            message = f"found the kind {kind[:20]!r}; allowed: {SUBSCRIBER}, {TOLD}, {UNSENT} and {DAY}"
             raise ValueError(message)
 
     def watched(self, as_of: datetime) -> list[tuple[datetime, datetime]]:

@@ -92,10 +92,14 @@ class Smtp:
             server: smtplib.SMTP = smtplib.SMTP_SSL(mail.host, mail.port, timeout=limit_s, context=context)
         else:
             server = smtplib.SMTP(mail.host, mail.port, timeout=limit_s)
-        if mail.security == "starttls":
-            server.starttls(context=ssl.create_default_context())
-        if mail.user is not None:
-            server.login(mail.user, self._password)
+        try:
+            if mail.security == "starttls":
+                server.starttls(context=ssl.create_default_context())
+            if mail.user is not None:
+                server.login(mail.user, self._password)
+        except (smtplib.SMTPException, OSError):
+            server.close()
+            raise
         return server
 
 
@@ -108,6 +112,10 @@ class Told(Protocol):
 
     def tell(self, incident: str, count: int) -> None:
         """Note how many were told; raises `Unreachable` if it cannot be."""
+        ...
+
+    def give_up(self, incident: str, letters: int, why: str) -> None:
+        """Note how many letters are not sent any more, and why; raises `Unreachable` if it cannot be."""
         ...
 
     def addresses(self) -> Mapping[str, str]:
@@ -160,6 +168,7 @@ class Mailer(threading.Thread):
         self._pause_s = 60.0 / status.mail.per_minute
         self._backoff_s = backoff_s
         self._reached: dict[str, dict[str, int]] = {}
+        self._why = ""
         self.sent = self.failed = self.dropped = 0
 
     def ask(self, address: str) -> None:
@@ -209,20 +218,28 @@ class Mailer(threading.Thread):
 
     def _tell(self, incident: PublicIncident, before: int, public: Public) -> bool:
         """Tell all subscribers of an incident what they were not told yet; false if the server takes nothing."""
-        total = len(incident.updates)
+        total, refused = len(incident.updates), self.failed
+        reached = self._reached.setdefault(incident.id, {})
+        left = {key: one for key, one in self._told.addresses().items() if max(before, reached.get(key, 0)) < total}
         if (public.as_of - incident.changed).total_seconds() > _OLD_S:
             log.info("%s: %d updates are too old by now to be sent", incident.id, total - before)
+            self._give_up(incident.id, len(left), f"too old by now to be news{self._why and f'; {self._why}'}")
         else:
-            reached = self._reached.setdefault(incident.id, {})
-            for key, address in sorted(self._told.addresses().items()):
+            for key, address in sorted(left.items()):
                 fresh = incident.updates[: total - max(before, reached.get(key, 0))]
-                if fresh and not self._send(self._news(address, key, incident, fresh)):
+                if not self._send(self._news(address, key, incident, fresh)):
                     return False
                 reached[key] = total
-                self._confirmations()
+            self._give_up(incident.id, self.failed - refused, f"refused for good; {self._why}")
+            self._confirmations()
         self._told.tell(incident.id, total)
         self._reached.pop(incident.id, None)
         return True
+
+    def _give_up(self, incident: str, letters: int, why: str) -> None:
+        if letters:
+            log.error("%s: %d letters to subscribers are given up: %s", incident, letters, why)
+            self._told.give_up(incident, letters, why)
 
     def _news(self, address: str, key: str, incident: PublicIncident, fresh: list[PublicUpdate]) -> EmailMessage:
         removal = f"{self._url}/unsubscribe/{self._seal.removal(key)}"
@@ -249,8 +266,8 @@ class Mailer(threading.Thread):
             try:
                 self._post.send(letter)
             except (smtplib.SMTPException, OSError) as error:
-                # Never the address, nor what the server says of it.
-                log.warning("mail: attempt %d has failed: %s", attempt + 1, type(error).__name__)
+                self._why = trouble_of(error, self._mail)
+                log.warning("mail: attempt %d has failed: %s", attempt + 1, self._why)
                 if _is_final(error):
                     self.failed += 1
                     return True
@@ -266,6 +283,32 @@ class Mailer(threading.Thread):
         end = time.monotonic() + seconds
         with self._change:
             self._change.wait_for(lambda: self._is_stopped or time.monotonic() >= end, max(0.0, seconds))
+
+
+def trouble_of(error: Exception, mail: Mail) -> str:
+    """Say why a letter was not taken, and what is to be done: never the address, nor what the server says of it."""
+    server = f"{mail.host}:{mail.port}"
+    match error:
+        case smtplib.SMTPAuthenticationError():
+            return f"{server} does not take the user and password of status.mail (it answers {error.smtp_code})"
+        case ssl.SSLCertVerificationError():
+            return f"{server} has a certificate that is not trusted: {error.verify_message}"
+        case ssl.SSLError():
+            return f"{server} does not speak TLS as status.mail.security says: {error.reason or 'no TLS'}"
+        case smtplib.SMTPNotSupportedError():
+            return (
+                f"{server} offers no {'STARTTLS' if mail.security == 'starttls' else 'login'}: nothing was sent to it"
+            )
+        case smtplib.SMTPResponseException():
+            return f"{server} answers {error.smtp_code}"
+        case TimeoutError():
+            return f"{server} does not answer in {mail.timeout}"
+        case smtplib.SMTPServerDisconnected():
+            return f"{server} hung up"
+        case OSError() if not isinstance(error, smtplib.SMTPException):
+            return f"{server} cannot be reached: {error.strerror or type(error).__name__}"
+        case _:
+            return f"{server}: {type(error).__name__}"
 
 
 def _is_final(error: Exception) -> bool:

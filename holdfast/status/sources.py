@@ -10,6 +10,7 @@ from holdfast.control.glass import Glass
 from holdfast.control.people_file import load_roster
 from holdfast.live.settings import Settings
 from holdfast.status.internal import Facts
+from holdfast.status.responders import Responders
 from holdfast.status.sealing import Seal
 from holdfast.status.snapshot import Heard
 from holdfast.status.watching import Applied, Control, Incidents, Table, blasts
@@ -34,6 +35,10 @@ class Sources(Protocol):
 
     def watched(self, as_of: datetime) -> Sequence[tuple[datetime, datetime]]:
         """List when the page was listening."""
+        ...
+
+    def is_responding(self) -> bool:
+        """Tell whether somebody opens incidents."""
         ...
 
     def facts(self, at: datetime) -> Facts:
@@ -65,6 +70,7 @@ class Topics:
         self.table = Table(settings, seal)
         self._incidents = Incidents(settings)
         self._control, self._applied = Control(settings), Applied(settings)
+        self._responders = Responders(settings)
         self._board = Board()
         self._rollouts, self._verdicts = RolloutWatch(settings), VerdictWatch(settings, self._board)
         self._glass = Glass(settings, None if settings.people is None else load_roster(settings))
@@ -72,7 +78,15 @@ class Topics:
     @property
     def watches(self) -> list[Watch]:
         """The threads."""
-        return [self._incidents, self.table, self._control, self._applied, self._rollouts, self._verdicts]
+        return [
+            self._incidents,
+            self.table,
+            self._control,
+            self._applied,
+            self._rollouts,
+            self._verdicts,
+            self._responders,
+        ]
 
     def start(self) -> None:
         """Begin to listen."""
@@ -108,18 +122,23 @@ class Topics:
         """Keep that the page was listening; raises `Unreachable` if that cannot be."""
         self.table.listened(day, span)
 
+    def is_responding(self) -> bool:
+        """Tell whether somebody opens incidents."""
+        return self._responders.is_there()
+
     def facts(self, at: datetime) -> Facts:
         """Return what is under way."""
         followers = (self._incidents, self.table, self._control, self._applied)
         heard = [Heard(name=each.name, at=each.heard, trouble=each.trouble) for each in followers]
         verdicts = Heard(name="verdicts", at=at if self._board.doubt is None else None, trouble=self._board.doubt)
+        unsent = self.table.unsent()
         return Facts(
             announced=self._rollouts.current(),
             board=self._board,
             blasts=blasts(self._control, self._applied, self._glass.overrides(at), at),
             overrides=self._glass.held(at),
             overrides_unknown=self._glass.unknown,
-            sources=[*heard, verdicts],
+            sources=[*heard, verdicts, self._responders.heard(), *([] if unsent is None else [unsent])],
         )
 
 

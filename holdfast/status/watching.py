@@ -16,8 +16,9 @@ from holdfast.control.board import Board
 from holdfast.errors import BadInput, Unreachable
 from holdfast.live.clients import producer
 from holdfast.live.settings import Settings
-from holdfast.status.kept import DAY, SUBSCRIBER, TOLD, Kept, Listened, Subscriber, Told, merged
+from holdfast.status.kept import DAY, SUBSCRIBER, TOLD, UNSENT, Kept, Listened, Subscriber, Told, Unsent, merged
 from holdfast.status.sealing import Seal
+from holdfast.status.snapshot import Heard
 from holdfast.wall import now
 from rollouts.blast import Blast, blast
 from rollouts.breakers import summary_of
@@ -225,6 +226,21 @@ class Table(Follower):
     def tell(self, incident: str, count: int) -> None:
         """Note how many were told; raises `Unreachable` if it cannot be kept."""
         self._write(f"{TOLD}{incident}", msgspec.json.encode(Told(count=count)))
+
+    def give_up(self, incident: str, letters: int, why: str) -> None:
+        """Note that letters about an incident are not sent any more; raises `Unreachable` if it cannot be kept."""
+        before = self._kept.unsent.get(incident)
+        count = letters + (0 if before is None else before.letters)
+        self._write(f"{UNSENT}{incident}", msgspec.json.encode(Unsent(letters=count, at=now(), why=why[:1_000])))
+
+    def unsent(self) -> Heard | None:
+        """Say of the newest letters that were given up what came of them; None if there are none."""
+        found = max(dict(self._kept.unsent).items(), key=lambda pair: pair[1].at, default=None)
+        if found is None:
+            return None
+        name, one = found
+        letters = "1 letter" if one.letters == 1 else f"{one.letters:,} letters"
+        return Heard(name="mail to subscribers", at=one.at, trouble=f"{letters} about {name} given up: {one.why}")
 
     def addresses(self) -> Mapping[str, str]:
         """Return subscribers' addresses by key; those hidden with another secret cannot be read, and are left out."""

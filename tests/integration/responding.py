@@ -1,7 +1,7 @@
 """Runs a worker of incidents as the command line does, and kills the process at a point that is named.
 
-`python -m tests.integration.responding POINT COUNT`: at the COUNT-th time that POINT is passed. POINT is one of
-`produced`, `offsets_added` (both in a transaction), `committed`, or `none`.
+`python -m tests.integration.responding POINT COUNT [tell]`: at the COUNT-th time that POINT is passed. POINT is one of
+`produced`, `offsets_added` (both in a transaction), `committed`, or `none`. With `tell` it has people told, too.
 """
 
 import os
@@ -11,7 +11,9 @@ import sys
 from holdfast.live.logs import configure
 from holdfast.live.settings import load_settings
 from holdfast.live.telemetry import Telemetry
+from holdfast.notifying.notifier import Notifier
 from holdfast.response.documents import response_of
+from holdfast.response.parts import Make
 from holdfast.response.worker import Respond
 
 
@@ -28,7 +30,8 @@ def main() -> None:
         if name == point and passed == count:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    worker = Respond(settings, response_of(settings), Telemetry("respond", settings.worker), {}, hook)
+    parts: dict[str, Make] = {"notify": Notifier} if sys.argv[3:] == ["tell"] else {}
+    worker = Respond(settings, response_of(settings), Telemetry("respond", settings.worker), parts, hook)
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     worker.run()
 

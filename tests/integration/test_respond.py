@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,14 +16,18 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer
 
+from holdfast.control.board import Board
 from holdfast.documents import load_truth
 from holdfast.live.clients import admin
 from holdfast.live.settings import Settings, load_settings
 from holdfast.live.telemetry import Telemetry
 from holdfast.live.topics import create
+from holdfast.notifying.journal import Delivered, Key, decode
 from holdfast.response.documents import response_of
 from holdfast.response.record import amend, append, read_all
 from holdfast.response.worker import Respond
+from holdfast.status import responders
+from holdfast.status.responders import Responders
 from holdfast.wall import now, now_ms
 from rollouts.controlled import encode
 from rollouts.incidents.folding import Incident, fold
@@ -44,6 +49,7 @@ from tests.integration.cluster import Cluster
 from tests.integration.conftest import Kafka
 from tests.integration.topics import publish
 from tests.live.engine import announced, end_of
+from tests.notifying.servers import hook
 from tests.rollouts.fleet import World
 from tests.rollouts.incidents.making import stop
 from tests.waiting import WAIT_S
@@ -59,6 +65,15 @@ escalation:
   - {after: 1s, tell: [oncall]}
   - {after: 2s, tell: [oncall]}
 promises: {major: 3s}
+"""
+
+TELLING = """\
+response: team
+recipients:
+  - {{name: web, urls: ["{url}"]}}
+rules:
+  - {{tell: [web]}}
+promises: {{major: 1d}}
 """
 
 
@@ -102,18 +117,19 @@ def working(settings: Settings) -> Iterator[Respond]:
         thread.join()
 
 
-def started(settings: Settings, point: str, count: int) -> subprocess.Popen[bytes]:
+def started(settings: Settings, point: str, count: int, *more: str, worker: str = "one") -> subprocess.Popen[bytes]:
     """Start a worker that is killed when it passes a point."""
     environ = {
         **os.environ,
         "HOLDFAST_KAFKA__BOOTSTRAP_SERVERS": settings.kafka["bootstrap.servers"],
         "HOLDFAST_PREFIX": settings.prefix,
         "HOLDFAST_PARTITIONS": "2",
-        "HOLDFAST_WORKER": "one",
+        "HOLDFAST_WORKER": worker,
         "HOLDFAST_SESSION_TIMEOUT": "6s",
         "HOLDFAST_RESPONSE__DOCUMENT": str(settings.response.document),
     }
-    return subprocess.Popen([sys.executable, "-m", "tests.integration.responding", point, str(count)], env=environ)
+    command = [sys.executable, "-m", "tests.integration.responding", point, str(count), *more]
+    return subprocess.Popen(command, env=environ)
 
 
 def until(settings: Settings, is_so: Callable[[dict[str, Incident]], bool]) -> dict[str, Incident]:
@@ -199,6 +215,67 @@ def test_killed_at_any_point_it_loses_no_stop_and_counts_none_twice(settings: Se
     for history in read_all(settings).values():
         steps = [event.step for event in history.events if isinstance(event, Escalated)]
         assert steps == sorted({*steps})
+
+
+def test_one_that_stands_by_takes_over_and_nothing_is_said_twice_or_lost(settings: Settings) -> None:
+    where, topic = settings.kafka["bootstrap.servers"], settings.topics.verdicts
+    with hook() as web:
+        Path(str(settings.response.document)).write_text(TELLING.format(url=web.url), encoding="utf-8")
+        workers = [started(settings, "none", 0, "tell")]
+        try:
+            publish(where, topic, [said("first", colos=["c0"])])
+            until(settings, bool)  # so it is the first that is in charge
+            workers.append(started(settings, "none", 0, "tell", worker="two"))
+            publish(where, topic, [said(f"before{number}", colos=[f"c{number}"]) for number in range(1, 4)])
+            wait_until(lambda: len(kept(settings)) == 4)
+            workers[0].kill()
+            publish(where, topic, [said(f"after{number}", colos=[f"d{number}"]) for number in range(3)])
+            wait_until(lambda: len(kept(settings)) == 7)
+            assert workers[1].poll() is None
+        finally:
+            for each in workers:
+                each.kill()
+                each.wait(WAIT_S)
+    found = {name: fold(history) for name, history in read_all(settings).items()}
+    names = ["first", *(f"before{number}" for number in range(1, 4)), *(f"after{number}" for number in range(3))]
+    assert causes_of(found) == sorted(names)
+    counts = Counter(headers["X-Holdfast-Notice"] for _, headers, _ in web.posted)
+    assert counts == {f"{name}-0000-opened": 1 for name in found}
+
+
+def kept(settings: Settings) -> dict[Key, Delivered]:
+    """Read what people were told, as it is kept."""
+    board = Board(settings, settings.topics.notified)
+    try:
+        return dict(decode(key, value) for key, value in dict(board.load()).items() if value is not None)
+    finally:
+        board.close()
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait for something to be so."""
+    end = time.monotonic() + 3 * WAIT_S
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_the_page_knows_whether_somebody_opens_incidents(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responders, "_ASK_S", 0.2)
+    watch = Responders(settings)
+    watch.start()
+    try:
+        wait_until(lambda: watch.heard().trouble == responders.NOBODY)
+        assert not watch.is_there()
+        with working(settings):
+            wait_until(watch.is_there)
+            assert watch.heard().trouble is None
+        monkeypatch.setattr(responders, "SEEN_S", 0.5)
+        wait_until(lambda: watch.heard().trouble == responders.NOBODY)
+        assert not watch.is_there()
+    finally:
+        watch.stop()
+        watch.join(WAIT_S)
 
 
 def test_a_flood_is_worked_off_while_people_write(settings: Settings) -> None:

@@ -249,6 +249,10 @@ class Memory:
         self.number = 0
         self.days: list[tuple[str, tuple[int, int]]] = []
         self.error: Exception | None = None
+        self.responding = True
+
+    def is_responding(self) -> bool:
+        return self.responding
 
     def put(self, history: History) -> None:
         self.found[history.incident] = history

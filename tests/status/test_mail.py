@@ -54,6 +54,14 @@ def subscribed(*addresses: str) -> List:
     return found
 
 
+def one_given_up(one: Mailer) -> tuple[int, str]:
+    """Give how many letters were given up, and why."""
+    listed = one._told
+    assert isinstance(listed, List)
+    ((_, letters, why),) = listed.unsent
+    return letters, why
+
+
 def only(history: History) -> Public:
     return told({history.incident: history})
 
@@ -86,6 +94,7 @@ def test_what_is_no_news_any_more_is_not_sent() -> None:
     mailer(post, listed, only(found)).work()
     assert post.letters == []
     assert listed.counts == {found.incident: 4}
+    assert listed.unsent == [(found.incident, 1, "too old by now to be news")]
 
 
 def test_a_server_that_takes_nothing_for_a_moment_is_asked_again() -> None:
@@ -119,6 +128,7 @@ def test_a_mailbox_that_is_refused_for_good_keeps_nobody_waiting() -> None:
     one = mailer(post, subscribed("a@example.com", "b@example.com"), only(live()))
     one.work()
     assert (len(post.letters), one.failed) == (1, 1)
+    assert one_given_up(one) == (1, "refused for good; localhost:587: SMTPRecipientsRefused")
 
 
 def test_confirmations_that_wait_are_bounded() -> None:

@@ -248,6 +248,18 @@ def test_it_is_kept_when_the_page_was_listening() -> None:
     assert memory.days == [("2026-03-12", (50_550, 50_610)), ("2026-03-13", (50_610, 50_610))]
 
 
+def test_time_in_which_nobody_would_have_opened_an_incident_is_not_known() -> None:
+    memory = Memory({}, at=NOW)
+    keeper = Patient(memory, RESPONSE, Look("Example"), "", "holdfast", lambda: NOW)
+    keeper.work()
+    memory.responding, memory.at = False, NOW + MINUTE
+    keeper.work()
+    assert memory.days == []
+    memory.responding, memory.at = True, NOW + 2 * MINUTE
+    keeper.work()
+    assert memory.days == [("2026-03-12", (50_610, 50_670))]
+
+
 def test_what_cannot_be_kept_of_listening_does_not_end_the_page() -> None:
     memory = Memory(at=NOW)
     memory.error = Unreachable("gone")

@@ -68,6 +68,7 @@ class List:
         self.most = most
         self.error: Exception | None = None
         self.counts: dict[str, int] = {}
+        self.unsent: list[tuple[str, int, str]] = []
 
     def add(self, address: str) -> bool:
         if self.error is not None:
@@ -90,6 +91,9 @@ class List:
 
     def tell(self, incident: str, count: int) -> None:
         self.counts[incident] = count
+
+    def give_up(self, incident: str, letters: int, why: str) -> None:
+        self.unsent.append((incident, letters, why))
 
 
 class Room:

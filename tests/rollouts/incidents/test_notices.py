@@ -182,11 +182,15 @@ def test_each_notice_has_the_incident_as_it_stood_then() -> None:
 
 
 LEADS = RoleTaken(at=at(1), by="ada", role="lead", person="ada")
-LATE = [Reminded(at=at(50), by="holdfast", promised=at(60)), Overdue(at=at(60), by="holdfast", promised=at(60))]
+LATE: list[Event] = [
+    Reminded(at=at(50), by="holdfast", promised=at(60)),
+    Overdue(at=at(60), by="holdfast", promised=at(60)),
+]
 
 
-def heard(*events: Event, rules: list[Rule] | None = None, **more: bool) -> list[tuple[str, str]]:
-    return [(one.what, one.recipient) for one in told(opened(**more), *events, rules=rules) if one.what != "opened"]
+def heard(*events: Event, rules: list[Rule] | None = None, is_drill: bool = False) -> list[tuple[str, str]]:
+    history = (opened(is_drill=is_drill), *events)
+    return [(one.what, one.recipient) for one in told(*history, rules=rules) if one.what != "opened"]
 
 
 def test_who_leads_is_reminded_alone_if_there_is_a_recipient_of_that_name() -> None:
