@@ -2,6 +2,7 @@
 
 import math
 
+from streams.quantiles import unit_of
 from streams.wording import View, change_in_words, metric_of, strand_of
 
 
@@ -21,9 +22,10 @@ def decisive(view: View, test: int, quoted: float | None) -> str:
     is_log = bool(evidence.test_is_log[test])
     tolerance = {side: float(limit[test]) for side, limit in zip((1, -1), evidence.tolerance(), strict=True)}
     sides = [side for side, is_worse in ((1, strand.up), (-1, strand.down)) if is_worse]
-    whole = float(view.effect[test])
+    whole, edge = float(view.effect[test]), f"{strand.edge:g}"
     if strand.quantile:
-        allowed = view.running.plan.policy.metrics[metric_of(view, test)].tolerate
+        metric = view.running.plan.policy.metrics[metric_of(view, test)]
+        allowed, edge = metric.tolerate, edge + unit_of(metric.histogram or "")
         shown, limit = quoted, max(allowed.relative, allowed.absolute / strand.edge)
         says_it = shown is None or any(side * math.log1p(max(shown, -0.999)) > math.log1p(limit) for side in sides)
     else:
@@ -33,14 +35,13 @@ def decisive(view: View, test: int, quoted: float | None) -> str:
     for side in sides:
         effects, ages = evidence.portfolio.late(float(side))
         since, ticks = float(effects[test]), int(ages[test])
-        bound = f"where {change_in_words(side * tolerance[side], is_log)} is tolerated"
+        bound = f"where the tolerance comes to {change_in_words(side * tolerance[side], is_log)}"
         span = f"The last {ticks} ticks decided" if ticks > 1 else "The last tick decided"
         if side * whole > tolerance[side]:
-            beyond = f"{change_in_words(whole, is_log)} more events beyond {strand.edge:g}"
-            return f" What decided are {beyond}, {bound}."
+            return f" What decided: events beyond {edge} changed by {change_in_words(whole, is_log)}, {bound}."
         if ticks and side * since > tolerance[side]:
+            changed = change_in_words(since, is_log)
             if not strand.quantile:
-                return f" {span}, with {change_in_words(since, is_log)}."
-            beyond = f"{change_in_words(since, is_log)} more events beyond {strand.edge:g}"
-            return f" {span}, with {beyond}, {bound}."
+                return f" {span}, with {changed}."
+            return f" {span}: events beyond {edge} changed by {changed}, {bound}."
     return ""

@@ -68,7 +68,7 @@ def says_why(reason: Mapping[str, Any], policy: Policy) -> bool:
     """Tell whether a person who reads the reason of a stop sees something that is not tolerated."""
     tolerated = next(metric.tolerate for metric in policy.metrics if metric.name == reason["metric"])
     effect = math.inf if reason["effect"] is None else abs(math.log1p(reason["effect"]))
-    return effect > math.log1p(tolerated.relative) or bool(re.search(r"decided,? (with|are)", reason["sentence"]))
+    return effect > math.log1p(tolerated.relative) or bool(re.search(r"decided(, with|: events)", reason["sentence"]))
 
 
 @pytest.mark.slow
