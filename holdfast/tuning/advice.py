@@ -22,10 +22,11 @@ def of_layout(incidents: int, recordings: int) -> list[str]:
     if incidents >= min(FEW, recordings):
         return []
     count = "1 incident" if incidents == 1 else f"{incidents} incidents"
-    return [
+    said = (
         f"The {recordings} recordings count as {count}, since those in one folder, and those of the same samples, are "
         "held out together: put each incident into a folder of its own."
-    ]
+    )
+    return [said]
 
 
 def _of_size(current: Tuned, limit: float) -> Iterator[str]:
