@@ -53,11 +53,11 @@ def judge(name: str, seed: int, size: Size, folder: Path) -> Judged:
     return Judged(name, seed, outcome.action, outcome.final_action, delay, metrics, outcome.contradictions)
 
 
-def measure(chosen: Sequence[str], seeds: int, size: Size) -> Iterator[Judged]:
+def measure(chosen: Sequence[str], seeds: range, size: Size) -> Iterator[Judged]:
     """Judge every chosen recording for every seed."""
-    with tempfile.TemporaryDirectory() as folder, Bars(len(chosen) * seeds) as bars:
+    with tempfile.TemporaryDirectory() as folder, Bars(len(chosen) * len(seeds)) as bars:
         for name in chosen:
-            for seed in range(1, seeds + 1):
+            for seed in seeds:
                 bars.part(f"{name}, seed {seed}")
                 yield judge(name, seed, size, Path(folder))
 
@@ -119,12 +119,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.incidents", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="recordings; all of them by default")
     parser.add_argument("--seeds", type=int, default=10, help="how many of each")
+    parser.add_argument("--first-seed", type=int, default=1, help="the seed of the first; the others follow")
     parser.add_argument("--size", choices=("small", "usual"), default="usual")
     parser.add_argument("--page", type=Path, help="Markdown page that gets the figures")
     parser.add_argument("--json", action="store_true", help="print one JSON object for each recording instead")
     chosen = parser.parse_args()
     if chosen.seeds < 1:
         parser.error("--seeds: must be 1 or more")
+    if chosen.first_seed < 0:
+        parser.error("--first-seed: must be 0 or more")
     try:
         for name in chosen.names:
             find(name)
@@ -133,7 +136,8 @@ def main() -> None:
     except BadInput as error:
         parser.error(str(error))
     judged = []
-    for one in measure(chosen.names or names(), chosen.seeds, chosen.size):
+    seeds = range(chosen.first_seed, chosen.first_seed + chosen.seeds)
+    for one in measure(chosen.names or names(), seeds, chosen.size):
         judged.append(one)
         if chosen.json:
             print(json.dumps(asdict(one)), flush=True)
@@ -142,7 +146,8 @@ def main() -> None:
             print(table(header, rows), end="\n\n")
         print(machine("numpy", "scipy"))
     if chosen.page is not None:
-        options = "" if chosen.size == "usual" else f" --size {chosen.size}"
+        first = "" if chosen.first_seed == 1 else f" --first-seed {chosen.first_seed}"
+        options = first + ("" if chosen.size == "usual" else f" --size {chosen.size}")
         command = f"python -m benchmarks.incidents --seeds {chosen.seeds}{options} --page {chosen.page}"
         put_into(chosen.page, SECTION, markdown(judged, command))
 

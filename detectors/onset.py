@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.scoremix import LOG_E_MAX
+from detectors.since import Since
 from detectors.state import Stateful
 
 Array = NDArray[np.float64]
@@ -57,7 +58,7 @@ class Onset(Stateful):
     203
     """
 
-    _state = ("_ticks", "_before", "rise", "fall")
+    _state = ("_ticks", "_before", "rise", "fall", "_risen", "_fallen")
 
     def __init__(self, phi: Array, innovation: Array, offset_error: Array, horizon: int) -> None:
         self._phi = phi
@@ -69,6 +70,7 @@ class Onset(Stateful):
         self._before = np.full(len(phi), np.nan)
         self.rise = np.full((len(phi), len(SHIFTS)), -np.inf)
         self.fall = np.full((len(phi), len(SHIFTS)), -np.inf)
+        self._risen, self._fallen = (Since(len(phi), len(SHIFTS)) for _ in range(2))
 
     def update(self, residual: Array, information: Array, up: Array, down: Array) -> None:
         """Add one tick.
@@ -89,11 +91,13 @@ class Onset(Stateful):
         innovation = residual - phi * np.where(follows, self._before, 0.0)
         weight = np.sqrt(np.minimum(information, 1.0))
         seen = information > 0
-        for state, sign, tolerated in ((self.rise, 1.0, up), (self.fall, -1.0, down)):
+        sides = ((self.rise, self._risen, 1.0, up), (self.fall, self._fallen, -1.0, down))
+        for state, since, sign, tolerated in sides:
             z = weight * (sign * innovation - (1 - phi) * (np.where(seen, tolerated, 0.0) + self._forgiven)) / deviation
             step = SHIFTS * np.clip(z, -_CLIP, _CLIP)[:, None] - 0.5 * SHIFTS**2
             begun = np.logaddexp(state, 0.0) if self._ticks < self._horizon else state
             state[seen] = np.minimum(begun[seen] + step[seen], LOG_E_MAX)
+            since.update(step, residual, information)
         self._before = np.where(seen, residual, np.nan)
         self._ticks += 1
 
@@ -105,3 +109,7 @@ class Onset(Stateful):
         with np.errstate(divide="ignore"):
             mean: Array = safe + np.log(np.exp(state - safe[:, None]).mean(axis=1)) - self._log_horizon
         return mean
+
+    def late(self, *, up: bool) -> tuple[Array, NDArray[np.int64]]:
+        """Return what residuals came to since a shift most likely began, and for how many ticks [test]; 0 for never."""
+        return (self._risen if up else self._fallen).estimate()

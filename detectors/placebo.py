@@ -156,6 +156,10 @@ class Placebo(Stateful):
         value[pools] = np.logaddexp(value[pools] + _START_SHARE, late + _RESTART_SHARE)
         return np.full_like(value, -np.inf) if self.is_erratic else value
 
+    def late(self, *, up: bool) -> tuple[Array, NDArray[np.int64]]:
+        """Return the effect of the pools since harm most likely began late, and for how many ticks [pool]."""
+        return self._restarts.late(up=up)
+
     def log_e_within(self, tolerance: Array, sign: float, chosen: NDArray[np.intp]) -> Array:
         """Return the mirrored logarithms [chosen] of some tests: against "at least `tolerance` worse"."""
         if not self.ticks:

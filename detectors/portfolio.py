@@ -113,6 +113,19 @@ class Portfolio(Stateful):
         effect, variance = (np.where(self.is_placed, *pair) for pair in pairs)
         return effect, variance
 
+    def late(self, sign: float) -> tuple[Array, NDArray[np.int64]]:
+        """Return effects since harm most likely began, and for how many ticks [test]; 0 where none is followed.
+
+        They tell of what began late, which `estimate` spreads over all live ticks. Being chosen, they have no bounds.
+        """
+        pools = self._pools
+        effect, ticks = np.zeros(len(self.is_placed)), np.zeros(len(self.is_placed), np.int64)
+        effect[pools], ticks[pools] = self.onset.late(up=sign > 0)
+        if self.placebo:
+            placed, (since, age) = self.is_placed[pools], self.placebo.late(up=sign > 0)
+            effect[pools], ticks[pools] = np.where(placed, since, effect[pools]), np.where(placed, age, ticks[pools])
+        return effect, ticks
+
     def radius(self, alpha: float | Array, ticks: float | None = None) -> Array:
         """Return the half-widths of the anytime-valid intervals [test], now or after so many average live ticks."""
         value = self.mix.radius(alpha, ticks)

@@ -83,19 +83,39 @@ class Restarts(Stateful):
 
     def log_e(self, *, up: bool) -> Array:
         """Return the logarithms of the e-values [test] in one direction."""
-        tolerance = self._tolerance[0 if up else 1]
-        total = np.full(len(tolerance), -np.inf)
-        begun = int(np.searchsorted(self._starts, self.ticks))
-        for number in range(begun):
-            known = np.maximum(self.information[number], INFORMATION_LEAST)
-            age = self.ticks - int(self._starts[number])
-            variance, freedom = between(self._spans, self._variance, self._freedom, age)
-            variance = variance * np.maximum(1.0, age / known)
-            deviation = (1.0 if up else -1.0) * self.score[number] / known - tolerance
-            enough = (self.observed[number] >= TICKS_MIN) & (known >= TICKS_MIN * self.largest[number])
-            far = (deviation > 0) & (deviation * deviation > GATE**2 * variance) & enough
-            each = np.full(deviation.shape, -np.inf)
-            each[far] = log_e(deviation[far], variance[far], freedom[far], self._typical[far])
-            total = np.logaddexp(total, np.logaddexp.reduce(each, axis=0))
+        total = np.full(len(self._tolerated), -np.inf)
+        for number in range(self._begun()):
+            total = np.logaddexp(total, np.logaddexp.reduce(self._each(number, up=up), axis=0))
         mean: Array = total - np.log(max(1, len(self._starts)) * len(BASELINES))
         return mean
+
+    def late(self, *, up: bool) -> tuple[Array, NDArray[np.int64]]:
+        """Return the effect since the start that most speaks for harm, and for how many ticks [test]; 0 for none."""
+        most = np.full(len(self._tolerated), -np.inf)
+        effect, ticks = np.zeros(len(most)), np.zeros(len(most), np.int64)
+        for number in range(self._begun()):
+            each = self._each(number, up=up)
+            best = np.argmax(each, axis=0)[None]
+            value, score = (np.take_along_axis(of, best, 0)[0] for of in (each, self.score[number]))
+            known = np.maximum(self.information[number], INFORMATION_LEAST)
+            is_more = value > most
+            effect = np.where(is_more, score / known, effect)
+            ticks = np.where(is_more, self.ticks - int(self._starts[number]), ticks)
+            most = np.maximum(most, value)
+        return effect, ticks
+
+    def _begun(self) -> int:
+        return int(np.searchsorted(self._starts, self.ticks))
+
+    def _each(self, number: int, *, up: bool) -> Array:
+        """Return the logarithms of the e-values [baseline, test] of one start."""
+        known = np.maximum(self.information[number], INFORMATION_LEAST)
+        age = self.ticks - int(self._starts[number])
+        variance, freedom = between(self._spans, self._variance, self._freedom, age)
+        variance = variance * np.maximum(1.0, age / known)
+        deviation = (1.0 if up else -1.0) * self.score[number] / known - self._tolerance[0 if up else 1]
+        enough = (self.observed[number] >= TICKS_MIN) & (known >= TICKS_MIN * self.largest[number])
+        far = (deviation > 0) & (deviation * deviation > GATE**2 * variance) & enough
+        each = np.full(deviation.shape, -np.inf)
+        each[far] = log_e(deviation[far], variance[far], freedom[far], self._typical[far])
+        return each

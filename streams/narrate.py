@@ -1,6 +1,7 @@
 """From a decision to a verdict that a person can read: what, where, how much, how sure, on how much data."""
 
 import math
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from detectors.decision import ADVANCE_ALPHA, Tick
 from detectors.verdict import Reason, Samples, Scope, Verdict
 from streams.abstaining import abstained
 from streams.apart import drops
+from streams.decisive import decisive
 from streams.prospect import Prospect
 from streams.quantiles import Change, quantile_change, unit_of
 from streams.running import Running
@@ -17,6 +19,7 @@ from streams.wording import (
     COLOS_NAMED,
     View,
     as_change,
+    change_in_words,
     inseparable,
     metric_of,
     number,
@@ -27,6 +30,9 @@ from streams.wording import (
 )
 
 Array = NDArray[np.float64]
+
+_ROUNDING: Final = 0.1
+"""Changes by the plain sums and by the evidence are told apart from this difference of their logarithms on."""
 
 
 def narrate(running: Running, prospect: Prospect, tick: Tick, log_e: Array, sequence: int) -> Verdict:
@@ -141,6 +147,8 @@ def _reason(view: View, test: int, conclusion: str) -> Reason:
     if place is not None and pairing.matched[test]:
         place += " (against other colos, as it has no control of its own)"
     words = _counted_sentence(view, test, place) if is_counted else _sentence(view, test, place, change)
+    if view.running.decision.action in ("halt", "revert"):
+        words += decisive(view, test, change.effect)
     return Reason(
         metric=view.running.plan.metrics[metric_of(view, test)],
         colo=colo,
@@ -195,6 +203,12 @@ def _sentence(view: View, test: int, place: str | None, change: Change) -> str:
     elif view.cut[test]:
         sure = "ticks beyond what one alone may show being cut to that, so that more is likely"
     moved = f"That is {as_change(change.effect)}, {sure}." if change.effect is not None or not quantile else ""
+    plain = None if quantile else _exploded(view, test)
+    if plain is not None:
+        moved = (
+            f"That is {change_in_words(plain, is_log=True)}. As evidence {as_change(change.effect)} counts, since what "
+            "a single tick may show is bounded."
+        )
     return (
         f"{_subject(view, test)} {_where(place)}: {name}{canary} on the canary, where "
         f"{predicted} was to be expected from its past and the control (now {control}). {moved}"
@@ -205,13 +219,37 @@ def _predicted(view: View, test: int, canary: float, control: float) -> float:
     """Return what was to be expected of the canary: as the effect says, or by the plain sums where that was cut."""
     evidence = view.evidence
     effect, is_log = float(view.effect[test]), bool(evidence.test_is_log[test])
-    if not view.cut[test]:
+    if not view.cut[test] and _exploded(view, test) is None:
         return canary / math.exp(effect) if is_log else canary - effect * float(evidence.test_scale[test])
+    return _by_sums(view, test, control)
+
+
+def _by_sums(view: View, test: int, control: float) -> float:
+    """Return what was to be expected of the canary by the plain sums."""
+    evidence, is_log = view.evidence, bool(view.evidence.test_is_log[test])
+    if strand_of(view.running, test).is_ratio and test < evidence.tests.comparisons:
+        return control * math.exp(float(evidence.offset[test]))  # few events in the past say little by themselves
     then = _level(evidence.past.canary, evidence.past.canary_of, test)
     other = _level(evidence.past.control, evidence.past.control_of, test)
     if is_log and other > 0 and math.isfinite(then):
         return control * then / other
     return control + then - other
+
+
+def _exploded(view: View, test: int) -> float | None:
+    """Return the logarithm of a change by the plain sums if it is beyond what evidence can show of it, else None.
+
+    A score of counts cannot exceed the inverse of the canary's share of the traffic, and a tick not what one alone may
+    show. Once there are very many errors, estimate and bounds say far less than anybody can see.
+    """
+    live, effect = view.evidence.live, float(view.effect[test])
+    canary, control = (_level(*side, test) for side in ((live.canary, live.canary_of), (live.control, live.control_of)))
+    expected = _by_sums(view, test, control)
+    if not view.evidence.test_is_log[test] or not (canary > 0 and expected > 0):
+        return None
+    plain = math.log(canary / expected)
+    bound = abs(effect) if view.cut[test] else abs(effect) + float(view.radius[test])
+    return plain if plain * effect > 0 and abs(plain) > bound + _ROUNDING else None
 
 
 def _counted_sentence(view: View, test: int, place: str | None) -> str:

@@ -1,10 +1,13 @@
 """The library of incidents: is each the recording that it says it is, and does holdfast say what is right of it?"""
 
 import json
+import math
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,6 +15,7 @@ import pytest
 
 from benchmarks import incidents as benchmark
 from detectors.errors import BadInput
+from detectors.policy import Policy
 from holdfast.documents import load_policy, load_rollout, load_truth
 from holdfast.replaying import Outcome, replay_recording
 from streams.incidents import BY_NAME, HARMLESS, INCIDENTS, POLICY, Incident, find, make, names
@@ -56,6 +60,15 @@ def test_every_incident_is_judged_as_its_truth_says(name: str, tmp_path: Path) -
     assert (outcome.action in STOPS) == is_bad
     if is_bad:
         assert {reason["metric"] for reason in outcome.reasons} & set(incident.metrics)
+        policy = load_policy(tmp_path / name / "policy.yaml")
+        assert [reason["sentence"] for reason in outcome.reasons if not says_why(reason, policy)] == []
+
+
+def says_why(reason: Mapping[str, Any], policy: Policy) -> bool:
+    """Tell whether a person who reads the reason of a stop sees something that is not tolerated."""
+    tolerated = next(metric.tolerate for metric in policy.metrics if metric.name == reason["metric"])
+    effect = math.inf if reason["effect"] is None else abs(math.log1p(reason["effect"]))
+    return effect > math.log1p(tolerated.relative) or bool(re.search(r"decided(, with|: events)", reason["sentence"]))
 
 
 @pytest.mark.slow

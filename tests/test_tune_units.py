@@ -12,6 +12,7 @@ from detectors.policy import Policy
 from holdfast.corpus.loading import Recorded
 from holdfast.documents import load_policy
 from holdfast.errors import BadInput
+from holdfast.tuning.advice import of_layout
 from holdfast.tuning.editing import edited
 from holdfast.tuning.evaluating import Evaluated
 from holdfast.tuning.figures import Trial, allowed_alarms, figures, front
@@ -204,6 +205,14 @@ def test_recordings_of_the_same_samples_are_one_incident() -> None:
 
 def test_of_two_incidents_one_is_held_out_whatever_the_share() -> None:
     assert sum(held_out([recorded("a", bad=True), recorded("b", bad=True)], 0.9, 1)) == 1
+
+
+def test_a_layout_that_makes_few_incidents_of_many_recordings_is_told() -> None:
+    said = of_layout(2, 30)
+    assert len(said) == 1
+    assert said[0].startswith("The 30 recordings count as 2 incidents, since those in one folder")
+    assert of_layout(1, 30)[0].startswith("The 30 recordings count as 1 incident,")
+    assert of_layout(5, 30) == of_layout(3, 3) == []
 
 
 # ---------------------------------------------------------------- the journal

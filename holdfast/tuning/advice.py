@@ -17,6 +17,18 @@ def warnings(current: Tuned, chosen: Tuned | None, limit: float) -> list[str]:
     return [*_of_size(current, limit), *(_of_held_out(current, chosen) if chosen is not None else [])]
 
 
+def of_layout(incidents: int, recordings: int) -> list[str]:
+    """Tell whether folders put so many recordings together that next to nothing can be held out by itself."""
+    if incidents >= min(FEW, recordings):
+        return []
+    count = "1 incident" if incidents == 1 else f"{incidents} incidents"
+    said = (
+        f"The {recordings} recordings count as {count}, since those in one folder, and those of the same samples, are "
+        "held out together: put each incident into a folder of its own."
+    )
+    return [said]
+
+
 def _of_size(current: Tuned, limit: float) -> Iterator[str]:
     """Tell whether the corpus is large enough for what is asked."""
     train, out = current.train, current.held_out

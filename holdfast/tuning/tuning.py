@@ -17,14 +17,14 @@ from holdfast.corpus.loading import Corpus, load_corpus
 from holdfast.documents import digest
 from holdfast.located import join
 from holdfast.replaying import ENGINE
-from holdfast.tuning.advice import warnings
+from holdfast.tuning.advice import of_layout, warnings
 from holdfast.tuning.evaluating import Bench, Evaluated, Job, cost_of, evaluate
 from holdfast.tuning.figures import Figures, Trial, deciding, figures, front
 from holdfast.tuning.journal import Journal, name_of
 from holdfast.tuning.report import Change, Dot, Tuned, Tuning
 from holdfast.tuning.searching import Limits, Search
 from holdfast.tuning.space import Candidate, Part, Path_, Space
-from holdfast.tuning.split import held_out
+from holdfast.tuning.split import held_out, incidents
 
 TRIALS: Final = 48
 HELD_OUT: Final = 0.3
@@ -177,7 +177,10 @@ class _Run:
             gained=[] if chosen is None else deciding(names, search.trials[0].evaluated, chosen.evaluated),
             gained_held_out=[] if chosen is None else deciding(out_names, beyond[0], beyond[chosen.number]),
             dots=[_dot(trial.figures) for trial in search.trials],
-            warnings=warnings(current, picked, self.limit),
+            warnings=[
+                *warnings(current, picked, self.limit),
+                *of_layout(len(set(incidents(recordings))), len(recordings)),
+            ],
             findings=list(self.corpus.findings),
         )
 

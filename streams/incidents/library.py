@@ -101,7 +101,7 @@ NOVEMBER: Final = Real(
     ("Cloudflare outage on November 18, 2025", "https://blog.cloudflare.com/18-november-2025-outage/"),
     3,
     182,
-    "first errors on customers' traffic at 11:28 UTC, the first automated test that fails at 11:31, most traffic well "
+    "first errors on customers' traffic at 11:28 UTC, the first automated test that fails at 11:31, most services well "
     "again at 14:30",
 )
 DECEMBER: Final = Real(
@@ -116,9 +116,10 @@ FEBRUARY: Final = Real(
     "a task that cleans up withdraws customers' prefixes, one after the other",
     "2026-02-20",
     ("Cloudflare outage on February 20, 2026", "https://blog.cloudflare.com/cloudflare-outage-february-20-2026/"),
-    50,
-    367,
-    "first prefixes withdrawn at 17:56 UTC, the task found and stopped at 18:46; 6 hours and 7 minutes in all",
+    17,
+    307,
+    "first prefixes withdrawn at 17:56 UTC, people engaged for failures at 18:13, the task found and stopped at 18:46, "
+    "the last prefixes back at 23:03",
 )
 JUNE: Final = Real(
     "a third party's storage fails, and with it what depends on it",

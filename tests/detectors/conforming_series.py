@@ -87,6 +87,9 @@ class OfOnset(OfResiduals):
         against = detector.log_e(up=self.sign > 0)
         return against, np.full_like(against, -np.inf)
 
+    def told(self, detector: Onset) -> Arrays:
+        return *detector.late(up=True), *detector.late(up=False)
+
 
 class OfRestarts(OfResiduals):
     def begin(self) -> Restarts:
@@ -98,6 +101,9 @@ class OfRestarts(OfResiduals):
         detector.update(residual, weight, self.tolerated(), self.tolerated())
         against = detector.log_e(up=self.sign > 0)
         return against, np.full_like(against, -np.inf)
+
+    def told(self, detector: Restarts) -> Arrays:
+        return *detector.late(up=True), *detector.late(up=False)
 
 
 @dataclass(frozen=True)

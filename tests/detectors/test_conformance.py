@@ -18,6 +18,7 @@ from detectors.cases import DetectorCase, FunctionCase
 from detectors.checks import DETECTOR_CHECKS, FUNCTION_CHECKS, Check
 from detectors.drift import Drift
 from detectors.foresight import Foresight
+from detectors.since import Since
 from detectors.state import Stateful
 from detectors.traffic import Traffic
 from detectors.windows import Past
@@ -30,6 +31,7 @@ FUNCTIONS = function_registry()
 NOT_FOLLOWED = {
     Past: "the pre-period as sums; what is made of it is checked with Placebo and Restarts",
     Foresight: "figures from a stage's pre-period what it will show; no tick changes it",
+    Since: "no evidence, but what is told beside Onset's, with which it is checked",
     Stateful: "what all detectors are made from",
 }
 """Classes that are neither values nor detectors, and why."""
