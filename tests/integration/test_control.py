@@ -132,6 +132,13 @@ class Fleet:
         found = "nothing" if state is None else f"{state.phase}, {state.halted}"
         raise AssertionError(f"{rollout}: found {found} instead of {phase} {stage}\n{self.cluster.logs()}")
 
+    def until_finished(self) -> None:
+        """Wait until the last announcement says that it is over, which is told after the state is kept."""
+        end = time.monotonic() + WAIT_S
+        while b'"event":"finished"' not in self.cluster.read(self.settings.topics.rollouts)[-1].value:
+            assert time.monotonic() < end, self.cluster.logs()
+            time.sleep(0.2)
+
     def judge(self, sequence: int, action: str, stage: str, rollout: str = "bots") -> None:
         """Publish a verdict, as a judge does."""
         said = Verdict(
@@ -213,8 +220,7 @@ def released_and_reverted(fleet: Fleet) -> None:
 def test_a_bad_package_is_taken_back_from_all_colos_that_had_it(fleet: Fleet) -> None:
     fleet.control("a")
     released_and_reverted(fleet)
-    announced = fleet.cluster.read(fleet.settings.topics.rollouts)[-1]
-    assert b'"event":"finished"' in announced.value
+    fleet.until_finished()
 
 
 @pytest.mark.slow
