@@ -92,6 +92,7 @@ class Levels(Stateful):
         self._of_test = (tests.pool @ is_ratio.astype(np.float64)) > 0
         self._pools = tests.pools
         self._ratio = np.flatnonzero(is_ratio)
+        self._kinds = [run_of(rows) for rows in (np.flatnonzero(~is_ratio), self._ratio) if len(rows)]
         self._ratio_pools = csr_array(self._pools[:, self._ratio])
         self._range: tuple[float, tuple[Array, Array]] | None = None  # what `_usual_range` returned last
         self._weight, usual = np.ones(len(is_ratio)), np.full(len(is_ratio), np.nan)
@@ -121,8 +122,8 @@ class Levels(Stateful):
         rows, others = run_of(np.flatnonzero(~is_ratio)), run_of(np.flatnonzero(is_ratio))
         arrays = [np.empty(array.shape) for array in sides.arrays()]
         added = _levels(sides, rows, logs[rows], scale[rows])
-        for array, given, level in zip(arrays, sides.arrays(), added.arrays(), strict=True):
-            array[others], array[rows] = given[others], level
+        for array, given, levels in zip(arrays, sides.arrays(), added.arrays(), strict=True):
+            array[others], array[rows] = given[others], levels
         return Sides(*arrays)
 
     def _past_sums(self, part: Part, past: Sides, usual: Array) -> Sides:
@@ -168,10 +169,11 @@ class Levels(Stateful):
 
     def add(self, sides: Sides) -> None:
         """Add one tick [comparison]."""
-        added = self._additive(Sides(*(array[:, None] for array in sides.arrays()))).times(self._weight[:, None])
         newest, oldest = self._sums[self._oldest - 1], self._sums[self._oldest]
-        for total, before, array in zip(oldest, newest, added.arrays(), strict=True):
-            np.add(before, array[:, 0], out=total)
+        for rows in self._kinds:
+            added = self._additive(Sides(*(array[rows, None] for array in sides.arrays())), rows)
+            for total, before, array in zip(oldest, newest, added.arrays(), strict=True):
+                total[rows] = before[rows] + array[:, 0] * self._weight[rows]
         self._oldest = (self._oldest + 1) % len(self._sums)
 
     def _slot(self, ago: int) -> Array:

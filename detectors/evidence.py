@@ -76,6 +76,8 @@ class Evidence(Stateful):
         self._known_tolerance: tuple[Array, tuple[Array, Array]] | None = None
         self._is_ratio = np.array([s.is_ratio for s in strands])
         self._ratio = np.flatnonzero(self._is_ratio[of])
+        self._kinds = self._divided(tests.comparisons)
+        self._pieces = self._divided(_ROWS_AT_ONCE)  # what is in between then stays in the processor's cache
         self.past = self._paired(past).summed(tests)
         self.ticks_past = past.canary.shape[1]
         self.is_log, self.scale = scales(strands, of, past, deviation)
@@ -90,22 +92,21 @@ class Evidence(Stateful):
     def scores(self, sides: Sides) -> tuple[Array, Array]:
         """Return effect and information of each comparison [comparison, tick]."""
         effect, information = np.empty_like(sides.canary), np.empty_like(sides.canary)
-        count, ticks = effect.shape
-        at_once = count if ticks == 1 else _ROWS_AT_ONCE  # what is in between then stays in the processor's cache
-        for start in range(0, count, max(1, at_once)):
-            own = slice(start, start + at_once)
-            is_ratio, some = (
-                self._is_ratio[self.tests.strand[own]][: count - start],
-                Sides(*(array[own] for array in sides.arrays())),
-            )
-            rows = run_of(np.flatnonzero(is_ratio))
-            if is_ratio.any():
-                effect[own][rows], information[own][rows] = ratio_score(*(array[rows] for array in some.arrays()))
-            rows = run_of(np.flatnonzero(~is_ratio))
-            if not is_ratio.all():
-                scored = level_score(*means(some, rows), self.is_log[own][rows], self.scale[own][rows])
-                effect[own][rows], information[own][rows] = scored
+        for is_ratio, rows in self._pieces if effect.shape[1] > 1 else self._kinds:
+            if is_ratio:
+                scored = ratio_score(*(array[rows] for array in sides.arrays()))
+            else:
+                scored = level_score(*means(sides, rows), self.is_log[rows], self.scale[rows])
+            effect[rows], information[rows] = scored
         return effect, information
+
+    def _divided(self, at_once: int) -> "list[tuple[bool, slice | NDArray[np.intp]]]":
+        """Divide the comparisons into ratios and levels, at most so many at once."""
+        is_ratio = self._is_ratio[self.tests.strand[: self.tests.comparisons]]
+        starts = range(0, len(is_ratio), max(1, at_once))
+        kinds = [(kind, start) for start in starts for kind in (True, False)]
+        found = [(kind, start + np.flatnonzero(is_ratio[start : start + at_once] == kind)) for kind, start in kinds]
+        return [(kind, run_of(rows)) for kind, rows in found if len(rows)]
 
     def _fit(self, past: Sides, ticks_min: int) -> None:
         """Fit the baselines of the comparisons, then those of their pools, and start the e-processes."""
@@ -319,8 +320,9 @@ class Evidence(Stateful):
                 found = self.portfolio.log_e(tolerated, sign)
                 rows = np.flatnonzero(wanted & (found != -np.inf))  # most have no evidence, which adds nothing
                 value[rows] = np.logaddexp(value[rows], found[rows])
-        value -= self._log_ways
-        value[self.portfolio.is_early()] = -np.inf
+        rows = np.flatnonzero(value != -np.inf)
+        value[rows] -= self._log_ways[rows]
+        value[rows[self.portfolio.is_early(rows)]] = -np.inf
         rows = self._counted
         counts = self.counts.log_e()
         counts[(self.counts.ticks_worse < TICKS_MIN) | ~self._up[rows]] = -np.inf

@@ -17,6 +17,7 @@ Array = NDArray[np.float64]
 _KNOWN_MIN: Final = 0.5
 """Share of the past in which a test must have had data to be measured against placebos in it."""
 
+_ALL: Final = slice(None)
 _MIX_SHARE, _ONSET_SHARE = np.log(0.7), np.log(0.3)
 
 
@@ -98,11 +99,11 @@ class Portfolio(Stateful):
         """Tell for each test [test] whether its past is so erratic that nothing can be said of it."""
         return self.is_placed & bool(self.placebo and self.placebo.is_erratic)
 
-    def is_early(self) -> NDArray[np.bool_]:
-        """Tell for each test [test] whether too little is known yet, or one tick is too much of it."""
-        early: NDArray[np.bool_] = (self.mix.observed < TICKS_MIN) | (
-            self.mix.information < TICKS_MIN * self.mix.largest
-        )
+    def is_early(self, chosen: "slice | NDArray[np.intp]" = _ALL) -> NDArray[np.bool_]:
+        """Tell for all tests, or some [chosen], whether too little is known yet, or one tick is too much of it."""
+        mix = self.mix
+        early: NDArray[np.bool_] = mix.observed[chosen] < TICKS_MIN
+        early |= mix.information[chosen] < TICKS_MIN * mix.largest[chosen]
         return early
 
     def estimate(self) -> tuple[Array, Array]:

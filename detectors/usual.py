@@ -124,13 +124,13 @@ def placebos(sums: Sides, pairs: Sequence[tuple[int, int]], usual: Usual, part: 
             own = whole or _parts(sums, window, before, usual)
             pools = [part.pool @ array for array in (own[:5] if own[5] is own[2] else own)]
             given = (own, part.is_ratio[:count]), ([*pools, pools[2]][:6], part.is_ratio[count:])
-            found = [_deviations(*each, ticks + 1, is_whole=whole is not None) for each in given]
+            found = [_deviations(parts, ratio, ticks + 1, is_whole=whole is not None) for parts, ratio in given]
         np.concatenate(found, axis=2, out=result[:, :, place])
         # Of a short past there are few windows that do not overlap, and so many deviations come out too small.
         result[:, :, place] *= np.sqrt(1 + 2 * (window + before) / ticks)
     for strand in np.unique(part.strand):  # chance makes some colo's look small: none is less than the middle one
-        own = run_of(np.flatnonzero(part.strand == strand))
-        result[..., own] = np.maximum(result[..., own], np.median(result[..., own], axis=3)[..., None])
+        rows = run_of(np.flatnonzero(part.strand == strand))
+        result[..., rows] = np.maximum(result[..., rows], np.median(result[..., rows], axis=3)[..., None])
     return result
 
 

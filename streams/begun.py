@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from streams.totals import Totals, totals_of
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+
+_ROWS_AT_ONCE: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Begun(Stateful):
         policy, stage = plan.policy, plan.stages[index]
         self.plan = plan
         self.stage = stage
-        self.ticks_past = int((past[0] > 0).any(axis=0).sum())
+        self.ticks_past = _ticks_heard(past[0])
         # A stage that is only looked at beforehand may not have a start yet.
         self.first = stage.started - past.shape[2] if self.ticks_past and stage.started is not None else None
         others = others_of(plan.membership, plan.others, self.first)
@@ -103,8 +105,7 @@ class Begun(Stateful):
         known = shared.before if shared else None
         self.before: Sides | None = known.between(0, past.shape[2]) if known else self.pairing.sides(past)
         sides = self.before
-        both = (sides.canary_of > 0) & (sides.control_of > 0)
-        self.heard: Bools = np.any(both, axis=1)  # whether both sides ever had data, [comparison]
+        self.heard: Bools = _ever_heard(sides)
         self._wanted = np.bincount(self.metric[self.pairing.tests.strand], minlength=len(weight)) > 0
         self._aimed = self._with_objectives()
         self.totals: Totals = shared.totals if shared else totals_of(keys, policy, plan.membership, index)
@@ -146,6 +147,8 @@ class Begun(Stateful):
 
     def some(self, marked: Bools) -> Bools:
         """Tell for each metric [metric] whether any of its tests, or comparisons, is marked [test]."""
+        if not marked.any():
+            return np.zeros(len(self.rules.weight), np.bool_)
         of = self.metric[self.pairing.tests.strand[: len(marked)]]
         return np.bincount(of, marked, len(self.rules.weight)) > 0
 
@@ -201,3 +204,21 @@ class Begun(Stateful):
         if not self.pairing.entangled.confounded:
             return []
         return self.pairing.entangled.confounders(metric, self.stage.started + age - 1)
+
+
+def _ticks_heard(units: Array) -> int:
+    """Return in how many ticks of [row, tick] there was anybody."""
+    heard = np.zeros(units.shape[1], np.bool_)
+    for start in range(0, len(units), _ROWS_AT_ONCE):  # a few rows tell it as a rule
+        heard |= (units[start : start + _ROWS_AT_ONCE] > 0).any(axis=0)
+        if heard.all():
+            break
+    return int(heard.sum())
+
+
+def _ever_heard(sides: Sides) -> Bools:
+    """Tell for each comparison [comparison] whether both sides ever had data in the same tick."""
+    heard: Bools = (sides.canary_of[:, -1] > 0) & (sides.control_of[:, -1] > 0)
+    others = np.flatnonzero(~heard)
+    heard[others] = ((sides.canary_of[others] > 0) & (sides.control_of[others] > 0)).any(axis=1)
+    return heard
