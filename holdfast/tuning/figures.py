@@ -110,7 +110,7 @@ def order(trial: Trial, most: int) -> tuple[float, ...]:
     """Return what trials are compared by, the best first.
 
     Within the limit: fewest missed, most that were let go on, least delay, fewest alarms, nearest to the policy as it
-    is. Beyond it: fewest alarms first. A recording may end before the deadline of its rollout: what is still waiting then
+    is. Beyond it: fewest alarms first. Recordings may end before the deadline of their rollout: what still waits then
     was not stopped, and yet is no success.
     """
     found = trial.figures
