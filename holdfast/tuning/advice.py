@@ -14,7 +14,8 @@ FEW: Final = 5
 
 def warnings(current: Tuned, chosen: Tuned | None, limit: float) -> list[str]:
     """List what a reader of the figures has to know."""
-    return [*_of_size(current, limit), *(_of_held_out(current, chosen) if chosen is not None else [])]
+    of_chosen = [] if chosen is None else [*_of_going_on(current, chosen), *_of_held_out(current, chosen)]
+    return [*_of_size(current, limit), *of_chosen]
 
 
 def of_layout(incidents: int, recordings: int) -> list[str]:
@@ -47,6 +48,23 @@ def _of_size(current: Tuned, limit: float) -> Iterator[str]:
                 f"Of the recordings {name} {part.bad} are bad and {part.harmless} harmless: too few to tell policies "
                 "apart reliably."
             )
+
+
+def _of_going_on(current: Tuned, chosen: Tuned) -> Iterator[str]:
+    """Tell whether fewer harmless rollouts are let go on: tight tolerances take longer to be excluded."""
+    pairs = [("what was learned from", current.train, chosen.train)]
+    if current.held_out is not None and chosen.held_out is not None:
+        pairs.append(("what was held out", current.held_out, chosen.held_out))
+    fewer = [
+        f"{after.advanced} instead of {before.advanced} of {after.harmless} on {part}"
+        for part, before, after in pairs
+        if after.advanced < before.advanced
+    ]
+    if fewer:
+        yield (
+            f"The chosen policy lets fewer harmless rollouts go on: {'; '.join(fewer)}. The others were still waiting "
+            "when their recordings ended; a deadline would halt them."
+        )
 
 
 def _of_held_out(current: Tuned, chosen: Tuned) -> Iterator[str]:

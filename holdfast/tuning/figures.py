@@ -109,11 +109,12 @@ def allowed_alarms(limit: float, harmless: int) -> int:
 def order(trial: Trial, most: int) -> tuple[float, ...]:
     """Return what trials are compared by, the best first.
 
-    Within the limit: fewest missed, least delay, fewest alarms, most that were let go on, nearest to the policy as it
-    is. Beyond it: fewest alarms first.
+    Within the limit: fewest missed, most that were let go on, least delay, fewest alarms, nearest to the policy as it
+    is. Beyond it: fewest alarms first. Recordings may end before the deadline of their rollout: what still waits then
+    was not stopped, and yet is no success.
     """
     found = trial.figures
-    known = (found.missed, found.delay_s or 0.0, found.alarms, -found.advanced, trial.distance, trial.number)
+    known = (found.missed, -found.advanced, found.delay_s or 0.0, found.alarms, trial.distance, trial.number)
     return (0, *known) if found.alarms <= most else (1, found.alarms, *known)
 
 

@@ -49,7 +49,7 @@ def _front(found: Tuning) -> RenderableType:
     """Show the policies that none beats, and the one that is."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("policy", no_wrap=True)
-    for head in ("stopped", "missed", "mean delay", "caught in"):
+    for head in ("stopped", "missed", "let go on", "mean delay", "caught in"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("held out: the same", no_wrap=True)
     rows = list(found.front)
@@ -69,11 +69,16 @@ def _front(found: Tuning) -> RenderableType:
 
 def _figures(found: Figures) -> list[str]:
     caught = "" if found.delay_median_s is None else span(found.delay_median_s)
-    return [f"{found.alarms}/{found.harmless}", f"{found.missed}/{found.bad}", _mean(found), caught]
+    return [*_counts(found), _mean(found), caught]
+
+
+def _counts(found: Figures) -> list[str]:
+    stopped, let_go_on = (f"{count}/{found.harmless}" for count in (found.alarms, found.advanced))
+    return [stopped, f"{found.missed}/{found.bad}", let_go_on]
 
 
 def _held(found: Figures | None) -> str:
-    return "-" if found is None else f"{found.alarms}/{found.harmless}, {found.missed}/{found.bad}, {_mean(found)}"
+    return "-" if found is None else ", ".join([*_counts(found), _mean(found)])
 
 
 def _mean(found: Figures) -> str:
@@ -188,6 +193,7 @@ def _changed(change: Change) -> str:
 
 def _in_words(before: Figures, after: Figures) -> str:
     return (
-        f"{after.alarms} of {after.harmless} harmless stopped (before: {before.alarms}), {after.missed} of {after.bad} "
-        f"bad missed ({before.missed}), mean delay {_mean(after)} ({_mean(before)})"
+        f"{after.alarms} of {after.harmless} harmless stopped (before: {before.alarms}) and {after.advanced} let go on "
+        f"({before.advanced}), {after.missed} of {after.bad} bad missed ({before.missed}), mean delay {_mean(after)} "
+        f"({_mean(before)})"
     )
