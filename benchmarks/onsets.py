@@ -21,9 +21,8 @@ from holdfast.progress import Bars
 from holdfast.replaying import replay_recording
 from holdfast.response.onsets import Wanted, began_of, chosen
 from sinks.cloudevents import epoch_ms
-from streams.fleet import Fleet, write
+from streams.fleet import Fleet, Scenario, write
 from streams.incidents import find, make, names
-from streams.simulation import Scenario
 
 _SIZES: Final[dict[Scenario, tuple[float, ...]]] = {
     "errors": (1.6, 3.0),
