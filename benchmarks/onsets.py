@@ -21,14 +21,17 @@ from holdfast.progress import Bars
 from holdfast.replaying import replay_recording
 from holdfast.response.onsets import Wanted, began_of, chosen
 from sinks.cloudevents import epoch_ms
-from streams.fleet import Fleet, write
+from streams.fleet import Fleet, Scenario, write
 from streams.incidents import find, make, names
 
+_SIZES: Final[dict[Scenario, tuple[float, ...]]] = {
+    "errors": (1.6, 3.0),
+    "latency": (1.3, 3.0),
+    "cpu": (1.3, 3.0),
+    "silent": (3.0,),
+}
 FLEETS: Final = [
-    (scenario, size, onset)
-    for scenario, sizes in (("errors", (1.6, 3.0)), ("latency", (1.3, 3.0)), ("cpu", (1.3, 3.0)), ("silent", (3.0,)))
-    for size in sizes
-    for onset in (0, 12, 60, 150)
+    (scenario, size, onset) for scenario, sizes in _SIZES.items() for size in sizes for onset in (0, 12, 60, 150)
 ]
 """Scenario, by what factor it is worse, and ticks from the stage's start to the harm."""
 

@@ -131,7 +131,7 @@ def test_a_late_word_and_a_late_action_item_are_shown() -> None:
     )
     assert "2026-03-12 12:05:00Z, overdue" in text
     assert "due 2026-03-12 13:00:00Z, overdue" in text
-    assert "1 action items are overdue" in text
+    assert "1 action item is overdue" in text
 
 
 def test_markup_in_what_people_say_is_text() -> None:
@@ -145,6 +145,18 @@ def test_the_worst_comes_first_and_what_is_over_last() -> None:
     over = one("inc-20260312-00000001", "critical", Resolved(at=NOON, by="ada", how="x"))
     listed = [over, one("inc-20260312-00000002", "minor"), one("inc-20260312-00000003", "critical")]
     assert [each.id[-1] for each in in_order(listed)] == ["3", "2", "1"]
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+def test_a_list_is_whole_however_narrow_the_terminal(width: int) -> None:
+    out = io.StringIO()
+    said = Updated(at=NOON, by="ada", text="x", next_update=at(5.0))
+    lead = RoleTaken(at=NOON, by="ada", role="lead", person="ada")
+    one = incident(lead, said)
+    show_list(Console(file=out, width=width), [one], at(4.0))
+    text = " ".join(out.getvalue().split())
+    for word in (one.id, one.severity, "open", "ada", "2026-03-12 12:05:00Z", one.title):
+        assert word in text
 
 
 def test_an_empty_list_says_so() -> None:

@@ -10,8 +10,8 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from confluent_kafka import Consumer, KafkaException, TopicPartition
+from numpy.typing import NDArray
 
 from detectors.errors import BadInput
 from holdfast.errors import Unreachable
@@ -171,8 +171,7 @@ class Onsets:
                 kept = chosen(table, wanted)
                 course.count += kept.num_rows
                 course.rows.append(kept)
-                newest = pc.max(table["time"]).cast(pa.int64()).as_py()
-                course.is_whole = newest is not None and newest >= wanted.at_ms
+                course.is_whole = bool((_times(table) >= wanted.at_ms).any())
                 if course.is_whole:
                     return
                 if course.count > ROWS_MAX:
@@ -200,13 +199,18 @@ class Onsets:
 
 def chosen(table: pa.Table, wanted: Wanted) -> pa.Table:
     """Keep of evidence what the answer needs: of the stage and its metrics, up to the tick of the verdict."""
-    kept = pc.and_(
-        pc.equal(table["stage"], wanted.stage),
-        pc.less_equal(table["time"], pa.scalar(wanted.at_ms, EVIDENCE.field("time").type)),
-    )
+    kept = (_texts(table, "stage") == wanted.stage) & (_times(table) <= wanted.at_ms)
     if wanted.metrics:
-        kept = pc.and_(kept, pc.is_in(table["metric"], pa.array(sorted(wanted.metrics))))
-    return table.filter(kept).select(_KEPT)
+        kept &= np.isin(_texts(table, "metric"), sorted(wanted.metrics))
+    return table.filter(pa.array(kept)).select(_KEPT)
+
+
+def _texts(table: pa.Table, name: str) -> NDArray[np.str_]:
+    return np.array(table[name].to_pylist(), dtype=np.str_)
+
+
+def _times(table: pa.Table) -> NDArray[np.int64]:
+    return np.asarray(table["time"].cast(pa.int64()).to_numpy(), dtype=np.int64)
 
 
 def began_of(wanted: Wanted, rows: pa.Table | None) -> Began | None:
@@ -221,14 +225,14 @@ def began_of(wanted: Wanted, rows: pa.Table | None) -> Began | None:
     """
     if rows is None or not rows.num_rows:
         return None
-    newest = rows.filter(pc.equal(rows["time"], pc.max(rows["time"])))
+    times = _times(rows)
+    newest = rows.filter(pa.array(times == times.max()))
     best = newest.sort_by([("log_e", "descending")]).slice(0, 1).to_pylist()[0]
-    same = None
-    for name in ("metric", "edge", "level", "place"):
-        is_one = pc.equal(rows[name], pa.scalar(best[name], rows[name].type))
-        same = is_one if same is None else pc.and_(same, is_one)
-    course = rows.filter(same).sort_by("time")
-    times = course["time"].cast(pa.int64()).to_numpy()
+    same = rows["edge"].to_numpy() == best["edge"]
+    for name in ("metric", "level", "place"):
+        same &= _texts(rows, name) == best[name]
+    course = rows.filter(pa.array(same)).sort_by("time")
+    times = _times(course)
     effect, information = course["effect"].to_numpy(), course["information"].to_numpy()
     # A tick that was sent twice counts once; and if a stage was begun anew with more hosts, what came after counts.
     last = np.append(np.diff(times) > 0, np.array([True]))

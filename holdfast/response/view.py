@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Final
 
 from rich.console import Console
 from rich.padding import Padding
@@ -11,6 +12,9 @@ from rich.text import Text as Shown
 from holdfast.response.telling import ROLES, told, written
 from rollouts.incidents.folding import Incident, overdue_actions
 from rollouts.incidents.history import SEVERITIES, History, Impact
+
+WIDE: Final = 140
+"""Columns of a terminal from which on incidents are shown as a table; a pipe has 80."""
 
 
 def in_order(incidents: Iterable[Incident]) -> list[Incident]:
@@ -26,6 +30,26 @@ def show_list(console: Console, incidents: Iterable[Incident], now: datetime) ->
     if not found:
         console.print("no incidents")
         return
+    if console.width < WIDE:
+        for one in found:
+            _show_narrow(console, one)
+    else:
+        console.print(_table(found))
+    late = sum(len(overdue_actions(one, now)) for one in found)
+    if late:
+        console.print(f"{late} action {'item is' if late == 1 else 'items are'} overdue")
+
+
+def _show_narrow(console: Console, one: Incident) -> None:
+    """Show one in lines that may be broken: in columns there would be no room for what it is about."""
+    due = _next(one)
+    stands = [one.severity, phase(one), f"opened {written(one.opened)}", f"lead {one.roles.get('lead', 'nobody')}"]
+    stands += [f"next update {due}"] if due else []
+    console.print(Shown(one.id, style="bold"), Shown(f"{'DRILL: ' if one.is_drill else ''}{one.title}"))
+    console.print(Padding(Shown(", ".join(stands)), (0, 0, 0, 2)))
+
+
+def _table(found: Iterable[Incident]) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("incident", "severity", "phase", "opened", "lead", "next update", "what"):
         table.add_column(name, no_wrap=name != "what", overflow="fold")
@@ -33,10 +57,7 @@ def show_list(console: Console, incidents: Iterable[Incident], now: datetime) ->
         what = f"{'DRILL: ' if one.is_drill else ''}{one.title}"
         stands = (one.id, one.severity, phase(one), written(one.opened), one.roles.get("lead", "nobody"), _next(one))
         table.add_row(*map(Shown, (*stands, what)))
-    console.print(table)
-    late = sum(len(overdue_actions(one, now)) for one in found)
-    if late:
-        console.print(f"{late} action {'item is' if late == 1 else 'items are'} overdue")
+    return table
 
 
 def phase(incident: Incident) -> str:

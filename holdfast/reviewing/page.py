@@ -50,8 +50,8 @@ def page(draft: Draft) -> str:
         ),
         "timeline": Table(
             "Everything that is stored, in order",
-            ("Time", "From", "Who", "What"),
-            tuple((second(each.at), each.source, each.who, each.what) for each in draft.timeline),
+            ("Time, UTC", "From", "Who", "What"),
+            tuple((second(each.at).removesuffix(" UTC"), each.source, each.who, each.what) for each in draft.timeline),
         ),
         "items": Table(
             "What is to be done",
