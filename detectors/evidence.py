@@ -13,7 +13,7 @@ from detectors.countmix import CountMix, rate_bound
 from detectors.portfolio import Portfolio, is_long
 from detectors.scales import scales
 from detectors.scores import level_score, ratio_score
-from detectors.sides import Sides, means, run_of
+from detectors.sides import Sides, by_kind, means
 from detectors.state import Stateful
 from detectors.usual import parts_of
 from detectors.weighing import both_ways, log_weighted, ratio_floor, shift
@@ -76,8 +76,10 @@ class Evidence(Stateful):
         self._known_tolerance: tuple[Array, tuple[Array, Array]] | None = None
         self._is_ratio = np.array([s.is_ratio for s in strands])
         self._ratio = np.flatnonzero(self._is_ratio[of])
-        self._kinds = self._divided(tests.comparisons)
-        self._pieces = self._divided(_ROWS_AT_ONCE)  # what is in between then stays in the processor's cache
+        self._kinds = by_kind(self._is_ratio[of], tests.comparisons)
+        self._pieces = by_kind(
+            self._is_ratio[of], _ROWS_AT_ONCE
+        )  # what is in between then stays in the processor's cache
         self.past = self._paired(past).summed(tests)
         self.ticks_past = past.canary.shape[1]
         self.is_log, self.scale = scales(strands, of, past, deviation)
@@ -100,14 +102,6 @@ class Evidence(Stateful):
             effect[rows], information[rows] = scored
         return effect, information
 
-    def _divided(self, at_once: int) -> "list[tuple[bool, slice | NDArray[np.intp]]]":
-        """Divide the comparisons into ratios and levels, at most so many at once."""
-        is_ratio = self._is_ratio[self.tests.strand[: self.tests.comparisons]]
-        starts = range(0, len(is_ratio), max(1, at_once))
-        kinds = [(kind, start) for start in starts for kind in (True, False)]
-        found = [(kind, start + np.flatnonzero(is_ratio[start : start + at_once] == kind)) for kind, start in kinds]
-        return [(kind, run_of(rows)) for kind, rows in found if len(rows)]
-
     def _fit(self, past: Sides, ticks_min: int) -> None:
         """Fit the baselines of the comparisons, then those of their pools, and start the e-processes."""
         tests, count = self.tests, self.tests.comparisons
@@ -128,10 +122,9 @@ class Evidence(Stateful):
         whole = baseline.fit(pooled, weight, np.zeros(len(pooled)), is_ratio[count:])
         whole = baseline.raised(whole, own, tests.strand[count:], tests.strand[:count], len(self.strands))
         self._pool_unit, self._pool_offset = whole.unit, whole.offset
-        before: tuple[Array | None, Array | None] = None, None
-        if is_long(self.ticks_past, self._horizon):
-            before = self._assembled((pooled, weight), self._residuals(effect, information, _ALL))
-        self.portfolio = Portfolio(before[0], before[1], tests.strand, own, whole, tolerated, self._horizon)
+        own_past = self._residuals(effect, information, _ALL) if is_long(self.ticks_past, self._horizon) else None
+        before = (None, None) if own_past is None else self._assembled((pooled, weight), own_past)
+        self.portfolio = Portfolio(*before, tests.strand, own, whole, tolerated, self._horizon)
         self._start_counts(is_ratio, information)
 
     def _assembled(self, pooled: tuple[Array, Array], own: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -195,10 +188,8 @@ class Evidence(Stateful):
         """Return effects less their offsets, and information in average ticks [row, tick] of the comparisons `own`."""
         shape = (slice(None), None) if effect.ndim == 2 else (slice(None),)
         usable, unit = self.usable[own], self.unit[own]
-        if (unit == 1).all() and (information == 1).all():
-            weight = information
-        else:
-            weight = np.minimum(information / unit[shape], baseline.INFORMATION_MAX)
+        is_even = (unit == 1).all() and (information == 1).all()
+        weight = information if is_even else np.minimum(information / unit[shape], baseline.INFORMATION_MAX)
         if not usable.all():
             weight = np.where(usable[shape], weight, 0.0)
         return effect - self.offset[own][shape], weight
@@ -276,8 +267,7 @@ class Evidence(Stateful):
         count, tests = self.tests.comparisons, self.tests
         self.ticks_live += 1
         if is_settling:
-            keep = exempt[tests.strand[:count]].astype(np.float64)
-            sides = Sides(*(array * keep for array in sides.arrays()))
+            sides = sides.times(exempt[tests.strand[:count]].astype(np.float64))
         effect, information = self.scores(Sides(*(array[:, None] for array in sides.arrays())))
         own = self._residuals(effect[:, 0], information[:, 0], _ALL)
         residual, weight = self._assembled(self._pool(*own, _ALL, tests.pools), own)
@@ -358,9 +348,7 @@ class Evidence(Stateful):
         effect, _ = self.portfolio.estimate()
         above, below = self.portfolio.cut()
         cut = np.where(effect > 0, above, below) > _CUT_MAX * self.portfolio.mix.observed
-        members: Array = self.tests.pool @ cut[: self.tests.comparisons].astype(np.float64)
-        result: NDArray[np.bool_] = cut | (members > 0)
-        return result
+        return np.asarray(cut | (self.tests.pool @ cut[: self.tests.comparisons].astype(np.float64) > 0))
 
     def smallest_visible(self, alpha: float, ticks: float | None = None) -> Array:
         """Return the smallest degradation [test] that is called by now, or after so many average live `ticks`.
@@ -370,8 +358,7 @@ class Evidence(Stateful):
         weight = np.array([strand.weight for strand in self.strands])[self.tests.strand]
         needed = self.portfolio.radius(np.maximum(alpha * weight * self.tests.share, 1e-12), ticks)
         up, down = self.tolerance()
-        visible: Array = np.where(self._up, up, down) + needed
-        return visible
+        return np.asarray(np.where(self._up, up, down) + needed)
 
     def log_e_within_after(self, ticks: float, least: float = 0.0) -> Array:
         """Return what `log_e_within` [strand] would be after so many average live ticks without any effect."""

@@ -87,6 +87,14 @@ def run_of(rows: NDArray[np.intp]) -> "slice | NDArray[np.intp]":
     return slice(int(rows[0]), int(rows[-1]) + 1) if is_run else rows
 
 
+def by_kind(is_ratio: NDArray[np.bool_], at_once: int) -> "list[tuple[bool, slice | NDArray[np.intp]]]":
+    """Divide comparisons [comparison] into ratios and levels, at most so many at once."""
+    starts = range(0, len(is_ratio), max(1, at_once))
+    kinds = [(kind, start) for start in starts for kind in (True, False)]
+    found = [(kind, start + np.flatnonzero(is_ratio[start : start + at_once] == kind)) for kind, start in kinds]
+    return [(kind, run_of(rows)) for kind, rows in found if len(rows)]
+
+
 def means(sides: Sides, rows: "slice | NDArray[np.intp]") -> tuple[Array, Array]:
     """Return the mean over units on both sides, NaN where a side has none."""
     means = []
