@@ -123,8 +123,8 @@ class Evidence(Stateful):
         whole = baseline.raised(whole, own, tests.strand[count:], tests.strand[:count], len(self.strands))
         self._pool_unit, self._pool_offset = whole.unit, whole.offset
         own_past = self._residuals(effect, information, _ALL) if is_long(self.ticks_past, self._horizon) else None
-        before = (None, None) if own_past is None else self._assembled((pooled, weight), own_past)
-        self.portfolio = Portfolio(*before, tests.strand, own, whole, tolerated, self._horizon)
+        before = self._assembled((pooled, weight), own_past) if own_past else (None, None)
+        self.portfolio = Portfolio(before[0], before[1], tests.strand, own, whole, tolerated, self._horizon)
         self._start_counts(is_ratio, information)
 
     def _assembled(self, pooled: tuple[Array, Array], own: tuple[Array, Array]) -> tuple[Array, Array]:
