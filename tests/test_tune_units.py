@@ -15,7 +15,7 @@ from holdfast.errors import BadInput
 from holdfast.tuning.advice import of_layout
 from holdfast.tuning.editing import edited
 from holdfast.tuning.evaluating import Evaluated
-from holdfast.tuning.figures import Trial, allowed_alarms, figures, front
+from holdfast.tuning.figures import Trial, allowed_alarms, better, figures, front
 from holdfast.tuning.journal import NAME, Journal
 from holdfast.tuning.picture import steps
 from holdfast.tuning.searching import Limits, Search
@@ -180,6 +180,14 @@ def test_the_policy_as_it_is_is_tried_first_and_never_dropped(tmp_path: Path) ->
 
 def test_a_limit_on_false_alarms_counts_whole_recordings() -> None:
     assert [allowed_alarms(0.01, count) for count in (10, 99, 100, 250)] == [0, 0, 1, 2]
+
+
+def test_to_let_harmless_rollouts_go_on_comes_before_time() -> None:
+    let_go_on = Evaluated(kind="advanced", early=False, delay_s=None, left_s=0.0, advanced_s=60.0, why="")
+    quick = trial(1, [of("caught", 10.0), of("held")], [True, False])
+    slow = trial(2, [of("caught", 100.0), let_go_on], [True, False])
+    assert better(slow, quick, 0)
+    assert not better(quick, slow, 0)
 
 
 # ---------------------------------------------------------------- the split
