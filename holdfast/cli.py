@@ -1,9 +1,11 @@
 """The command line."""
 
+import signal
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import msgspec
@@ -224,9 +226,19 @@ def about(
         raise typer.Exit
 
 
+def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Take Ctrl-C as Python's own handler does.
+
+    That one is written in C: what it raises in a callback of a client comes out of the client as a `SystemError`.
+    """
+    raise KeyboardInterrupt
+
+
 def main() -> NoReturn:
     """Run the command line; bad input is one message on standard error, and exit status 2."""
     run: Callable[..., object] = app
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
     try:
         run(prog_name="holdfast")
     except (BadInput, StoreError, Unreachable) as error:

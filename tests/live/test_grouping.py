@@ -1,10 +1,12 @@
 """What goes wrong in a rebalance comes out of the client as an exception that can be caught."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
+from holdfast.cli import interrupt
 from holdfast.live.grouping import subscribe
 from tests.waiting import WAIT_S
 
@@ -26,8 +28,8 @@ def member(bootstrap: str) -> Consumer:
     return Consumer({"bootstrap.servers": bootstrap, "group.id": "g", "log_level": 0})
 
 
-def too_late(consumer: Consumer, partitions: list[TopicPartition]) -> None:
-    consumer.committed(partitions, timeout=0.0001)
+def beyond(consumer: Consumer, _partitions: list[TopicPartition]) -> None:
+    consumer.seek(TopicPartition("somebody elses", 0, 0))
 
 
 def mistaken(_consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -45,8 +47,8 @@ def polled(consumer: Consumer) -> None:
 
 def test_what_the_client_itself_raises_in_a_callback_is_caught_as_what_it_is(bootstrap: str) -> None:
     consumer = member(bootstrap)
-    subscribe(consumer, ["t"], on_assign=too_late, on_revoke=nothing, on_lost=nothing)
-    with pytest.raises(KafkaException, match="Failed to get committed offsets") as caught:
+    subscribe(consumer, ["t"], on_assign=beyond, on_revoke=nothing, on_lost=nothing)
+    with pytest.raises(KafkaException, match="Failed to seek") as caught:
         polled(consumer)
     assert type(caught.value) is KafkaException
     consumer.close()
@@ -77,3 +79,21 @@ def test_partitions_come_and_go(bootstrap: str) -> None:
     consumer.close()
     assert [what for what, _ in told] == ["assigned", "revoked"]
     assert told[0][1] == told[1][1] > 0
+
+
+def test_ctrl_c_in_a_callback_is_ctrl_c(bootstrap: str) -> None:
+    consumer = member(bootstrap)
+    subscribe(
+        consumer,
+        ["t"],
+        on_assign=lambda _consumer, _partitions: signal.raise_signal(signal.SIGINT),
+        on_revoke=nothing,
+        on_lost=nothing,
+    )
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            polled(consumer)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    consumer.close()
