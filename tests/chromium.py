@@ -19,6 +19,13 @@ def found() -> str | None:
     return os.environ.get("HOLDFAST_TEST_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
+_ON_ITS_WAY = ("navigated or closed", "Execution context was destroyed", "Cannot find context")
+
+
+class OnItsWay(Exception):
+    """The page is being left for another one, and cannot be asked."""
+
+
 class Page:
     """One page of a Chromium of its own.
 
@@ -56,7 +63,13 @@ class Page:
             self._opened = opened.pop_all()
 
     def call(self, method: str, **params: object) -> Any:
-        """Call a method of the DevTools protocol, and note what else is told meanwhile."""
+        """Call a method of the DevTools protocol, and note what else is told meanwhile.
+
+        Raises
+        ------
+        OnItsWay
+            If the page was left meanwhile.
+        """
         self._number += 1
         message = {"id": self._number, "method": method, "params": params}
         if self._session:
@@ -64,6 +77,9 @@ class Page:
         os.write(self._out, json.dumps(message).encode() + b"\0")
         while (answer := self._next()).get("id") != self._number:
             self._note(answer)
+        error = answer.get("error", {}).get("message", "")
+        if any(reason in error for reason in _ON_ITS_WAY):
+            raise OnItsWay(error)
         assert "error" not in answer, (method, answer["error"])
         return answer["result"]
 

@@ -33,6 +33,11 @@ _CHUNK_BYTES: Final = 1 << 20
 _SOCKET: Final = "Socket Exception: "
 """How Apprise begins to tell, at level DEBUG, what was wrong with a connection."""
 
+_RAISED: Final = "Notification Exception: "
+"""How it tells, at that level too, what a service has raised: nothing, if that was a MemoryError."""
+
+_NO_ROOM: Final = "the answer is larger than there is room for"
+
 _MAILS: Final = ("mailto", "mailtos")
 
 
@@ -106,7 +111,7 @@ def _replied(order: Order) -> Reply:
     try:
         error, is_final = carried_out(order)
     except MemoryError:
-        error, is_final = "the answer is larger than there is room for", False
+        error, is_final = _NO_ROOM, False
     except Exception as failed:  # noqa: BLE001 - some hundred services, each with errors of its own
         error, is_final = f"{type(failed).__name__}: {failed}", False
     return Reply(number=order.number, error=error, is_final=is_final)
@@ -176,9 +181,9 @@ def _sent(client: Any, message: Message, *, is_mail: bool) -> str | None:
     if result.status == AppriseResultStatus.TIMEOUT:
         return LATE
     said = [
-        entry.message.removeprefix(_SOCKET)
+        entry.message.removeprefix(_SOCKET).removeprefix(_RAISED) or _NO_ROOM
         for entry in result.logs()
-        if entry.level in ("WARNING", "ERROR") or entry.message.startswith(_SOCKET)
+        if entry.level in ("WARNING", "ERROR") or entry.message.startswith((_SOCKET, _RAISED))
     ]
     return " ".join(said) or "it was not taken"
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,8 @@ from urllib.parse import parse_qsl
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from tests.kafka.broker import free_ports
 
 Mood = Literal["ordinary", "slow", "refusing", "busy-first", "dropping", "unknown"]
 
@@ -72,9 +73,7 @@ class Mail:
 
 def free_port() -> int:
     """Find a port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    return free_ports(1)[0]
 
 
 @contextmanager

@@ -39,15 +39,7 @@ class Server:
         self.letters = Letters()
         self.logins: list[bool] = []
         self.port = free_port()
-        self._controller = Controller(
-            self.letters,
-            hostname="127.0.0.1",
-            port=self.port,
-            authenticator=self._login,
-            auth_required=True,
-            tls_context=context,
-            require_starttls=context is not None,
-        )
+        self._context = context
 
     def _login(self, _server, _session, _envelope, _mechanism, said) -> AuthResult:
         is_right = isinstance(said, LoginPassword) and (said.login, said.password) == (
@@ -58,6 +50,15 @@ class Server:
         return AuthResult(success=is_right, handled=False)  # the server itself says 535
 
     def start(self) -> None:
+        self._controller = Controller(
+            self.letters,
+            hostname="127.0.0.1",
+            port=self.port,
+            authenticator=self._login,
+            auth_required=True,
+            tls_context=self._context,
+            require_starttls=self._context is not None,
+        )
         self._controller.start()
 
     def stop(self) -> None:
