@@ -35,8 +35,8 @@ _KNOWN_MAX: Final = 10_000
 
 log = logging.getLogger(__name__)
 
-Keep = Callable[[Noted], bool]
-"""Sees to it that a refusal gets on the audit topic; tells at once whether it is there."""
+Keep = Callable[[Noted], bool | None]
+"""Sees to it that a refusal gets on the audit topic; tells at once whether it is there, or None if it will not be."""
 
 
 class Auditing:
@@ -55,7 +55,7 @@ class Auditing:
         self._hour: datetime | None = None
         self._asked: set[tuple[str, str]] = set()
 
-    def keep(self, noted: Noted) -> bool:
+    def keep(self, noted: Noted) -> bool | None:
         """See `Keep`. To be called from one thread alone."""
         if noted.key in self._there:
             return True
@@ -65,7 +65,7 @@ class Auditing:
         if noted.key not in self._asked:
             if len(self._asked) >= PER_HOUR:
                 log.error("%s: not on the audit topic, as there were %d this hour", _sentence(noted), PER_HOUR)
-                return False
+                return None
             self._asked.add(noted.key)
             log.warning("%s", _sentence(noted))
         try:
@@ -125,12 +125,14 @@ async def on_record(refused: Refused, noted: Noted, keep: Keep, wait: timedelta)
     """Wait until a refusal is on the audit topic, and return what is to be answered; if it is not in time, that too."""
     try:
         async with asyncio.timeout(wait.total_seconds()):
-            while not keep(noted):
+            while (is_there := keep(noted)) is False:
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
-        detail = f"{refused.detail}; that is not on the audit topic yet"
-        return Refused(HTTPStatus(refused.status), detail, refused.errors, refused.headers)
-    return refused
+        is_there = False
+    if is_there:
+        return refused
+    reason = "is not on the audit topic yet" if is_there is False else "gets not on the audit topic, as too much is refused"
+    return Refused(HTTPStatus(refused.status), f"{refused.detail}; that {reason}", refused.errors, refused.headers)
 
 
 def _sentence(noted: Noted) -> object:

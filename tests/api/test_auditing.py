@@ -162,8 +162,17 @@ def test_the_same_again_is_not_written_again(pen: Pen, kept: Auditing) -> None:
 
 def test_so_many_are_written_in_an_hour(pen: Pen, kept: Auditing, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auditing, "PER_HOUR", 2)
-    assert [kept.keep(refusal(number)) for number in (1, 2, 3)] == [True, True, False]
+    assert [kept.keep(refusal(number)) for number in (1, 2, 3)] == [True, True, None]
     assert kept.keep(refusal(4, AT + timedelta(hours=1)))
+
+
+def test_who_is_refused_beyond_that_is_told_at_once(
+    pen: Pen, kept: Auditing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(auditing, "PER_HOUR", 0)
+    answer = asyncio.run(on_record(Refused(HTTPStatus.CONFLICT, "no"), refusal(), kept.keep, timedelta(days=1)))
+    assert answer.detail == "no; that gets not on the audit topic, as too much is refused"
+    assert (pen.asked, len(caplog.records)) == ([], 1)
 
 
 def test_what_writes_is_begun_anew_after_it_has_failed(pen: Pen, kept: Auditing) -> None:

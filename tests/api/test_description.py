@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 from holdfast.api.description import description, text
 from holdfast.api.operations import OPERATIONS
 from tests.api.serving import Room
+from tests.waiting import WAIT_S
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOM = Room(body_bytes_max=1_000_000)
@@ -38,7 +39,7 @@ CHECKS = [
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_whatever_is_sent_the_answer_is_one_that_the_description_has(case: Any) -> None:
     case.headers["host"] = "localhost"
-    case.call_and_validate(checks=CHECKS)
+    case.call_and_validate(checks=CHECKS, timeout=WAIT_S)
 
 
 def test_the_committed_description_is_the_one_that_is_served() -> None:
