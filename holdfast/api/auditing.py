@@ -131,7 +131,8 @@ async def on_record(refused: Refused, noted: Noted, keep: Keep, wait: timedelta)
         is_there = False
     if is_there:
         return refused
-    reason = "is not on the audit topic yet" if is_there is False else "gets not on the audit topic, as too much is refused"
+    too_much = "is kept off the audit topic, as too much is refused"
+    reason = "is not on the audit topic yet" if is_there is False else too_much
     return Refused(HTTPStatus(refused.status), f"{refused.detail}; that {reason}", refused.errors, refused.headers)
 
 

@@ -171,7 +171,7 @@ def test_who_is_refused_beyond_that_is_told_at_once(
 ) -> None:
     monkeypatch.setattr(auditing, "PER_HOUR", 0)
     answer = asyncio.run(on_record(Refused(HTTPStatus.CONFLICT, "no"), refusal(), kept.keep, timedelta(days=1)))
-    assert answer.detail == "no; that gets not on the audit topic, as too much is refused"
+    assert answer.detail == "no; that is kept off the audit topic, as too much is refused"
     assert (pen.asked, len(caplog.records)) == ([], 1)
 
 
