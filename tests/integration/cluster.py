@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, ConsumerGroupState, Producer
 
 from detectors.verdict import Verdict
 from holdfast.live.clients import admin, consumer, producer
@@ -120,16 +120,38 @@ class Cluster:
         return process
 
     def end_patience(self) -> None:
-        """Have the silence after the last frame taken for what it is, by workers that are started again for it."""
+        """Have the silence after the last frame taken for what it is, by workers that are started again for it.
+
+        One after the other, and none before all partitions have an owner: a static member that is started again in the
+        middle of a cooperative rebalance, after it gave a partition up and before it said so, leaves that one to nobody
+        until the next rebalance.
+        """
         self.change(patience="1s")
         with self._starting:
             started = [*self._started]
         for one in started:
             if "aggregate" in one.roles and one.process.poll() is None:
+                until(self._is_owned, self.logs)
+                before = self._members()
                 one.process.terminate()
                 one.process.wait(WAIT_S)
                 if not one.is_kept:
                     self.start(one.roles, worker=one.worker)
+                until(lambda: self._is_owned() and self._members() != before, self.logs)  # noqa: B023 - now
+
+    def _is_owned(self) -> bool:
+        """Tell whether each partition of the metrics topic belongs to somebody, and the group is at rest."""
+        group = self._group()
+        given = [member.assignment for member in group.members if member.assignment is not None]
+        owned = {place.partition for assignment in given for place in assignment.topic_partitions}
+        return group.state == ConsumerGroupState.STABLE and len(owned) == self.settings.partitions
+
+    def _members(self) -> set[str]:
+        return {member.member_id for member in self._group().members}
+
+    def _group(self) -> Any:
+        name = f"{self.settings.prefix}-aggregate"
+        return self._admin.describe_consumer_groups([name])[name].result(WAIT_S)
 
     def keep(self, roles: str) -> None:
         """Start a worker, and start it again whenever it ends by itself, as whoever runs workers does."""
