@@ -19,6 +19,7 @@ from typing import NoReturn, Self
 
 import pytest
 
+from tests.fetching import one_at_a_time
 from tests.kafka.broker import free_ports
 from tests.waiting import WAIT_S
 
@@ -72,6 +73,7 @@ def none_to_be_had(why: str) -> NoReturn:
     pytest.skip(why)
 
 
+@one_at_a_time
 def unpacked() -> Path:
     """Fetch Debian's package and the libraries that it needs, once, and return the folder that they are unpacked in."""
     folder = ROOT / ".clickhouse" / f"debian-{platform.machine()}"

@@ -18,6 +18,7 @@ from typing import Final, Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from tests.fetching import one_at_a_time
 from tests.waiting import WAIT_S
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -54,6 +55,7 @@ class NoBroker(Exception):
     """There is none to be had; the text says why."""
 
 
+@one_at_a_time
 def jars() -> Path:
     """Fetch the broker's jars, once, and return their folder."""
     folder = ROOT / ".broker" / f"jars-{VERSION}"

@@ -16,6 +16,7 @@ from typing import NoReturn, Self
 import pyarrow.parquet as pq
 import pytest
 
+from tests.fetching import one_at_a_time
 from tests.kafka.broker import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -34,6 +35,7 @@ def none_to_be_had(why: str) -> NoReturn:
     pytest.skip(why)
 
 
+@one_at_a_time
 def programs() -> tuple[Path, Path]:
     """Return the paths of prometheus and promtool: those on the PATH, or Debian's, which are fetched once."""
     installed = [shutil.which(name) for name in ("prometheus", "promtool")]
