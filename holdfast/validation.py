@@ -6,7 +6,7 @@
 import difflib
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 from functools import cache
 from pathlib import Path
@@ -344,3 +344,16 @@ def _number(kind: inspect.IntType | inspect.FloatType) -> str:
     names = (("above", kind.gt), ("at least", kind.ge), ("below", kind.lt), ("at most", kind.le))
     bounds = " and ".join(f"{name} {bound}" for name, bound in names if bound is not None)
     return f"{'a whole number' if isinstance(kind, inspect.IntType) else 'a number'} {bounds}".rstrip()
+
+
+def repeated(places: Iterable[tuple[str, Place]], name: str) -> Iterator[tuple[str, Place, str, str]]:
+    """Yield texts under `name` that an earlier item has too: path of the item, place, text, and path of the first."""
+    first: dict[str, str] = {}
+    for path, place in places:
+        found = place.child(name)
+        text = found.string() if found else None
+        if found is None or text is None:
+            continue
+        if text in first:
+            yield path, found, text, first[text]
+        first.setdefault(text, path)

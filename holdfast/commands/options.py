@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from holdfast.errors import BadInput
+from holdfast.live.durations import zoned
 
 
 def user() -> str:
@@ -31,11 +32,8 @@ def moment(option: str, text: str) -> datetime:
     BadInput
         If it is none, or says nothing of its zone.
     """
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
+    at = zoned(text)
+    if at is None:
         message = f"{option}: found {text[:80]!r}; allowed: a time with its zone, as in 2026-03-12T11:20:00Z"
         raise BadInput(message)
     return at

@@ -8,7 +8,7 @@ from detectors.policy import duration_ms
 from holdfast.errors import BadInput
 from holdfast.live.settings import Settings
 from holdfast.located import Place, Problems, join, quoted
-from holdfast.validation import as_time, load
+from holdfast.validation import as_time, load, repeated
 from rollouts.people import People, Roster, roster
 
 
@@ -67,16 +67,9 @@ def _unique(document: Place, problems: Problems) -> None:
         (_keys_of(document), "id", "each id once"),
         (_keys_of(document), "public", "a key of one's own for everybody, and once"),
     ):
-        first: dict[str, str] = {}
-        for path, place in places:
-            found = place.child(name)
-            text = found.string() if found else None
-            if found is None or text is None:
-                continue
-            if text in first:
-                said = f"found {quoted(text)}, which {first[text]} is already; allowed: {why}"
-                problems.add(found, f"{path}.{name}", said)
-            first.setdefault(text, f"{path}.{name}")
+        for path, found, text, first in repeated(places, name):
+            said = f"found {quoted(text)}, which {first}.{name} is already; allowed: {why}"
+            problems.add(found, f"{path}.{name}", said)
 
 
 def _keys(document: Place, problems: Problems) -> None:

@@ -1,4 +1,6 @@
-"""Durations as people write them: one clear error where there is none."""
+"""Durations and times as people write them."""
+
+from datetime import datetime
 
 from msgspec import Meta
 
@@ -23,6 +25,15 @@ def seconds_of(name: str, text: str) -> float:
         message = f"{name}: found {text!r}; allowed: longer than 0"
         raise BadInput(message)
     return found / 1_000
+
+
+def zoned(text: str) -> datetime | None:
+    """Read a time with its zone; None if it is none."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return None if found.tzinfo is None else found
 
 
 def between(shortest: str, longest: str) -> Meta:

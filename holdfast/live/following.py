@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from detectors.errors import BadInput
+from holdfast.live.durations import zoned
 from holdfast.live.events import Event, Fresh, Gap, Received, Stale, Untrusted
 from sinks.messages import Message
 from sinks.signatures import DECIDED_AT, Keys
@@ -251,11 +252,8 @@ class Following:
 
 
 def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+    moment = zoned(text)
+    if moment is None:
         message = f"found {text[:200]!r}; allowed: a time with its zone, as in 2026-03-12T11:20:00Z"
         raise BadInput(message)
     return moment

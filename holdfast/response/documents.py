@@ -7,7 +7,7 @@ from typing import Final
 from detectors.policy import duration_ms
 from holdfast.live.settings import Settings
 from holdfast.located import Place, Problems, join, quoted
-from holdfast.validation import load
+from holdfast.validation import load, repeated
 from rollouts.incidents.response import Response
 
 NOBODY: Final = Response(response="none")
@@ -44,16 +44,8 @@ def _names(document: Place, key: str) -> list[str]:
 
 def _unique(document: Place, problems: Problems) -> None:
     for key in ("components", "recipients"):
-        first: dict[str, str] = {}
-        for path, each in _items(document, key):
-            found = each.child("name")
-            text = found.string() if found else None
-            if found is None or text is None:
-                continue
-            if text in first:
-                said = f"found {quoted(text)}, as in {first[text]}; allowed: each name once"
-                problems.add(found, f"{path}.name", said)
-            first.setdefault(text, path)
+        for path, found, text, first in repeated(_items(document, key), "name"):
+            problems.add(found, f"{path}.name", f"found {quoted(text)}, as in {first}; allowed: each name once")
 
 
 def _recipients(document: Place, problems: Problems) -> None:

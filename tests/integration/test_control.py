@@ -41,7 +41,7 @@ from sinks.verdict_messages import heartbeat_message, verdict_message
 from tests.integration.cluster import Cluster
 from tests.integration.forking import ROOT
 from tests.overrides import PEOPLE, WHO, hand, request, vote
-from tests.waiting import WAIT_S
+from tests.waiting import WAIT_S, until
 
 COLOS = 50
 OLD, NEW = b"old", b"new and bad"
@@ -134,10 +134,8 @@ class Fleet:
 
     def until_finished(self) -> None:
         """Wait until the last announcement says that it is over, which is told after the state is kept."""
-        end = time.monotonic() + WAIT_S
-        while b'"event":"finished"' not in self.cluster.read(self.settings.topics.rollouts)[-1].value:
-            assert time.monotonic() < end, self.cluster.logs()
-            time.sleep(0.2)
+        topic = self.settings.topics.rollouts
+        until(lambda: b'"event":"finished"' in self.cluster.read(topic)[-1].value, self.cluster.logs)
 
     def judge(self, sequence: int, action: str, stage: str, rollout: str = "bots") -> None:
         """Publish a verdict, as a judge does."""
