@@ -43,9 +43,32 @@ LONG: Final = (
 """The files that take longest, the longest first."""
 
 
+REAL: Final = (
+    "api",
+    "integration",
+    "notifying",
+    "status",
+    "test_carriers",
+    "test_following",
+    "test_record_gathering",
+    "test_record_terminal",
+    "test_report_browser",
+    "test_store_owner",
+)
+"""Folders and files whose tests wait for servers, browsers and other processes."""
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let every process of several begin with long tests, so that none is left with one while the others are done."""
+    """Have tests with real parts run once more if they fail, and deal the tests out to the processes there are.
+
+    A test that fails twice fails. One that fails once is told as `RERUN` at the end of the run: it has a race, or
+    found one in what it tests, and is to be looked at all the same.
+    """
+    for item in items:
+        if not {item.path.stem, item.path.parent.name}.isdisjoint(REAL):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+    # Every process begins with long tests, so that none is left with one while the others are done.
     processes = getattr(config, "workerinput", {}).get("workercount", 1)
     if processes > 1:
         items[:] = dealt(items, processes)

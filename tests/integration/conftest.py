@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from _pytest.runner import runtestprotocol
 
 from tests.kafka.broker import Broker, NoBroker, free_ports
 from tests.live.engine import make_recording
@@ -125,28 +124,3 @@ def kafka(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[
 def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a recording of a small fleet whose rollout does harm."""
     return make_recording(tmp_path_factory.mktemp("bad"), scenario="errors", size=3.0, onset_ticks=10)
-
-
-KILLING = (
-    "test_a_broker_that_is_restarted",
-    "test_a_broker_that_dies_is_silence_and_one_that_comes_back_ends_it",
-    "test_the_page_goes_on_and_says_its_age_while_the_broker_is_gone",
-)
-"""Tests that take a broker away, which librdkafka now and then answers with a failed assertion of its own
-(`rd_kafka_enq_once_del_source_return`): they may fail once, and both times is a failure."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Function, nextitem: pytest.Item | None) -> bool | None:
-    """Run a test that takes a broker away once more if it fails."""
-    if item.name not in KILLING:
-        return None
-    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    reports = runtestprotocol(item, log=False, nextitem=nextitem)
-    if any(report.failed for report in reports):
-        item._initrequest()
-        reports = runtestprotocol(item, log=False, nextitem=nextitem)
-    for report in reports:
-        item.ihook.pytest_runtest_logreport(report=report)
-    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-    return True
