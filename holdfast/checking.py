@@ -9,8 +9,10 @@ import numpy as np
 from detectors.comparisons import COLO, FLEET
 from detectors.errors import BadInput
 from holdfast.advice import findings
-from holdfast.replaying import load_documents, require_folder, samples_of, setting_of
+from holdfast.recording.folder import load_documents, require_folder
+from holdfast.recording.samples import samples_of
 from holdfast.report import Check, Expected, MetricCheck, Past, Seen, Trial
+from holdfast.setting import setting_of
 from streams.checking import Ahead, look_ahead
 from streams.prospect import as_fraction
 from streams.replay import moment

@@ -15,7 +15,6 @@ from rich.padding import Padding
 from rich.text import Text
 
 from detectors.policy import Policy, duration_ms
-from holdfast.commands.demo import SEED
 from holdfast.documents import load_policy, load_rollout, load_truth
 from holdfast.replaying import Outcome, replay_recording
 from holdfast.reviewing.replayed import review_of
@@ -138,8 +137,8 @@ def _tempo(progress: Progress) -> float:
 
 
 def run(
-    folder: Path = DEFAULT_FOLDER,
-    seed: int = SEED,
+    folder: Path,
+    seed: int,
     *,
     speed: float | None = SPEED,
     console: Console | None = None,

@@ -1,9 +1,6 @@
 """Replaying a recording folder: its documents, its metrics, and what came of it."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,22 +9,19 @@ import msgspec
 from detectors.errors import BadInput
 from detectors.policy import Policy, duration_ms
 from detectors.verdict import Verdict
-from holdfast.documents import digest, load_policy, load_rollout, load_truth
+from holdfast.documents import load_truth
+from holdfast.recording.folder import Show, chosen, load_documents, require_folder
+from holdfast.recording.samples import samples_of
+from holdfast.setting import setting_of
 from rollouts.document import Rollout
 from rollouts.truth import Truth
 from sinks.cloudevents import epoch_ms, verdict_event
 from sinks.live_rows import truth_row
 from sinks.staging import Replay, ReplaySink
 from streams.cache import Cache
-from streams.membership import Announced, Stage
-from streams.recording import ROWS_PER_READ, MetricsFile, Source
+from streams.recording import ROWS_PER_READ
 from streams.records import Both, Sink
-from streams.replay import Observer, Result, Setting, moment, replay
-
-ENGINE = f"holdfast/{version('holdfast')}"
-
-Show = Callable[[str, int, int], None]
-"""Is told what is being done, and how much of how much of it."""
+from streams.replay import Observer, Result, moment, replay
 
 
 class Keeps(Protocol):
@@ -155,12 +149,6 @@ def truth_columns(rollout: str, truth: Truth) -> dict[str, object]:
     )
 
 
-def load_setting(path: Path) -> Setting:
-    """Load what a recording folder is judged by, without judging it."""
-    rollouts, policy, _ = load_documents(path, None, check=False)
-    return setting_of(path / "rollout.yaml", rollouts, path / "policy.yaml", policy)
-
-
 def in_words(outcome: Outcome) -> str:
     """Put an outcome into a few lines for a person."""
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in outcome.dropped.items())
@@ -174,121 +162,6 @@ def in_words(outcome: Outcome) -> str:
     last = outcome.verdicts[-1]["data"]
     lines += [f"  - {entry['metric']}: {entry['why']}" for entry in last["abstained"]]
     return "\n".join(lines)
-
-
-def require_folder(path: Path) -> None:
-    """Refuse a recording that is no folder."""
-    if not path.is_dir():
-        msg = f"{path}: no such folder; a recording is a folder with metrics.parquet, rollout.yaml and policy.yaml"
-        raise BadInput(msg)
-
-
-def samples_of(path: Path, show: Show = lambda *_: None) -> Source:
-    """Open the metrics of a recording folder: its own, or those that its `source.yaml` describes."""
-    described = path / "source.yaml"
-    if not described.exists():
-        return MetricsFile(path / "metrics.parquet")
-    if (path / "metrics.parquet").exists():
-        msg = f"{described}: found beside metrics.parquet; allowed: one of them, as both say what the samples are"
-        raise BadInput(msg)
-    from holdfast.recording.direct import Drawn
-
-    return Drawn(path, show)
-
-
-def load_documents(
-    path: Path, policy_path: Path | None, check: bool, policy: Policy | None = None
-) -> tuple[dict[Path, Rollout], Policy, Truth | None]:
-    """Load the documents, but for a policy that is given, and report the errors of all of them at once."""
-    problems: list[str] = []
-
-    def load(loader: Callable[[Path], Any], file: Path) -> Any:
-        try:
-            return loader(file)
-        except BadInput as error:
-            problems.append(str(error))
-
-    files = [path / "rollout.yaml", *sorted((path / "rollouts").glob("*.yaml"))]
-    rollouts = {file: load(load_rollout, file) for file in files}
-    judged_by: Policy = policy or load(load_policy, policy_path or path / "policy.yaml")
-    truth = load(load_truth, path / "truth.yaml") if check else None
-    named: dict[str, Path] = {}
-    for file, rollout in rollouts.items():
-        if rollout is not None and (same := named.setdefault(rollout.rollout, file)) != file:
-            problems.append(
-                f"{file}: rollout: found {rollout.rollout!r}, the name of the rollout in {same} too; "
-                "allowed: each name once in a recording"
-            )
-    if problems:
-        raise BadInput("\n".join(problems))
-    return rollouts, judged_by, truth
-
-
-def chosen(path: Path, rollouts: dict[Path, Rollout], name: str | None, check: bool) -> Path:
-    """Return the file of the rollout that is to be judged."""
-    first = path / "rollout.yaml"
-    if name is None:
-        return first
-    for file, rollout in rollouts.items():
-        if rollout.rollout == name:
-            if check and file != first:
-                msg = (
-                    f"{path / 'truth.yaml'}: is about the rollout {rollouts[first].rollout!r}; --check judges no other"
-                )
-                raise BadInput(msg)
-            return file
-    names = ", ".join(rollout.rollout for rollout in rollouts.values())
-    msg = f"{path}: --rollout: no rollout {name!r} was under way in this recording; allowed: {names}"
-    raise BadInput(msg)
-
-
-def setting_of(place: Path, rollouts: dict[Path, Rollout], policy_place: Path, policy: Policy) -> Setting:
-    """Resolve a rollout, beside others, and its policy to ticks; the places are the names of their files."""
-    tick_ms = duration_ms(policy.tick)
-    rollout = rollouts[place]
-    return Setting(
-        rollout.rollout,
-        _stages(rollout, tick_ms),
-        policy,
-        digest(policy),
-        ENGINE,
-        rollout.mode == "enforce",
-        tick_ms,
-        str(place),
-        str(policy_place),
-        tuple(
-            Announced(other.rollout, _stages(other, tick_ms), str(file))
-            for file, other in rollouts.items()
-            if file != place
-        ),
-    )
-
-
-def _stages(rollout: Rollout, tick_ms: int) -> tuple[Stage, ...]:
-    starts = [stage.started or (rollout.started if index == 0 else None) for index, stage in enumerate(rollout.stages)]
-    return stages_in_ticks(rollout, starts, tick_ms)
-
-
-def stages_in_ticks(rollout: Rollout, starts: Sequence[datetime | None], tick_ms: int) -> tuple[Stage, ...]:
-    """Return a rollout's stages in ticks of `tick_ms`; `starts` [stage] are those that are known."""
-    return tuple(
-        Stage(
-            stage.name,
-            stage.canary,
-            stage.control,
-            # The tick that holds the start is the first live one: a sample in it may already be touched.
-            None if started is None else tick_of(started, tick_ms),
-            max(1, -(-duration_ms(stage.bake) // tick_ms)),
-            None if stage.deadline is None else -(-duration_ms(stage.deadline) // tick_ms),
-            -(-duration_ms(stage.settle) // tick_ms),
-        )
-        for stage, started in zip(rollout.stages, starts, strict=True)
-    )
-
-
-def tick_of(time: datetime, tick_ms: int) -> int:
-    """Return the tick that holds a time."""
-    return -(-epoch_ms(time) // tick_ms)
 
 
 def _outcome(path: Path, rollout: Rollout, policy: Policy, result: Result, truth: Truth | None) -> Outcome:

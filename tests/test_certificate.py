@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from detectors.errors import BadInput
 from holdfast.corpus.certificates import objection
-from holdfast.replaying import ENGINE
+from holdfast.setting import ENGINE
 from rollouts.certificate import (
     GateCertificate,
     GateResults,

@@ -13,6 +13,7 @@ from rich.console import Console
 from detectors.policy import Metric, Policy
 from detectors.verdict import Abstained, Action, Cause, Reason, Samples, Scope, Verdict
 from holdfast import demo
+from holdfast.commands.demo import SEED
 from holdfast.replaying import Outcome
 from holdfast.terminal import LiveView, PlainView, Scale, Seen, named, panel, said, screen, watch
 from sinks.cloudevents import epoch_ms, verdict_event
@@ -260,7 +261,7 @@ def test_the_demo_says_how_it_went(
     monkeypatch.setattr(demo, "replay_recording", replayed)
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     console = Console(file=io.StringIO(), width=80)
-    assert demo.run(tmp_path, console=console) == status
+    assert demo.run(tmp_path, SEED, console=console) == status
     text = text_of(console)
     assert words in text
     assert f" replay {tmp_path / 'recordings' / demo.BAD} --json" in text
@@ -294,5 +295,5 @@ def test_a_pace_follows_event_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_demo_stops_the_bad_rollout_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     console = Console(file=io.StringIO(), width=80)
-    assert demo.run(tmp_path, console=console) == 0
+    assert demo.run(tmp_path, SEED, console=console) == 0
     assert "after the first bad sample, blaming " in text_of(console)

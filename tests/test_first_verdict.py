@@ -9,7 +9,10 @@ import pyarrow as pa
 import pytest
 
 from detectors.verdict import Verdict
-from holdfast.replaying import Outcome, load_documents, replay_recording, samples_of, setting_of
+from holdfast.recording.folder import load_documents
+from holdfast.recording.samples import samples_of
+from holdfast.replaying import Outcome, replay_recording
+from holdfast.setting import setting_of
 from streams.replay import replay
 from tests.test_check import Written, checked, make_written, noisy, of
 from tests.test_cli import ROLLOUT, Small

@@ -12,7 +12,7 @@ from benchmarks.quality.outcome import Outcome, gather
 from benchmarks.quality.recorded import cohorts, find, fleets, judge_recording, read_verdicts
 from benchmarks.quality.rivals import RIVALS
 from detectors.errors import BadInput
-from holdfast.replaying import load_setting
+from holdfast.recording.folder import load_setting
 from streams.fleet import Fleet, write
 from streams.fleet import Scenario as Scene
 

@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.errors import BadInput
 from holdfast.recording.document import ParquetSource, load_source
-from holdfast.replaying import samples_of
+from holdfast.recording.samples import samples_of
 from tests.recorded import Shell, canonical, documents, made, verdicts
 
 COLUMNS = {"time": "ts", "metric": "name", "value": "val", "colo": "dc"}

@@ -15,7 +15,8 @@ from benchmarks.quality.rivals import Cohorts, judge, relative
 from detectors.errors import BadInput
 from detectors.sides import Sides
 from holdfast.documents import load_truth
-from holdfast.replaying import load_setting, replay_recording
+from holdfast.recording.folder import load_setting
+from holdfast.replaying import replay_recording
 from sinks.cloudevents import epoch_ms
 from streams.cohorts import merge
 from streams.fleet import Fleet, Scenario, write

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from detectors.errors import BadInput
 from detectors.policy import Policy
 from holdfast.documents import load_rollout
-from holdfast.replaying import samples_of, setting_of, tick_of
+from holdfast.recording.samples import samples_of
+from holdfast.setting import setting_of, tick_of
 from rollouts.document import Rollout
 from streams.aggregate import Aggregate
 from streams.cohorts import CohortTicks, RowKey

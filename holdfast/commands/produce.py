@@ -136,7 +136,8 @@ def move(path: Path, *, from_now: bool, starts_in: str | None, submit: bool, now
         If it cannot be played so.
     """
     from holdfast.produce import first_ms, shift_of
-    from holdfast.replaying import load_documents, require_folder, samples_of
+    from holdfast.recording.folder import load_documents, require_folder
+    from holdfast.recording.samples import samples_of
 
     if from_now and starts_in is not None:
         message = "--from-now and --starts-in: found both; allowed: one of them"

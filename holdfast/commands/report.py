@@ -13,7 +13,8 @@ from holdfast.files import require_place, write_whole
 from holdfast.progress import Bars
 
 if TYPE_CHECKING:
-    from holdfast.replaying import Keeps, Outcome, Show
+    from holdfast.recording.folder import Show
+    from holdfast.replaying import Keeps, Outcome
     from holdfast.reporting.gathered import Gathered
     from streams.cache import Cache
     from streams.replay import Observer

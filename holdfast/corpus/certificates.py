@@ -7,7 +7,7 @@ from holdfast.corpus.contenders import Contender
 from holdfast.corpus.gating import Gate, Rules
 from holdfast.corpus.loading import Corpus
 from holdfast.live.gate_settings import EngineRule
-from holdfast.replaying import ENGINE
+from holdfast.setting import ENGINE
 from rollouts.certificate import BYTES_MAX, GateCertificate, GateResults, SignedCertificate, decode, signed_bytes
 from sinks.signatures import Keys, Signer
 

@@ -7,7 +7,7 @@ import msgspec
 
 from holdfast.corpus.contenders import Contender
 from holdfast.corpus.gate_text import Gated
-from holdfast.replaying import ENGINE
+from holdfast.setting import ENGINE
 
 
 def gate_json(gated: Gated) -> bytes:

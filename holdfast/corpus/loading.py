@@ -16,7 +16,8 @@ from holdfast.corpus.contents import Contents, look
 from holdfast.corpus.digests import digest_of, digest_of_file, files_of
 from holdfast.corpus.truths import contradictions
 from holdfast.documents import load_policy, load_rollout, load_truth
-from holdfast.replaying import samples_of, tick_of
+from holdfast.recording.samples import samples_of
+from holdfast.setting import tick_of
 from rollouts.document import Rollout
 from rollouts.truth import Truth
 from sinks.cloudevents import epoch_ms

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from detectors.policy import Metric, Policy, Ratio, duration_ms
 from holdfast.documents import load_policy, load_rollout, load_truth
 from holdfast.produce import Frame, frames_of, shift_of, shifted
-from holdfast.replaying import samples_of
+from holdfast.recording.samples import samples_of
 from rollouts.document import Rollout, Unit
 from rollouts.incidents.opening import DRILL, DRILL_KIND
 from sinks.cloudevents import epoch_ms

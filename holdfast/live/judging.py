@@ -16,7 +16,7 @@ from holdfast.live.records import Outputs, Record
 from holdfast.live.settings import Settings
 from holdfast.live.telemetry import Telemetry
 from holdfast.live.terms import terms_of
-from holdfast.replaying import ENGINE
+from holdfast.setting import ENGINE
 from holdfast.wall import now_ms
 from sinks.arrow_stream import stream
 from sinks.cloudevents import verdict_event

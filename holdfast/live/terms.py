@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from detectors.policy import Policy, duration_ms
 from holdfast.documents import digest
-from holdfast.replaying import stages_in_ticks, tick_of
+from holdfast.setting import stages_in_ticks, tick_of
 from rollouts.announced import Announcement, decode, finished_at, start_of
 from streams.live.judging import Terms
 from streams.live.partition import Group

@@ -9,9 +9,9 @@ from typing import Final
 
 from holdfast.errors import BadInput
 from holdfast.recording.document import FILE, load_source
+from holdfast.recording.folder import Show
 from holdfast.recording.metrics import write
 from holdfast.recording.record import gathered, nothing
-from holdfast.replaying import Show
 from streams.recording import MetricsFile
 
 _NO_GAP_MS: Final = 1 << 62

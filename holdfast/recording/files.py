@@ -148,7 +148,7 @@ class CsvFiles:
 
 @contextmanager
 def files(source: ParquetSource | CsvSource) -> Generator[ParquetFiles | CsvFiles]:
-    """Open files; see `holdfast.recording.origin.opened`."""
+    """Open files; see `holdfast.recording.opening.opened`."""
     yield ParquetFiles(source) if isinstance(source, ParquetSource) else CsvFiles(source)
 
 

@@ -2,19 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
-from holdfast.recording.document import (
-    ClickHouseSource,
-    CsvSource,
-    KafkaSource,
-    ParquetSource,
-    PrometheusSource,
-    Source,
-)
+from holdfast.recording.document import Source
 from sinks.cloudevents import epoch_ms
 from streams.recording import Samples
 
@@ -81,31 +73,3 @@ def stretch(source: Source) -> tuple[int, int]:
 def _ceiled(moment: datetime) -> int:
     """Return the first whole millisecond that is not before a time."""
     return epoch_ms(moment) + (moment.microsecond % 1_000 > 0)
-
-
-def opened(source: Source) -> AbstractContextManager[Origin]:
-    """Open a source.
-
-    Raises
-    ------
-    BadInput
-        If it is not as the document says, or has not the columns that are needed.
-    Unreachable, StoreError
-        If it does not answer.
-    """
-    if isinstance(source, KafkaSource):
-        from holdfast.recording.topic import kafka
-
-        return kafka(source)
-    if isinstance(source, ClickHouseSource):
-        from holdfast.recording.query import clickhouse
-
-        return clickhouse(source)
-    if isinstance(source, PrometheusSource):
-        from holdfast.recording.prometheus import prometheus
-
-        return prometheus(source)
-    from holdfast.recording.files import files
-
-    assert isinstance(source, ParquetSource | CsvSource)
-    return files(source)

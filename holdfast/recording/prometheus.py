@@ -248,7 +248,7 @@ class Server:
 
 @contextmanager
 def prometheus(source: PrometheusSource) -> Generator[Server]:
-    """Open a Prometheus; see `holdfast.recording.origin.opened`."""
+    """Open a Prometheus; see `holdfast.recording.opening.opened`."""
     http = Http(source, _is_final)
     try:
         yield Server(http, source)

@@ -260,7 +260,7 @@ _NOTHING: Final = pa.table({name: pa.array([], pa.int64()) for name in _NAMES})
 
 @contextmanager
 def clickhouse(source: ClickHouseSource) -> Generator[Query]:
-    """Open a table or query; see `holdfast.recording.origin.opened`."""
+    """Open a table or query; see `holdfast.recording.opening.opened`."""
     data = None if source.data is None else Path(source.data)
     with reading(where(data, None if source.settings is None else Path(source.settings))) as found:
         yield Query(found.reads, found.name, source)

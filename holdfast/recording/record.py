@@ -11,10 +11,11 @@ from holdfast.errors import BadInput
 from holdfast.recording.aside import METRICS, filled
 from holdfast.recording.document import FILE, PrometheusSource, Source
 from holdfast.recording.documents import TRUTH, Documents
+from holdfast.recording.folder import Show, load_documents
 from holdfast.recording.gathering import Gathering
 from holdfast.recording.metrics import Gap, Written, write
-from holdfast.recording.origin import opened, stretch
-from holdfast.replaying import Show, load_documents
+from holdfast.recording.opening import opened
+from holdfast.recording.origin import stretch
 from sinks.cloudevents import epoch_ms
 from streams.replay import moment
 

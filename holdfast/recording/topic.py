@@ -113,7 +113,7 @@ class Topic:
 
 @contextmanager
 def kafka(source: KafkaSource) -> Generator[Topic]:
-    """Open a topic; see `holdfast.recording.origin.opened`."""
+    """Open a topic; see `holdfast.recording.opening.opened`."""
     settings = load_settings(None if source.settings is None else Path(source.settings))
     reader = consumer(settings, f"{settings.prefix}-record")
     try:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from detectors.policy import duration_ms
 from detectors.verdict import Verdict
-from holdfast.replaying import Keeps, Outcome, Show, chosen, load_documents, replay_recording, require_folder
+from holdfast.recording.folder import Show, chosen, load_documents, require_folder
+from holdfast.replaying import Keeps, Outcome, replay_recording
 from holdfast.reporting.gathered import (
     EFFECTS,
     HEAT,

@@ -13,7 +13,9 @@ from detectors.policy import Policy, duration_ms
 from holdfast.calibration.deciding import Decided, decide
 from holdfast.corpus.loading import Recorded
 from holdfast.corpus.scoring import Kind, Score, score
-from holdfast.replaying import load_documents, samples_of, setting_of
+from holdfast.recording.folder import load_documents
+from holdfast.recording.samples import samples_of
+from holdfast.setting import setting_of
 from holdfast.tuning.space import Candidate
 from sinks.cloudevents import epoch_ms
 from streams.cohorts import CohortTicks

@@ -8,7 +8,7 @@ import msgspec
 
 from detectors.errors import BadInput
 from holdfast.documents import digest
-from holdfast.replaying import ENGINE
+from holdfast.setting import ENGINE
 from holdfast.tuning.evaluating import Evaluated
 from holdfast.tuning.space import Candidate
 

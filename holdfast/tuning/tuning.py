@@ -16,7 +16,7 @@ from holdfast.corpus.judging import judge_corpus
 from holdfast.corpus.loading import Corpus, load_corpus
 from holdfast.documents import digest
 from holdfast.located import join
-from holdfast.replaying import ENGINE
+from holdfast.setting import ENGINE
 from holdfast.tuning.advice import of_layout, warnings
 from holdfast.tuning.evaluating import Bench, Evaluated, Job, cost_of, evaluate
 from holdfast.tuning.figures import Figures, Trial, deciding, figures, front

@@ -24,7 +24,7 @@ from holdfast.live.settings import Settings, load_settings
 from holdfast.live.terms import terms_of
 from holdfast.live.topics import create
 from holdfast.produce import Frame, frames_of
-from holdfast.replaying import ENGINE
+from holdfast.setting import ENGINE
 from rollouts.announced import Announcement, encode, with_event
 from sinks.cloudevents import VerdictEvent, decode, verdict_event
 from streams.live.frames import Header, header_of

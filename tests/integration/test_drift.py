@@ -28,8 +28,8 @@ from holdfast.documents import digest
 from holdfast.live.announcing import change
 from holdfast.live.clients import admin, base, producer
 from holdfast.live.settings import load_settings
-from holdfast.replaying import ENGINE
 from holdfast.response.record import append as add_to_incident
+from holdfast.setting import ENGINE
 from holdfast.wall import now
 from rollouts.announced import Announcement, announce, replaced, with_event
 from rollouts.breakglass import APPROVE, DRILL, REQUEST

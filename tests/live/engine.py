@@ -24,7 +24,9 @@ from holdfast.live.telemetry import Telemetry
 from holdfast.live.terms import terms_of
 from holdfast.live.workers import catalogued, checkpoints_of
 from holdfast.produce import Frame, frames_of
-from holdfast.replaying import ENGINE, load_setting, samples_of
+from holdfast.recording.folder import load_setting
+from holdfast.recording.samples import samples_of
+from holdfast.setting import ENGINE
 from rollouts.announced import Announcement, announce
 from sinks.cloudevents import VerdictEvent, decode, verdict_event
 from streams.fleet import Fleet, write

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from holdfast.live.settings import Settings, load_settings
-from holdfast.replaying import load_setting, samples_of
+from holdfast.recording.folder import load_setting
+from holdfast.recording.samples import samples_of
 from streams.records import TICKS
 from streams.replay import replay
 from tests.live.engine import Engine, announced, feed, make_engine, make_recording

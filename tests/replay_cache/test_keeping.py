@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from detectors.errors import BadInput
-from holdfast.replaying import load_setting, replay_recording
+from holdfast.recording.folder import load_setting
+from holdfast.replaying import replay_recording
 from streams.cache import Cache
 from streams.recording import MetricsFile, Samples
 from streams.replay import Progress, replay

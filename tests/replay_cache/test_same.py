@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from holdfast.replaying import load_setting, samples_of
+from holdfast.recording.folder import load_setting
+from holdfast.recording.samples import samples_of
 from streams.cache import Cache, key_of
 from streams.membership import Announced
 from streams.replay import Setting, replay
