@@ -136,6 +136,18 @@ def unseeded(path: str, tree: ast.Module) -> Iterator[Finding]:
                 yield Finding(path, node.lineno, "default_rng() cannot be repeated; give it a seed")
 
 
+ABORTING = re.compile(r"(?:describe|delete)_consumer_groups|(?:list|alter|delete)_consumer_group_offsets")
+
+
+def asking_of_groups(path: str, tree: ast.Module) -> Iterator[Finding]:
+    """Find questions about a group that librdkafka ends the process over if a broker goes away meanwhile."""
+    if path.partition("/")[0] in PACKAGES:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and ABORTING.fullmatch(node.attr):
+                what = f"{node.attr} may end the process (docs/decisions/0018); Consumer.committed does not"
+                yield Finding(path, node.lineno, what)
+
+
 def long_bodies(path: str, tree: ast.Module) -> Iterator[Finding]:
     """Find functions whose body, without its docstring, is longer than the limit."""
     for node in ast.walk(tree):
@@ -150,10 +162,11 @@ def long_bodies(path: str, tree: ast.Module) -> Iterator[Finding]:
 @pytest.fixture(scope="module")
 def found() -> dict[str, list[Finding]]:
     """Return what each check finds in all sources, each of which is parsed once."""
-    findings: dict[str, list[Finding]] = {check.__name__: [] for check in (long_bodies, banned, unseeded)}
+    checks = (long_bodies, banned, unseeded, asking_of_groups)
+    findings: dict[str, list[Finding]] = {check.__name__: [] for check in checks}
     for path in python_files(SOURCES):
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-        for check in (long_bodies, banned, unseeded):
+        for check in checks:
             findings[check.__name__] += check(relative(path), tree)
     return findings
 
@@ -181,6 +194,16 @@ def test_no_banned_name_is_used(found: dict[str, list[Finding]]) -> None:
 
 def test_every_random_generator_has_a_seed(found: dict[str, list[Finding]]) -> None:
     report(found["unseeded"])
+
+
+def test_no_process_of_the_product_asks_about_groups_as_an_administrator(found: dict[str, list[Finding]]) -> None:
+    report(found["asking_of_groups"])
+
+
+def test_a_question_about_a_group_is_found() -> None:
+    tree = ast.parse("client.list_topics()\nclient.describe_consumer_groups([group])")
+    assert [f.line for f in asking_of_groups("holdfast/x.py", tree)] == [2]
+    assert list(asking_of_groups("tests/x.py", tree)) == []
 
 
 def test_nothing_is_left_for_later_in_a_comment() -> None:

@@ -1,15 +1,18 @@
 """Clients of Kafka: what the user may say of them passes through, what correctness hangs on is set here."""
 
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from holdfast.errors import BadInput
 from holdfast.live.partitioner import MURMUR2
 from holdfast.live.settings import Settings
 from holdfast.located import join
+
+OnCommit = Callable[[KafkaError | None, list[TopicPartition]], None]
 
 log = logging.getLogger(__name__)
 log.addHandler(logging.NullHandler())  # librdkafka talks a lot; who wants to hear it configures logs
@@ -76,7 +79,9 @@ def consuming(settings: Settings, group: str, *, member: str | None = None) -> d
     }
 
 
-def consumer(settings: Settings, group: str, *, member: str | None = None) -> Consumer:
+def consumer(
+    settings: Settings, group: str, *, member: str | None = None, on_commit: OnCommit | None = None
+) -> Consumer:
     """Make a consumer that reads what is committed, commits nothing by itself, and reports ends of partitions.
 
     Parameters
@@ -85,13 +90,16 @@ def consumer(settings: Settings, group: str, *, member: str | None = None) -> Co
         Name of its group.
     member
         Its name in the group, by which it is known when it comes back; None for one that subscribes to nothing.
+    on_commit
+        Is told, while it is polled, what came of a commit that nobody waited for.
 
     Raises
     ------
     BadInput
         If librdkafka refuses a key under `kafka`, or its value.
     """
-    made: Consumer = _made(Consumer, consuming(settings, group, member=member), settings)
+    told = {} if on_commit is None else {"on_commit": on_commit}
+    made: Consumer = _made(Consumer, {**consuming(settings, group, member=member), **told}, settings)
     return made
 
 

@@ -39,13 +39,15 @@ class Ledger:
     ----------
     histories, incidents
         Each history by the incident's id, and how it stands.
+    offset
+        Up to where the topic was read.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._topic = settings.topics.incidents
         self.histories: dict[IncidentId, History] = {}
         self.incidents: dict[IncidentId, Incident] = {}
-        self.rejected = 0
+        self.rejected = self.offset = 0
         # A replica nearby may lag behind its leader, and what is decided on must be the newest.
         near = {key: value for key, value in settings.kafka.items() if key != "client.rack"}
         self._consumer: Consumer = consumer(
@@ -109,9 +111,10 @@ class Ledger:
         for message in self._consumer.consume(_BATCH, wait_s):
             error = message.error()
             if error is None:
+                self.offset = (message.offset() or 0) + 1
                 found += self._taken(message)
             elif error.code() == PARTITION_END:
-                is_end = True
+                self.offset, is_end = message.offset() or 0, True
             elif error.fatal():
                 raise KafkaException(error)
             else:

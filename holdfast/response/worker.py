@@ -199,6 +199,7 @@ class Respond:
             if is_tick:
                 self._counts.incidents(writer.ledger.incidents.values(), writer.ledger.rejected, now())
                 ticked = at
+            candidate.beat(writer.ledger.offset)
             self.is_ready = True
 
     def _write(self, writer: Writer, reader: Consumer, added: Added, taken: Taken) -> None:

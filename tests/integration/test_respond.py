@@ -26,8 +26,6 @@ from holdfast.notifying.journal import Delivered, Key, decode
 from holdfast.response.documents import response_of
 from holdfast.response.record import amend, append, read_all
 from holdfast.response.worker import Respond
-from holdfast.status import responders
-from holdfast.status.responders import Responders
 from holdfast.wall import now, now_ms
 from rollouts.controlled import encode
 from rollouts.incidents.folding import Incident, fold
@@ -258,24 +256,6 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < end
         time.sleep(0.2)
-
-
-def test_the_page_knows_whether_somebody_opens_incidents(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(responders, "_ASK_S", 0.2)
-    watch = Responders(settings)
-    watch.start()
-    try:
-        wait_until(lambda: watch.heard().trouble == responders.NOBODY)
-        assert not watch.is_there()
-        with working(settings):
-            wait_until(watch.is_there)
-            assert watch.heard().trouble is None
-        monkeypatch.setattr(responders, "SEEN_S", 0.5)
-        wait_until(lambda: watch.heard().trouble == responders.NOBODY)
-        assert not watch.is_there()
-    finally:
-        watch.stop()
-        watch.join(WAIT_S)
 
 
 def test_a_flood_is_worked_off_while_people_write(settings: Settings) -> None:
