@@ -2,10 +2,13 @@
 
 import json
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
+from rich.console import Console
 
 from holdfast.calibration.calibrating import Asked, calibrate
 from holdfast.calibration.report import (
@@ -20,6 +23,7 @@ from holdfast.calibration.report import (
     Used,
     Verified,
 )
+from holdfast.calibration.view import show
 from holdfast.documents import load_policy
 from tests.test_calibrate_units import SHORT
 from tests.test_cli import POLICY, Command, Small, make_command
@@ -112,6 +116,15 @@ def test_a_metric_too_noisy_for_any_tolerance_is_named_and_what_exposure_would_c
     assert "With advance: exposure, which asks for no evidence of health, 5 of 5 would be let go on" in words
     assert load_policy(out).metrics[1] == load_policy(policy).metrics[1]
     assert "what no tolerance mends: cpu" in " ".join(out.read_text().split())
+
+
+def test_metrics_that_are_held_for_the_same_reason_are_told_together(found: Calibration) -> None:
+    held = [Held(metric=name, why="unlike", placebos=3, total=4) for name in ("cpu", "errors")]
+    printed = StringIO()
+    show(Console(file=printed, width=120), msgspec.structs.replace(found, held=held))
+    said = " ".join(printed.getvalue().split())
+    assert "- cpu, errors: in 3 of 4 placebos canary and control go apart by themselves" in said
+    assert "Choose a control of the same service, size and traffic" in said
 
 
 def test_hosts_that_take_turns_give_a_placebo_each(command: Command, history: Path) -> None:

@@ -171,8 +171,11 @@ def _held(found: Calibration) -> list[RenderableType]:
     if not found.held:
         return []
     table = Table.grid(padding=(0, 1, 0, 0))
+    alike: dict[str, list[str]] = {}
     for one in found.held:
-        table.add_row("-", f"{one.metric}: {_of_held(found, one)}")
+        alike.setdefault(_of_held(found, one), []).append(one.metric)
+    for text, metrics in alike.items():
+        table.add_row("-", f"{', '.join(metrics)}: {text}")
     kinds = {one.why for one in found.held}
     said: list[str] = []
     if kinds & {"noise", "alarms"}:
