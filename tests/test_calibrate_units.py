@@ -21,7 +21,7 @@ from holdfast.calibration.history import History, canary_rows, read_history
 from holdfast.calibration.injecting import inject, share_beyond
 from holdfast.calibration.placebos import Judged, Placebo, judge_placebo, overlap, past_of, schedule, window
 from holdfast.calibration.report import Advanced, Held, PastLength
-from holdfast.calibration.suggesting import Found, accused, excludable, lowered, of_pasts, raises, scaled
+from holdfast.calibration.suggesting import Found, accused, excludable, further, lowered, of_pasts, raises, scaled
 from holdfast.calibration.working import as_judged
 from holdfast.documents import load_policy
 from holdfast.errors import BadInput
@@ -253,6 +253,21 @@ def test_a_tolerance_that_keeps_placebos_from_going_on_is_raised_to_what_can_be_
     excludable(policy, [[foreseen(), foreseen(math.inf, 0.4, "noise")]] * 3, [STUCK] * 3, found)
     assert scaled(policy, found.factors).metrics[1].tolerate.relative == 0.4
     assert found.held == {}
+
+
+@pytest.mark.parametrize(("enough", "raised"), [(0.3, 0.4), (0.6, 0.62), (3.0, 0.98)])
+def test_a_noisy_tolerance_is_raised_until_most_are_let_go_on_but_for_what_promises_nothing(
+    enough: float, raised: float, tmp_path: Path
+) -> None:
+    policy, found = _policy(tmp_path), Found()
+
+    def decide_(placebos: object, tried: Policy) -> list[Judged]:
+        return [QUIET if tried.metrics[1].tolerate.relative >= enough else STUCK for _ in placebos]  # type: ignore[attr-defined]
+
+    places = [Placebo(0, start) for start in range(3)]
+    excludable(policy, [[foreseen(), foreseen(math.inf, 0.4, "noise")]] * 3, [STUCK] * 3, found)
+    further(policy, places, [STUCK] * 3, decide_, found)
+    assert scaled(policy, found.factors).metrics[1].tolerate.relative == raised
 
 
 def test_a_noisy_metric_that_holds_nothing_up_keeps_its_tolerance(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from holdfast.calibration.suggesting import (
     advanced_of,
     as_suggestions,
     excludable,
+    further,
     lengths,
     lowered,
     of_pasts,
@@ -296,6 +297,7 @@ class _Run:
         found: Found = raises(self.policy, self.placebos, judged, self.decide)
         if self.policy.judge == "sequential":
             excludable(self.policy, foreseen, judged, found)
+            further(self.policy, self.placebos, judged, self.decide, found)
             quiet = [place for place, one in zip(self.placebos, judged, strict=True) if not accused(one)]
             sample = chosen(quiet, SAMPLE, self.asked.seed)
             bake = self.histories[0].plan.stages[0].bake

@@ -7,6 +7,7 @@ from typing import Final, Literal
 import msgspec
 
 from detectors.policy import Policy, Tolerance
+from holdfast.advice import rounded_up
 from holdfast.calibration.effects import reached
 from holdfast.calibration.foreseeing import Foreseen
 from holdfast.calibration.placebos import Judged, Placebo
@@ -29,6 +30,9 @@ MOST: Final = 0.9
 
 _KINDS: Final[tuple[Literal["noise", "unlike", "data"], ...]] = ("noise", "unlike", "data")
 """Why a metric holds placebos up: of equally frequent ones the first is told."""
+
+_FURTHER: Final = "; that did not do for nine in ten, so it is more"
+"""Added to why a tolerance is raised, where it is raised beyond what was foreseen."""
 
 Decide = Callable[[Sequence[Placebo], Policy], list[Judged]]
 Foresee = Callable[[Sequence[Placebo], Policy], list[list[Foreseen]]]
@@ -153,7 +157,7 @@ def excludable(policy: Policy, foreseen: Sequence[Sequence[Foreseen]], judged: S
                 f"{stuck} of {len(judged)} placebos were not let go on; in {len(holding)} of {len(foreseen)} more than "
                 f"{100 * allowed:.3g} % cannot be excluded by the end, and {100 * wanted:.3g} % can"
             )
-            found.add(metric, wanted / allowed, "noisy", text)
+            found.add(metric, rounded_up(wanted) / allowed, "noisy", text)
         else:
             found.held[metric] = Held(
                 metric=name,
@@ -163,6 +167,32 @@ def excludable(policy: Policy, foreseen: Sequence[Sequence[Foreseen]], judged: S
                 excludable=wanted,
                 needed_ticks=reached([one.needed for one in holding], MOST) if kind == "noise" else None,
             )
+
+
+def further(
+    policy: Policy, placebos: Sequence[Placebo], judged: Sequence[Judged], decide: Decide, found: Found
+) -> None:
+    """Raise what was found to be noisy further, step by step, until most placebos are let go on.
+
+    What is foreseen is the middle case: half of the real stages are off by more, and all metrics have to pass. Where
+    other metrics are held, nothing that is tolerated helps.
+    """
+    noisy = {metric for metric, (kind, _) in found.why.items() if kind == "noisy"}
+    stuck = [number for number, one in enumerate(judged) if one.advanced is None and not accused(one)]
+    for _ in range(RAISES_MAX):
+        if not noisy or found.held:
+            return
+        again = decide([placebos[number] for number in stuck], scaled(policy, found.factors))
+        stuck = [number for number, one in zip(stuck, again, strict=True) if one.advanced is None and not accused(one)]
+        if len(stuck) <= (1 - MOST) * len(judged):
+            return
+        for metric in sorted(noisy):
+            factor = found.factors[metric] * RAISED_BY
+            if tolerance_of(policy, metric).relative * factor > _most(policy, metric):
+                noisy.remove(metric)
+                continue
+            text = found.why[metric][1].removesuffix(_FURTHER) + _FURTHER
+            found.add(metric, factor, "noisy", text)
 
 
 def lowered(
