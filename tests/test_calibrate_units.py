@@ -16,7 +16,7 @@ from holdfast.calibration.binomial import Span, clopper_pearson, independent, of
 from holdfast.calibration.crew import Crew
 from holdfast.calibration.deciding import decide
 from holdfast.calibration.effects import reached, threshold
-from holdfast.calibration.foreseeing import Foreseen
+from holdfast.calibration.foreseeing import Foreseen, foresee
 from holdfast.calibration.history import History, canary_rows, read_history
 from holdfast.calibration.injecting import inject, share_beyond
 from holdfast.calibration.placebos import Judged, Placebo, judge_placebo, overlap, past_of, schedule, window
@@ -253,6 +253,13 @@ def test_a_tolerance_that_keeps_placebos_from_going_on_is_raised_to_what_can_be_
     excludable(policy, [[foreseen(), foreseen(math.inf, 0.4, "noise")]] * 3, [STUCK] * 3, found)
     assert scaled(policy, found.factors).metrics[1].tolerate.relative == 0.4
     assert found.held == {}
+
+
+def test_a_long_past_leads_to_expect_that_a_quiet_metric_lets_the_stage_go_on(tmp_path: Path) -> None:
+    history = history_of(tmp_path, Small(pre=700, live=1))  # by so long a past no effect is excluded in a million ticks
+    (_, cpu, _) = foresee(history, Placebo(0, history.ticks.first + 640))
+    assert cpu.held == ""
+    assert 1 <= cpu.ticks <= cpu.needed == 12  # the bake time
 
 
 @pytest.mark.parametrize(("enough", "raised"), [(0.3, 0.4), (0.6, 0.62), (3.0, 0.98)])
