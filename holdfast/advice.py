@@ -173,7 +173,7 @@ def _noisy(check: Check, metric: MetricCheck) -> str:
     """Say by how much a metric misses its tolerance, and what would do."""
     words = [f"too noisy to exclude {metric.tolerated} by {by_when(check)}, even if the change does nothing."]
     if metric.excludable is not None:
-        words.append(f"A tolerance of {percent(_rounded_up(metric.excludable))} could be excluded.")
+        words.append(f"A tolerance of {percent(rounded_up(metric.excludable))} could be excluded.")
     if metric.ticks_to_exclude is None:
         words.append(f"No stage is long enough: {check.past.ticks:,} ticks of past tell too little of what is usual.")
     else:
@@ -186,7 +186,7 @@ def _noisy(check: Check, metric: MetricCheck) -> str:
     return " ".join(words)
 
 
-def _rounded_up(fraction: float) -> float:
+def rounded_up(fraction: float) -> float:
     """Round up to two digits, so that what is advised does suffice."""
     size = 10.0 ** (math.floor(math.log10(fraction)) - 1)
     return math.ceil(fraction / size - 1e-9) * size

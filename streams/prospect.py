@@ -150,11 +150,31 @@ class Prospect:
             )
         return self._expected[asked]
 
-    def ticks_until(self, metric: int, least: float = 0.0) -> int | None:
-        """Return after how many live ticks the tolerance, or the effect `least` if larger, will be excluded."""
-        ticks = range(1, TICKS_MAX + 1)
-        index = bisect_left(ticks, True, key=lambda count: bool(self._within(count, least)[metric] >= _THRESHOLD))
-        return ticks[index] if index < len(ticks) else None
+    def ticks_until(self, metric: int, least: float = 0.0, first: int = 1) -> int | None:
+        """Return after how many live ticks the tolerance, or the effect `least` if larger, will be excluded.
+
+        On a long past what is to be shown grows up to about the horizon and is less again after many more ticks, as
+        levels wander: so the ticks are gone through in steps that double, and the horizon is one of them.
+
+        Parameters
+        ----------
+        metric, least
+            What is to be excluded.
+        first
+            The first tick that is asked about.
+        """
+
+        def is_shown(ticks: int) -> bool:
+            return bool(self._within(ticks, least)[metric] >= _THRESHOLD)
+
+        steps = {first - 1 + (1 << power) for power in range(TICKS_MAX.bit_length())}
+        before = first - 1
+        for ticks in sorted(steps | {max(first, self.horizon)}):
+            if is_shown(ticks):
+                between = range(before + 1, ticks + 1)
+                return between[bisect_left(between, True, key=is_shown)]
+            before = ticks
+        return None
 
     def ticks_needed(self, metric: int) -> int | None:
         """Return at which live tick a metric will let the stage advance, by the rules of `detectors.decision`."""
@@ -163,14 +183,13 @@ class Prospect:
             return None
         if rules.advance == "exposure":
             return rules.bake
-        found = self.ticks_until(metric)
+        found = self.ticks_until(metric, first=rules.bake)
         if rules.advance == "evidence" and not rules.required[metric] and (found or TICKS_MAX) > self.horizon:
             is_reporting = metric == len(rules.required) - 1
-            doubling = 1 if is_reporting else self.ticks_until(metric, DOUBLING)
+            doubling = self.horizon if is_reporting else self.ticks_until(metric, DOUBLING, self.horizon)
             if doubling is not None:
-                later = max(self.horizon, doubling)
-                found = later if found is None else min(found, later)
-        return None if found is None else max(rules.bake, found)
+                found = doubling if found is None else min(found, doubling)
+        return found
 
     def visible(self, ticks: int, metric: int, level: int = FLEET) -> dict[str, float]:
         """Return the smallest degradation of a metric that is called after so many live ticks, place by place.

@@ -2,9 +2,13 @@
 
 import json
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
+from rich.console import Console
 
 from holdfast.calibration.calibrating import Asked, calibrate
 from holdfast.calibration.report import (
@@ -12,12 +16,14 @@ from holdfast.calibration.report import (
     Alarm,
     Calibration,
     Effect,
+    Held,
     PastLength,
     Rate,
     Suggestion,
     Used,
     Verified,
 )
+from holdfast.calibration.view import show
 from holdfast.documents import load_policy
 from tests.test_calibrate_units import SHORT
 from tests.test_cli import POLICY, Command, Small, make_command
@@ -90,6 +96,37 @@ def test_what_is_suggested_is_written_with_a_comment(command: Command, history: 
     assert out.read_text().startswith("# holdfast calibrate changed this policy")
 
 
+def test_a_metric_too_noisy_for_any_tolerance_is_named_and_what_exposure_would_come_to(
+    command: Command, tmp_path: Path
+) -> None:
+    small = Small(pre=260, live=1, seed=5)
+    wander = small.rng.normal(0.0, 0.5, small.size)  # far, and for longer than a stage takes
+    for tick in range(1, len(wander)):
+        wander[tick] += 0.97 * wander[tick - 1]
+    small.gauges["cpu"] = np.exp(wander)
+    path = small.write(tmp_path / "noisy", POLICY, SHORT)
+    policy, out = path / "policy.yaml", tmp_path / "calibrated.yaml"
+    status, said, _ = command(
+        *("calibrate", str(path), "--policy", str(policy), "--effects", "0", "--jobs", "1", "--out", str(out))
+    )
+    words = " ".join(said.split())
+    assert status == 0
+    assert "let go on 0 of 5" in words
+    assert "- cpu: in 5 of 5 placebos its health is not shown by the end" in words
+    assert "With advance: exposure, which asks for no evidence of health, 5 of 5 would be let go on" in words
+    assert load_policy(out).metrics[1] == load_policy(policy).metrics[1]
+    assert "what no tolerance mends: cpu" in " ".join(out.read_text().split())
+
+
+def test_metrics_that_are_held_for_the_same_reason_are_told_together(found: Calibration) -> None:
+    held = [Held(metric=name, why="unlike", placebos=3, total=4) for name in ("cpu", "errors")]
+    printed = StringIO()
+    show(Console(file=printed, width=120), msgspec.structs.replace(found, held=held))
+    said = " ".join(printed.getvalue().split())
+    assert "- cpu, errors: in 3 of 4 placebos canary and control go apart by themselves" in said
+    assert "Choose a control of the same service, size and traffic" in said
+
+
 def test_hosts_that_take_turns_give_a_placebo_each(command: Command, history: Path) -> None:
     status, said, _ = command(
         *("calibrate", str(history), "--policy", str(history / "policy.yaml"), "--assign", "--placebos", "4"),
@@ -139,5 +176,5 @@ def test_another_seed_pretends_other_starts(history: Path, found: Calibration) -
 
 
 def test_every_field_of_a_calibration_is_documented() -> None:
-    structs = (Calibration, Used, Rate, Advanced, Alarm, Effect, PastLength, Suggestion, Verified)
+    structs = (Calibration, Used, Rate, Advanced, Alarm, Effect, PastLength, Suggestion, Verified, Held)
     assert missing("docs/calibrate.md", fields(*structs)) == set()

@@ -4,7 +4,7 @@ import math
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +16,12 @@ from holdfast.calibration.binomial import Span, clopper_pearson, independent, of
 from holdfast.calibration.crew import Crew
 from holdfast.calibration.deciding import decide
 from holdfast.calibration.effects import reached, threshold
-from holdfast.calibration.foreseeing import Foreseen
+from holdfast.calibration.foreseeing import Foreseen, foresee
 from holdfast.calibration.history import History, canary_rows, read_history
 from holdfast.calibration.injecting import inject, share_beyond
 from holdfast.calibration.placebos import Judged, Placebo, judge_placebo, overlap, past_of, schedule, window
-from holdfast.calibration.report import Advanced, PastLength
-from holdfast.calibration.suggesting import Found, accused, excludable, lowered, of_pasts, raises, scaled
+from holdfast.calibration.report import Advanced, Held, PastLength
+from holdfast.calibration.suggesting import Found, accused, excludable, further, lowered, of_pasts, raises, scaled
 from holdfast.calibration.working import as_judged
 from holdfast.documents import load_policy
 from holdfast.errors import BadInput
@@ -230,15 +230,79 @@ def test_nothing_is_suggested_where_no_tolerance_helps(tmp_path: Path) -> None:
     assert found.factors == {}
 
 
-def foreseen(ticks: float = 10.0, excluded: float = math.inf) -> Foreseen:
-    return Foreseen(tolerated="+20%", visible=0.1, ticks=ticks, excludable=excluded)
+def test_a_tolerance_is_not_raised_until_it_promises_nothing(tmp_path: Path) -> None:
+    policy = _policy(tmp_path)
+
+    def decide_(placebos: object, tried: Policy) -> list[Judged]:
+        return [alarm("cpu") if tried.metrics[1].tolerate.relative < 1.1 else QUIET for _ in placebos]  # type: ignore[attr-defined]
+
+    found = raises(policy, [Placebo(0, 0)], [alarm("cpu")], decide_)
+    assert found.factors == {}
+    assert [(one.metric, one.why, one.placebos) for one in found.held.values()] == [("cpu", "alarms", 1)]
+
+
+def foreseen(ticks: float = 10.0, excluded: float = math.inf, held: Literal["", "noise", "unlike"] = "") -> Foreseen:
+    return Foreseen(tolerated="+20%", visible=0.1, ticks=ticks, excludable=excluded, needed=ticks, held=held)
+
+
+STUCK: Final = Judged(action="halt", cause="deadline", tick=25, advanced=None, metrics=[], colos=[])
 
 
 def test_a_tolerance_that_keeps_placebos_from_going_on_is_raised_to_what_can_be_excluded(tmp_path: Path) -> None:
     policy, found = _policy(tmp_path), Found()
-    stuck = Judged(action="halt", cause="deadline", tick=25, advanced=None, metrics=[], colos=[])
-    excludable(policy, [[foreseen(), foreseen(math.inf, 0.4)]] * 3, [stuck] * 3, found)
+    excludable(policy, [[foreseen(), foreseen(math.inf, 0.4, "noise")]] * 3, [STUCK] * 3, found)
     assert scaled(policy, found.factors).metrics[1].tolerate.relative == 0.4
+    assert found.held == {}
+
+
+def test_a_long_past_leads_to_expect_that_a_quiet_metric_lets_the_stage_go_on(tmp_path: Path) -> None:
+    history = history_of(tmp_path, Small(pre=700, live=1))  # by so long a past no effect is excluded in a million ticks
+    (_, cpu, _) = foresee(history, Placebo(0, history.ticks.first + 640))
+    assert cpu.held == ""
+    assert 1 <= cpu.ticks <= cpu.needed == 12  # the bake time
+
+
+@pytest.mark.parametrize(("enough", "raised"), [(0.3, 0.4), (0.6, 0.62), (3.0, 0.98)])
+def test_a_noisy_tolerance_is_raised_until_most_are_let_go_on_but_for_what_promises_nothing(
+    enough: float, raised: float, tmp_path: Path
+) -> None:
+    policy, found = _policy(tmp_path), Found()
+
+    def decide_(placebos: object, tried: Policy) -> list[Judged]:
+        return [QUIET if tried.metrics[1].tolerate.relative >= enough else STUCK for _ in placebos]  # type: ignore[attr-defined]
+
+    places = [Placebo(0, start) for start in range(3)]
+    excludable(policy, [[foreseen(), foreseen(math.inf, 0.4, "noise")]] * 3, [STUCK] * 3, found)
+    further(policy, places, [STUCK] * 3, decide_, found)
+    assert scaled(policy, found.factors).metrics[1].tolerate.relative == raised
+
+
+def test_a_noisy_metric_that_holds_nothing_up_keeps_its_tolerance(tmp_path: Path) -> None:
+    policy, found = _policy(tmp_path), Found()
+    excludable(policy, [[foreseen(), foreseen(math.inf, 0.4)]] * 3, [STUCK] * 3, found)
+    assert found == Found()
+
+
+@pytest.mark.parametrize(("worse", "excluded"), [("increase", 1.1), ("either", 0.55), ("increase", math.inf)])
+def test_what_takes_a_tolerance_that_promises_nothing_is_named_instead(
+    worse: str, excluded: float, tmp_path: Path
+) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(POLICY.replace("cpu, worse: increase", f"cpu, worse: {worse}"), encoding="utf-8")
+    policy, found = load_policy(file), Found()
+    excludable(policy, [[foreseen(), foreseen(40.0, excluded, "noise")]] * 3, [STUCK] * 3, found)
+    lowered(policy, [], [Placebo(0, 0)], 12, lambda *_: [], lambda *_: [[foreseen(5.0)] * 3], found)
+    assert set(found.factors) == {0}  # there was room in the other one
+    known = excluded if math.isfinite(excluded) else None
+    (held,) = found.held.values()
+    assert held == Held(metric="cpu", why="noise", placebos=3, total=3, excludable=known, needed_ticks=40.0)
+
+
+def test_no_tolerance_is_raised_where_canary_and_control_are_unlike(tmp_path: Path) -> None:
+    policy, found = _policy(tmp_path), Found()
+    excludable(policy, [[foreseen(), foreseen(math.inf, 0.4, "unlike")]] * 3, [STUCK] * 3, found)
+    assert found.factors == {}
+    assert [(one.metric, one.why) for one in found.held.values()] == [("cpu", "unlike")]
 
 
 def test_a_tolerance_is_lowered_as_far_as_nothing_is_stopped_less_one_step(tmp_path: Path) -> None:
@@ -276,8 +340,7 @@ def test_a_longer_past_is_asked_for_where_shorter_ones_stop_more(tmp_path: Path)
 
 
 def test_only_stops_on_evidence_accuse() -> None:
-    stuck = Judged(action="halt", cause="deadline", tick=25, advanced=None, metrics=[], colos=[])
-    assert [accused(one) for one in (QUIET, alarm("cpu"), stuck)] == [False, True, False]
+    assert [accused(one) for one in (QUIET, alarm("cpu"), STUCK)] == [False, True, False]
 
 
 # ---------------------------------------------------------------- work over processes

@@ -146,6 +146,13 @@ def test_a_file_that_is_no_run_is_refused(text: str, said: str, command: Command
     assert said in ran.err
 
 
+def test_policies_without_a_corpus_are_told_of_once_and_what_is_missing(corpus: Path, command: Command) -> None:
+    policy = corpus.parent / "policy.yaml"
+    ran = command("compare", policy, policy)
+    assert (ran.status, ran.err.count("\n")) == (2, 1)
+    assert "with --corpus two policies" in ran.err
+
+
 def test_a_line_that_was_cut_and_one_that_is_there_twice_are_named(
     line: dict[str, Any], command: Command, tmp_path: Path
 ) -> None:

@@ -65,7 +65,15 @@ def test_later_than_the_other_policy_by_more_than_the_margin_fails(ticks: int, r
 
 
 def test_what_moves_within_the_margin_is_told() -> None:
-    assert gated([later(3)], [CAUGHT]).rows[0].note == "caught after 8 ticks (75 s), 3 ticks later"
+    assert gated([later(3)], [CAUGHT]).rows[0].note == "caught after 8 ticks (75 s), 30 s (3 ticks) later"
+
+
+def test_harmless_ones_that_no_longer_advance_are_told_of_though_no_rule_fails_them() -> None:
+    held = replace(QUIET, kind="held", action="wait", final="wait", cause="insufficient", advanced_ms=None)
+    found = gated([held, QUIET, CAUGHT], [QUIET, QUIET, CAUGHT])
+    assert found.passed
+    assert "1 of 2 harmless recordings that the other policy lets go on are left to wait" in found.warnings[-1]
+    assert not any("left to wait" in each for each in gated([QUIET, held], [QUIET, held]).warnings)
 
 
 def test_without_another_policy_the_truth_says_by_when() -> None:

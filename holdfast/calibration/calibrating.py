@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
+import msgspec
+
 from detectors.errors import BadInput
 from detectors.policy import Policy
 from holdfast.calibration.binomial import clopper_pearson, independent, of_dependent, quiet_trials_needed
@@ -15,13 +17,14 @@ from holdfast.calibration.effects import chosen, guess_of, summed_up
 from holdfast.calibration.foreseeing import Foreseen
 from holdfast.calibration.history import History, read_history
 from holdfast.calibration.placebos import Judged, Placebo, overlap, past_of, schedule, span_of, window
-from holdfast.calibration.report import Alarm, Calibration, Effect, PastLength, Rate, Suggestion, Used, Verified
+from holdfast.calibration.report import Alarm, Calibration, Effect, Held, PastLength, Rate, Suggestion, Used, Verified
 from holdfast.calibration.suggesting import (
     Found,
     accused,
     advanced_of,
     as_suggestions,
     excludable,
+    further,
     lengths,
     lowered,
     of_pasts,
@@ -146,9 +149,15 @@ class _Run:
         foreseen = self.foresee(self.placebos, None)
         effects = self.effects(judged, foreseen)
         pasts, suggestions, verified = [], list[Suggestion](), None
+        held, exposure = list[Held](), None
         if self.asked.suggests:
             pasts = self.pasts(judged)
-            suggestions, verified = self.suggest(judged, foreseen, pasts)
+            found = self.look(judged, foreseen)
+            suggestions, verified = self.suggest(found, pasts)
+            held = [found.held[metric] for metric in sorted(found.held)]
+            if held and self.policy.judge == "sequential" and self.policy.advance != "exposure":
+                lenient = msgspec.structs.replace(self.policy, advance="exposure")
+                exposure = self.verified(self.decide(self.placebos, lenient))
         stopped = [(place, one) for place, one in zip(self.placebos, judged, strict=True) if one.is_stopped]
         stage = first.stages[0]
         spans = [span_of(self.histories[one.history], one) for one in self.placebos]
@@ -182,6 +191,8 @@ class _Run:
             pasts=pasts,
             suggestions=suggestions,
             suggested=verified,
+            held=held,
+            exposure=exposure,
         )
 
     def ask(self, doing: str, tasks: Sequence[Task]) -> list[Answer]:
@@ -281,30 +292,34 @@ class _Run:
             )
         return result
 
-    def suggest(
-        self, judged: Sequence[Judged], foreseen: Sequence[Sequence[Foreseen]], pasts: Sequence[PastLength]
-    ) -> tuple[list[Suggestion], Verified | None]:
-        """Look for better values, and judge all placebos by all of them together."""
+    def look(self, judged: Sequence[Judged], foreseen: Sequence[Sequence[Foreseen]]) -> Found:
+        """Look for better tolerances."""
         found: Found = raises(self.policy, self.placebos, judged, self.decide)
         if self.policy.judge == "sequential":
             excludable(self.policy, foreseen, judged, found)
+            further(self.policy, self.placebos, judged, self.decide, found)
             quiet = [place for place, one in zip(self.placebos, judged, strict=True) if not accused(one)]
             sample = chosen(quiet, SAMPLE, self.asked.seed)
             bake = self.histories[0].plan.stages[0].bake
             if sample:
                 lowered(self.policy, quiet, sample, bake, self.decide, self.foresee, found)
+        return found
+
+    def suggest(self, found: Found, pasts: Sequence[PastLength]) -> tuple[list[Suggestion], Verified | None]:
+        """List better values, and judge all placebos by all of them together."""
         suggestions = [*as_suggestions(self.policy, found), *of_pasts(self.policy, pasts)]
         if not suggestions:
             return [], None
-        again = self.judge(
-            self.placebos, with_changes(self.policy, {tuple(one.path): one.after for one in suggestions})
+        changes = {tuple(one.path): one.after for one in suggestions}
+        return suggestions, self.verified(self.judge(self.placebos, with_changes(self.policy, changes)))
+
+    def verified(self, judged: Sequence[Judged]) -> Verified:
+        """Sum up what placebos come to by another policy."""
+        return Verified(
+            on_evidence=self.rate(accused(one) for one in judged),
+            stopped=self.rate(one.is_stopped for one in judged),
+            advanced=advanced_of(judged),
         )
-        verified = Verified(
-            on_evidence=self.rate(accused(one) for one in again),
-            stopped=self.rate(one.is_stopped for one in again),
-            advanced=advanced_of(again),
-        )
-        return suggestions, verified
 
 
 def _counted(names: Any) -> dict[str, int]:

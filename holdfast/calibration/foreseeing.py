@@ -1,11 +1,13 @@
 """What the past of a placebo leads to expect, as `holdfast check` says it of a real rollout."""
 
 import math
+from typing import Literal
 
 import msgspec
 import numpy as np
 
 from detectors.comparisons import FLEET
+from detectors.decision import COVERAGE_MIN
 from detectors.policy import Policy
 from holdfast.calibration.deciding import past_of_stage
 from holdfast.calibration.history import History
@@ -28,12 +30,19 @@ class Foreseen(msgspec.Struct, frozen=True, kw_only=True):
         After how many live ticks the tolerance will be excluded if nothing happens; infinite if never.
     excludable
         The smallest effect that will be excluded by the horizon, of metrics whose tolerance will not; infinite if none.
+    needed
+        After how many live ticks it will let the stage go on, by the policy's `advance`; infinite if never.
+    held
+        Why that is not by the horizon: `noise` hides what the policy asks for, canary and control are `unlike`, or too
+        few ticks have `data` of both. Empty if it is.
     """
 
     tolerated: str
     visible: float
     ticks: float
     excludable: float
+    needed: float
+    held: Literal["", "noise", "unlike", "data"]
 
 
 def foresee(history: History, placebo: Placebo, policy: Policy | None = None) -> list[Foreseen]:
@@ -53,8 +62,9 @@ def _metric(running: Running, prospect: Prospect, metric: int) -> Foreseen:
     tests = running.pairing.tests
     fleet = np.flatnonzero((running.metric[tests.strand] == metric) & (tests.level == FLEET))
     if not len(fleet) or not prospect.pace[metric] > 0:
-        return Foreseen(tolerated="", visible=math.inf, ticks=math.inf, excludable=math.inf)
-    until = prospect.ticks_until(metric)
+        never = math.inf
+        return Foreseen(tolerated="", visible=never, ticks=never, excludable=never, needed=never, held="data")
+    until, needed = prospect.ticks_until(metric), prospect.ticks_needed(metric)
     excludable = math.inf
     if prospect.is_noisy[metric]:
         named = fleet[running.named[tests.strand[fleet]]]
@@ -65,4 +75,16 @@ def _metric(running: Running, prospect: Prospect, metric: int) -> Foreseen:
         visible=prospect.visible(prospect.horizon, metric).get("", math.inf),
         ticks=math.inf if until is None else float(until),
         excludable=excludable,
+        needed=math.inf if needed is None else float(needed),
+        held=_held(running, prospect, metric, needed),
     )
+
+
+def _held(
+    running: Running, prospect: Prospect, metric: int, needed: int | None
+) -> Literal["", "noise", "unlike", "data"]:
+    if running.erratic[metric]:
+        return "unlike"
+    if prospect.pace[metric] < COVERAGE_MIN:
+        return "data"
+    return "noise" if needed is None or needed > prospect.horizon else ""

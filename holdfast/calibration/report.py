@@ -97,6 +97,23 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     advanced: Advanced
 
 
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """A metric that no tolerance that promises something mends, and why.
+
+    `noise`: what the policy asks for is not shown by the end; `excludable` is the tolerance that would be (null: none),
+    `needed_ticks` the length of the stage that would show it (null: none). `unlike`: canary and control go apart by
+    themselves. `data`: too few ticks have both. `alarms`: it stops placebos on evidence, whatever is tolerated.
+    `placebos` is in how many of the `total`.
+    """
+
+    metric: str
+    why: Literal["noise", "unlike", "data", "alarms"]
+    placebos: int
+    total: int
+    excludable: float | None = None
+    needed_ticks: float | None = None
+
+
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     """What a calibration found; what `holdfast calibrate --json` prints. `docs/calibrate.md` explains each field."""
 
@@ -129,3 +146,5 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     pasts: list[PastLength]
     suggestions: list[Suggestion]
     suggested: Verified | None
+    held: list[Held]
+    exposure: Verified | None

@@ -1,17 +1,17 @@
 """What to change in a policy, by what placebos made of it: tolerances and the length of the past."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from detectors.policy import Policy, Tolerance
+from holdfast.advice import rounded_up
 from holdfast.calibration.effects import reached
 from holdfast.calibration.foreseeing import Foreseen
 from holdfast.calibration.placebos import Judged, Placebo
-from holdfast.calibration.report import Advanced, Kind, PastLength, Suggestion
+from holdfast.calibration.report import Advanced, Held, Kind, PastLength, Suggestion
 
 RAISED_BY: Final = 1.25
 RAISES_MAX: Final = 12
@@ -21,8 +21,18 @@ LOWERED_BY: Final = 0.7
 LOWERINGS_MAX: Final = 4
 """By which factor a tolerance is lowered at a time, and how often at most: to a quarter."""
 
+DOUBLING: Final = 1.0
+HALVING: Final = 0.5
+"""Relative tolerances beyond which nothing is promised any more; of what is worse when it decreases, the second."""
+
 MOST: Final = 0.9
 """Share of the placebos that has to do well for a suggestion."""
+
+_KINDS: Final[tuple[Literal["noise", "unlike", "data"], ...]] = ("noise", "unlike", "data")
+"""Why a metric holds placebos up: of equally frequent ones the first is told."""
+
+_FURTHER: Final = "; that did not do for nine in ten, so it is more"
+"""Added to why a tolerance is raised, where it is raised beyond what was foreseen."""
 
 Decide = Callable[[Sequence[Placebo], Policy], list[Judged]]
 Foresee = Callable[[Sequence[Placebo], Policy], list[list[Foreseen]]]
@@ -60,12 +70,19 @@ def two_digits(value: float) -> float:
     return float(f"{value:.1e}")
 
 
+def _most(policy: Policy, metric: int) -> float:
+    """Return the largest tolerance that is suggested of a metric."""
+    is_own = metric < len(policy.metrics)
+    return HALVING if is_own and policy.metrics[metric].worse != "increase" else DOUBLING
+
+
 @dataclass(slots=True)
 class Found:
-    """Factors of tolerances by metric, and a reason for each."""
+    """Factors of tolerances by metric, and a reason for each; and the metrics that no tolerance mends."""
 
     factors: dict[int, float] = field(default_factory=dict[int, float])
     why: dict[int, tuple[Kind, str]] = field(default_factory=dict[int, tuple[Kind, str]])
+    held: dict[int, Held] = field(default_factory=dict[int, Held])
 
     def add(self, metric: int, factor: float, kind: Kind, why: str) -> None:
         """Suggest a factor; of two for the same metric the larger one counts."""
@@ -110,30 +127,72 @@ def raises(policy: Policy, placebos: Sequence[Placebo], judged: Sequence[Judged]
     found = Found()
     hopeless = {name for one in alarming.values() for name in one.metrics}
     for metric, factor in factors.items():
-        if names[metric] not in hopeless:
-            count = len(by[metric])
+        count = len(by[metric])
+        if names[metric] in hopeless or tolerance_of(policy, metric).relative * factor > _most(policy, metric):
+            found.held[metric] = Held(metric=names[metric], why="alarms", placebos=count, total=len(judged))
+        else:
             text = f"stopped {count} of {len(judged)} placebos, in which nothing had changed; with this it stops none"
             found.add(metric, factor, "raise", text)
     return found
 
 
 def excludable(policy: Policy, foreseen: Sequence[Sequence[Foreseen]], judged: Sequence[Judged], found: Found) -> None:
-    """Raise tolerances that no stage of this length excludes, if they are what keeps placebos from going on."""
+    """Raise tolerances that no stage of this length excludes, if they are what keeps placebos from going on.
+
+    Where it would take one that promises nothing, none is suggested, but the metric is noted as held.
+    """
     stuck = sum(one.advanced is None and not accused(one) for one in judged)
     if not foreseen or stuck <= (1 - MOST) * len(judged):
         return
-    for metric, about in enumerate(policy.metrics):
-        values = [one[metric].excludable for one in foreseen if math.isfinite(one[metric].excludable)]
-        allowed = about.tolerate.relative
-        if len(values) * 2 <= len(foreseen) or not allowed > 0:
+    names = [*(metric.name for metric in policy.metrics), "reporting_hosts"]
+    for metric, name in enumerate(names[: len(foreseen[0])]):
+        holding = [one[metric] for one in foreseen if one[metric].held]
+        if len(holding) * 2 <= len(foreseen) or metric in found.held:
             continue
-        wanted = reached(values, MOST)
-        if wanted is not None and wanted > allowed:
+        kind = max(_KINDS, key=lambda one: sum(each.held == one for each in holding))
+        wanted = reached([one.excludable for one in holding], MOST) if kind == "noise" else None
+        allowed = tolerance_of(policy, metric).relative
+        if wanted is not None and 0 < allowed < wanted <= _most(policy, metric):
             text = (
-                f"{stuck} of {len(judged)} placebos were not let go on; in {len(values)} of {len(foreseen)} more than "
+                f"{stuck} of {len(judged)} placebos were not let go on; in {len(holding)} of {len(foreseen)} more than "
                 f"{100 * allowed:.3g} % cannot be excluded by the end, and {100 * wanted:.3g} % can"
             )
-            found.add(metric, wanted / allowed, "noisy", text)
+            found.add(metric, rounded_up(wanted) / allowed, "noisy", text)
+        else:
+            found.held[metric] = Held(
+                metric=name,
+                why=kind,
+                placebos=len(holding),
+                total=len(foreseen),
+                excludable=wanted,
+                needed_ticks=reached([one.needed for one in holding], MOST) if kind == "noise" else None,
+            )
+
+
+def further(
+    policy: Policy, placebos: Sequence[Placebo], judged: Sequence[Judged], decide: Decide, found: Found
+) -> None:
+    """Raise what was found to be noisy further, step by step, until most placebos are let go on.
+
+    What is foreseen is the middle case: half of the real stages are off by more, and all metrics have to pass. Where
+    other metrics are held, nothing that is tolerated helps.
+    """
+    noisy = {metric for metric, (kind, _) in found.why.items() if kind == "noisy"}
+    stuck = [number for number, one in enumerate(judged) if one.advanced is None and not accused(one)]
+    for _ in range(RAISES_MAX):
+        if not noisy or found.held:
+            return
+        again = decide([placebos[number] for number in stuck], scaled(policy, found.factors))
+        stuck = [number for number, one in zip(stuck, again, strict=True) if one.advanced is None and not accused(one)]
+        if len(stuck) <= (1 - MOST) * len(judged):
+            return
+        for metric in sorted(noisy):
+            factor = found.factors[metric] * RAISED_BY
+            if tolerance_of(policy, metric).relative * factor > _most(policy, metric):
+                noisy.remove(metric)
+                continue
+            text = found.why[metric][1].removesuffix(_FURTHER) + _FURTHER
+            found.add(metric, factor, "noisy", text)
 
 
 def lowered(
@@ -166,7 +225,9 @@ def lowered(
     open_: set[int] = {
         metric
         for metric in range(len(policy.metrics))
-        if metric not in found.factors and max(tolerance_of(policy, metric).relative, 0) > 0
+        if metric not in found.factors
+        and metric not in found.held
+        and max(tolerance_of(policy, metric).relative, 0) > 0
     }
     factors = dict(found.factors)
     reasons: dict[int, str] = {}

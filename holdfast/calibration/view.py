@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from holdfast.advice import listed, percent, span
-from holdfast.calibration.report import Advanced, Calibration, Effect, Rate
+from holdfast.calibration.report import Advanced, Calibration, Effect, Held, Rate
 from holdfast.located import join
 from holdfast.terminal import WIDTH_MAX
 
@@ -147,8 +147,9 @@ def _pasts(found: Calibration) -> RenderableType:
 
 
 def _suggestions(found: Calibration) -> list[RenderableType]:
+    parts = _held(found)
     if found.suggested is None:
-        return [Text("Nothing is suggested.")] if found.pasts else []
+        return [*parts, Text("Nothing is suggested.")] if found.pasts else []
     table = Table.grid(padding=(0, 1, 0, 0))
     for one in found.suggestions:
         before = "(not given)" if one.before is None else f"{one.before:g}"
@@ -162,7 +163,48 @@ def _suggestions(found: Calibration) -> list[RenderableType]:
         f"cause, and {found.suggested.advanced.count} are let go on. It was chosen on these very placebos, so it "
         "flatters: try it on another history, and on bad rollouts (holdfast tune, holdfast gate)."
     )
-    return [_under("What might be changed:", table), Text(end)]
+    return [*parts, _under("What might be changed:", table), Text(end)]
+
+
+def _held(found: Calibration) -> list[RenderableType]:
+    """Name the metrics that no tolerance mends, and say what might."""
+    if not found.held:
+        return []
+    table = Table.grid(padding=(0, 1, 0, 0))
+    alike: dict[str, list[str]] = {}
+    for one in found.held:
+        alike.setdefault(_of_held(found, one), []).append(one.metric)
+    for text, metrics in alike.items():
+        table.add_row("-", f"{', '.join(metrics)}: {text}")
+    kinds = {one.why for one in found.held}
+    said: list[str] = []
+    if kinds & {"noise", "alarms"}:
+        said.append(
+            "A tolerance that accepts a doubling (or, where a decrease is worse, a halving) promises nothing, so none "
+            "is suggested for these. Judge such a metric in a longer stage or on more hosts, or leave it out."
+        )
+    if kinds & {"unlike", "alarms"}:
+        said.append("Choose a control of the same service, size and traffic as the canary.")
+    if found.exposure is not None:
+        went, stopped = found.exposure.advanced, found.exposure.on_evidence
+        said.append(
+            f"With advance: exposure, which asks for no evidence of health, {went.count} of {went.total} would be let "
+            f"go on, and {stopped.count} stopped on evidence."
+        )
+    return [_under("What no tolerance mends:", table), Padding(Text("\n" + " ".join(said)), (0, 0, 1, 0))]
+
+
+def _of_held(found: Calibration, one: Held) -> str:
+    count = f"{one.placebos} of {one.total} placebos"
+    if one.why == "alarms":
+        return f"stopped {count} on evidence, and still stops some however much is tolerated within reason"
+    if one.why == "unlike":
+        return f"in {count} canary and control go apart by themselves, so that nothing can be said of a change"
+    if one.why == "data":
+        return f"in {count} too few ticks have data of both canary and control"
+    size = "" if one.excludable is None else f" (more than {percent(one.excludable)} could be excluded)"
+    time = ", nor ever" if one.needed_ticks is None else f", but after about {span(one.needed_ticks * found.tick_s)}"
+    return f"in {count} its health is not shown by the end{time}{size}"
 
 
 def written(path: list[str | int]) -> str:
@@ -187,6 +229,9 @@ def comment(found: Calibration) -> list[str]:
         f"{'not given' if one.before is None else f'was {one.before:g}'}; {one.why}"
         for one in found.suggestions
     ]
+    if found.held:
+        held = listed([one.metric for one in found.held])
+        lines.append(f"Placebos are held up or stopped by what no tolerance mends: {held}.")
     if found.suggested is not None:
         before, after = found.on_evidence, found.suggested.on_evidence
         lines.append(

@@ -93,7 +93,7 @@ def figures(gate: Gate) -> list[tuple[str, str, str | None]]:
 def _worded(sums: Sums) -> dict[str, str]:
     delay = "-"
     if sums.delay_ticks is not None and sums.delay_s is not None:
-        delay = f"{sums.delay_ticks:g} ticks ({sums.delay_s:g} s), at most {sums.delay_ticks_max} ticks"
+        delay = f"{sums.delay_ticks:g} ticks ({sums.delay_s:g} s); the longest {sums.delay_ticks_max} ticks"
     return {
         "incidents caught": _share(sums.caught),
         "median delay": delay,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from holdfast.advice import listed
 from holdfast.corpus.scoring import CONFIDENCE, Score, Sums, lower_bound, needed, sums, upper_bound
 from rollouts.truth import Truth
 
@@ -135,7 +136,18 @@ def gate(rules: Rules, truths: Sequence[Truth], new: Sequence[Score], old: Seque
     alarms = _alarms(rules.alpha, new)
     failures = [failure for row in rows for failure in row.failures]
     whole, warnings = _as_a_whole(rules, alarms, sum(each.bad for each in new))
+    warnings = (*warnings, *_left_waiting(rows))
     return Gate(tuple(rows), (*failures, *whole), alarms, sums(new), None if old is None else sums(old), warnings)
+
+
+def _left_waiting(rows: Sequence[Row]) -> list[str]:
+    """Tell which harmless recordings no longer advance: no rule fails them, as a deadline alone would halt them."""
+    names = [row.recording for row in rows if row.old and (row.old.kind, row.new.kind) == ("advanced", "held")]
+    went = sum(row.old is not None and row.old.kind == "advanced" for row in rows)
+    if not names:
+        return []
+    said = f"{len(names)} of {went} harmless recordings that the other policy lets go on are left to wait by this one"
+    return [f"{said}: {listed(names)}; a deadline would halt them"]
 
 
 def _row(rules: Rules, truth: Truth, new: Score, old: Score | None) -> Row:
@@ -176,18 +188,25 @@ def _late(rules: Rules, truth: Truth, new: Score, old: Score | None) -> str | No
         return f"caught {delay_in_words(new)}; due within {truth.within} ticks"
     if old.kind != "caught" or new.time_ms - old.time_ms <= rules.margin_ticks * rules.tick_ms:
         return None
-    later = (new.time_ms - old.time_ms) / rules.tick_ms
-    return f"caught {delay_in_words(new)}, {later:g} ticks later than before; allowed are {rules.margin_ticks}"
+    return (
+        f"caught {delay_in_words(new)}, {_apart(rules, new.time_ms - old.time_ms)} later than before; allowed are "
+        f"{rules.margin_ticks}"
+    )
+
+
+def _apart(rules: Rules, between_ms: int) -> str:
+    """Write a time in ticks of the margin, which may be others than those that the policy counts its delay in."""
+    return f"{between_ms / 1_000:g} s ({between_ms / rules.tick_ms:g} ticks)"
 
 
 def _moved(rules: Rules, new: Score, old: Score) -> str | None:
     """Say by how much another policy catches an incident sooner or later, if it does."""
     if old.kind != "caught":
         return f"caught {delay_in_words(new)}; was missed: {old.why}"
-    moved = (new.time_ms - old.time_ms) / rules.tick_ms
-    if not moved:
+    moved_ms = new.time_ms - old.time_ms
+    if not moved_ms:
         return None
-    return f"caught {delay_in_words(new)}, {abs(moved):g} ticks {'later' if moved > 0 else 'sooner'}"
+    return f"caught {delay_in_words(new)}, {_apart(rules, abs(moved_ms))} {'later' if moved_ms > 0 else 'sooner'}"
 
 
 def _alarms(alpha: float, new: Sequence[Score]) -> Alarms:

@@ -39,7 +39,7 @@ def load_run(file: Path) -> dict[str, dict[str, Any]]:
     Raises
     ------
     BadInput
-        With every line that is no outcome, if a recording is there twice, or the file has none.
+        With every line that is no outcome, if a recording is there twice, the file has none, or is something else.
     """
     problems: list[str] = []
     found: dict[str, dict[str, Any]] = {}
@@ -47,6 +47,13 @@ def load_run(file: Path) -> dict[str, dict[str, Any]]:
         with file.open("rb") as stream:
             lines = iter(lambda: stream.readline(LINE_BYTES_MAX), b"")
             for number, line in enumerate(lines, 1):
+                if number == 1 and not line.lstrip().startswith(b"{"):
+                    # Most likely a policy, each line of which would be an error of its own.
+                    msg = (
+                        f"{file}: no saved run: its first line is no JSON object; allowed: what `holdfast replay "
+                        "RECORDING… --json` prints, or with --corpus two policies"
+                    )
+                    raise BadInput(msg)
                 _take(line, f"{file}:{number}", found, problems)
     except OSError as error:
         msg = f"{file}: cannot be read: {error.strerror or error}"
