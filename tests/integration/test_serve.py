@@ -21,6 +21,7 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer
 
+from detectors.verdict import Action
 from holdfast.api.tokens import add, make
 from holdfast.control.audit_log import read
 from holdfast.control.scribe import REFUSED
@@ -31,7 +32,7 @@ from sinks.messages import Message
 from tests.api.serving import PLAN, POLICY
 from tests.integration.topics import publish
 from tests.test_following import beat, verdict
-from tests.waiting import WAIT_S
+from tests.waiting import WAIT_S, until
 
 
 class Serve:
@@ -272,11 +273,9 @@ class Receiver:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
-    def wait(self, count: int) -> list[Any]:
-        end = time.monotonic() + WAIT_S
-        while len(self.seen) < count and time.monotonic() < end:
-            time.sleep(0.05)
-        return self.seen
+    def actions(self) -> list[str]:
+        """Return what the verdicts say that were taken; on a slow machine the engine's silence comes between them."""
+        return [event["data"]["action"] for event in self.seen if event["type"] == "dev.holdfast.verdict.v1"]
 
 
 def test_verdicts_are_sent_out_and_what_is_not_taken_is_set_aside(serving, kafka, tmp_path: Path) -> None:
@@ -284,34 +283,44 @@ def test_verdicts_are_sent_out_and_what_is_not_taken_is_set_aside(serving, kafka
     secret = tmp_path / "secret"
     secret.write_text(f"whsec_{base64.b64encode(b'k' * 32).decode()}")
     url = f"http://127.0.0.1:{receiver.server.server_address[1]}/"
-    hook = {"name": "chat", "url": url, "secret": str(secret), "attempts": 2, "backoff": "10ms"}
+    hook = {"name": "chat", "url": url, "secret": str(secret), "attempts": 2, "backoff": "10ms", "timeout": "1m"}
     serve = serving(webhooks=[hook], stale_after="60s")
     serve.start()
     serve.ready()
-    sequence = 0
-    begun = time.monotonic()
-    while (
-        not receiver.seen and time.monotonic() < begun + WAIT_S
-    ):  # a group that is new hears what comes after it has joined
-        sequence += 1
-        serve.tell(verdict(sequence, sequence))
+    sequences = count(1)
+
+    def tell(action: Action) -> None:
+        sequence = next(sequences)
+        serve.tell(verdict(sequence, sequence, action=action))
+
+    def is_heard() -> bool:  # a group that is new hears what comes after it has joined
+        tell("wait")
         time.sleep(0.5)
+        return bool(receiver.actions())
+
+    def halts(body: Any) -> list[Any]:  # what was told before, or silence, may be set aside as well
+        return [letter for letter in body["webhooks"][0]["last_undelivered"] if letter["action"] == "halt"]
+
+    until(is_heard)
     receiver.status = 500
-    serve.tell(verdict(sequence + 1, sequence + 1, action="halt"))
-    dead = serve.until("/v1/webhooks", lambda _, body: body["webhooks"][0]["undelivered"] >= 1)["webhooks"][0]
-    assert dead["last_undelivered"][-1]["attempts"] == 2
+    tell("halt")
+    (letter,) = halts(serve.until("/v1/webhooks", lambda _, body: halts(body)))
+    assert letter["attempts"] == 2
     receiver.status = 204
-    serve.tell(verdict(sequence + 2, sequence + 2, action="revert"))
-    found = receiver.wait(len(receiver.seen) + 1)
-    assert (found[-1]["data"]["action"], found[-1]["type"]) == ("revert", "dev.holdfast.verdict.v1")
-    reader = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": serve.prefix, "auto.offset.reset": "earliest"})
-    reader.subscribe([serve.settings.topics.undelivered])
-    record = None
-    end = time.monotonic() + WAIT_S
-    while record is None and time.monotonic() < end:
-        record = reader.poll(1.0)
-    reader.close()
+    tell("revert")
+    until(lambda: "revert" in receiver.actions(), receiver.actions)
     receiver.server.shutdown()
     receiver.server.server_close()
-    assert record is not None
-    assert (record.key(), json.loads(record.value() or b"")["data"]["action"]) == (b"bots", "halt")
+    assert "halt" not in receiver.actions()
+    reader = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": serve.prefix, "auto.offset.reset": "earliest"})
+    reader.subscribe([serve.settings.topics.undelivered])
+    kept: list[tuple[bytes | None, str]] = []
+
+    def is_kept() -> bool:
+        record = reader.poll(1.0)
+        if record is not None and record.error() is None:
+            kept.append((record.key(), json.loads(record.value() or b"")["data"]["action"]))
+        return (b"bots", "halt") in kept
+
+    until(is_kept, lambda: kept)
+    reader.close()
