@@ -61,8 +61,9 @@ class Shell:
         while ended < partitions:
             message = reader.poll(WAIT_S)
             assert message is not None
-            if message.error() is not None:
-                ended += message.error().code() == PARTITION_END
+            error = message.error()
+            if error is not None:
+                ended += error.code() == PARTITION_END
                 continue
             headers: dict[str, Any] = dict(message.headers() or [])
             kind = headers["content-type"].decode() if "content-type" in headers else None
