@@ -102,12 +102,7 @@ def since(consumer: Consumer, places: list[TopicPartition], timeout_s: float) ->
     KafkaException
         If they do not answer in time, or refuse.
     """
-    ends: dict[int, int] = {}
-    for place in places:
-        marks = consumer.get_watermark_offsets(place, timeout=timeout_s)
-        if marks is None:
-            raise KafkaException(KafkaError(TIMED_OUT, f"asking for the end of {place.topic}/{place.partition}"))
-        ends[place.partition] = marks[1]
+    ends = {place.partition: consumer.get_watermark_offsets(place, timeout=timeout_s)[1] for place in places}
     found = consumer.offsets_for_times(places, timeout=timeout_s) if places else []
     for place in found:
         if place.error is not None:
