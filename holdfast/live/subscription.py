@@ -39,6 +39,7 @@ _COUNT_EVERY_S: Final = 5.0
 _WAIT_S_MAX: Final = 0.5
 _ANSWER_S: Final = 30.0
 _LEAVE_S: Final = 5.0
+_AGAIN_S: Final = 0.1
 _HOPELESS: Final = frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -173,10 +174,27 @@ class Subscription:
 
     def _leave(self) -> None:
         try:
-            self._commit()
+            self._settle()
             self._consumer.close()
         except KafkaException as error:  # as when brokers are gone: nobody waits for what this thread might say
             _log.warning("%s: the group was not left in good order: %s", self._topic, error)
+
+    def _settle(self) -> None:
+        """Have the group remember where we are, and wait until it does: a consumer that closes drops what is under way.
+
+        Brokers that have just come back refuse it for a moment.
+        """
+        end_s = time.monotonic() + _LEAVE_S
+        while places := self._places(self._next):
+            try:
+                answered = self._consumer.commit(offsets=places, asynchronous=False)
+                failed = [place.error for place in answered if place.error is not None]
+            except KafkaException as error:
+                failed = [error.args[0]]
+            if not failed or time.monotonic() > end_s:
+                self._on_commit(failed[0] if failed else None, places)
+                return
+            time.sleep(_AGAIN_S)
 
     def _step(self) -> None:
         """Wait a moment for a message, and make ready what is to be told because of it, or of its absence."""
@@ -243,16 +261,20 @@ class Subscription:
     def _commit(self) -> None:
         """Ask the group to remember where we are; if that fails, it is asked for again later."""
         self._committed_s = time.monotonic()
-        places = [
-            TopicPartition(self._topic, partition, self._next[partition], self._following.remembered(partition))
-            for partition in sorted(self._dirty & self._ours)
-        ]
+        places = self._places(self._dirty)
         self._dirty.clear()
         if places:
             try:
                 self._consumer.commit(offsets=places, asynchronous=True)
             except KafkaException as error:
                 self._on_commit(error.args[0], places)
+
+    def _places(self, partitions: Collection[int]) -> list[TopicPartition]:
+        """Say where we are in those of some partitions that are ours."""
+        return [
+            TopicPartition(self._topic, partition, self._next[partition], self._following.remembered(partition))
+            for partition in sorted(self._ours.intersection(partitions))
+        ]
 
     def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         for place in places:
@@ -296,6 +318,9 @@ class Subscription:
         self._ours -= gone
         self._at_end -= gone
         self._dirty -= gone
+        self._next = {partition: offset for partition, offset in self._next.items() if partition not in gone}
+        if self._place is not None and self._place.partition in gone:
+            self._place = None  # whoever has it now gets the event again, and says how far they are
         self._share(time.monotonic())
 
 

@@ -21,6 +21,7 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer
 
+from detectors.verdict import Action
 from holdfast.api.tokens import add, make
 from holdfast.control.audit_log import read
 from holdfast.control.scribe import REFUSED
@@ -31,7 +32,7 @@ from sinks.messages import Message
 from tests.api.serving import PLAN, POLICY
 from tests.integration.topics import publish
 from tests.test_following import beat, verdict
-from tests.waiting import WAIT_S
+from tests.waiting import WAIT_S, until
 
 
 class Serve:
@@ -148,6 +149,11 @@ def until_found(look: Callable[[], Any], is_right: Callable[[Any], bool]) -> Any
     return found
 
 
+def is_known(status: int, _body: Any) -> bool:
+    """Tell whether the server has seen by now what was announced; it answers when it is written."""
+    return status == 200
+
+
 def result(wanted: str) -> Callable[[int, Any], bool]:
     return lambda status, body: status == 200 and body["result"] == wanted
 
@@ -158,7 +164,7 @@ def test_verdicts_are_followed_and_silence_is_doubt(serving) -> None:
     serve.ready()
     assert serve.submit() == (201, {"rollout": "bots", "version": 1, "changed": True})
     assert serve.submit() == (200, {"rollout": "bots", "version": 1, "changed": False})
-    assert serve.ask("GET", "/v1/rollouts/bots")[1]["version"] == 1
+    assert serve.until("/v1/rollouts/bots", is_known)["version"] == 1
     event = {"event": "started", "stage": "region", "at": "2026-03-12T12:00:00Z"}
     assert serve.ask("POST", "/v1/rollouts/bots/events", event)[1]["version"] == 2
     assert serve.ask("GET", ARGO)[1]["why"] == "nothing was heard of the rollout yet"
@@ -198,9 +204,9 @@ def test_what_a_server_finds_at_its_start_is_a_memory_until_the_engine_speaks(se
     serve.ready()
     for name in ("bots", "cats"):
         serve.submit(rollout=name)
-    doubt = serve.ask("GET", ARGO)[1]
+    doubt = serve.until(ARGO, is_known)
     assert (doubt["result"], doubt["phase"]) == ("Inconclusive", "doubt")
-    assert serve.ask("GET", ARGO.replace("bots", "cats"))[1]["result"] == "Failed"
+    assert serve.until(ARGO.replace("bots", "cats"), is_known)["result"] == "Failed"
     ticks = count(2)
     serve.until(ARGO, result("Successful"), lambda: beat(1, next(ticks)))
 
@@ -239,7 +245,8 @@ def test_headers_that_do_not_come_and_headers_that_are_too_many_are_cut_off(serv
         slow.sendall(b"POST /judge HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nx")
         assert slow.recv(100).startswith(b"HTTP/1.1 408 ")
     with socket.create_connection(("127.0.0.1", serve.port), timeout=WAIT_S) as large:
-        large.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: " + b"y" * 70_000)
+        # No more than is read at once: an answer to what is still on its way may be lost with the connection.
+        large.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: " + b"y" * 20_000)
         assert large.recv(100).startswith(b"HTTP/1.1 400 ")
     for line in (
         b"GET /healthz HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
@@ -272,11 +279,9 @@ class Receiver:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
-    def wait(self, count: int) -> list[Any]:
-        end = time.monotonic() + WAIT_S
-        while len(self.seen) < count and time.monotonic() < end:
-            time.sleep(0.05)
-        return self.seen
+    def actions(self) -> list[str]:
+        """Return what the verdicts say that were taken; on a slow machine the engine's silence comes between them."""
+        return [event["data"]["action"] for event in self.seen if event["type"] == "dev.holdfast.verdict.v1"]
 
 
 def test_verdicts_are_sent_out_and_what_is_not_taken_is_set_aside(serving, kafka, tmp_path: Path) -> None:
@@ -284,34 +289,44 @@ def test_verdicts_are_sent_out_and_what_is_not_taken_is_set_aside(serving, kafka
     secret = tmp_path / "secret"
     secret.write_text(f"whsec_{base64.b64encode(b'k' * 32).decode()}")
     url = f"http://127.0.0.1:{receiver.server.server_address[1]}/"
-    hook = {"name": "chat", "url": url, "secret": str(secret), "attempts": 2, "backoff": "10ms"}
+    hook = {"name": "chat", "url": url, "secret": str(secret), "attempts": 2, "backoff": "10ms", "timeout": "1m"}
     serve = serving(webhooks=[hook], stale_after="60s")
     serve.start()
     serve.ready()
-    sequence = 0
-    begun = time.monotonic()
-    while (
-        not receiver.seen and time.monotonic() < begun + WAIT_S
-    ):  # a group that is new hears what comes after it has joined
-        sequence += 1
-        serve.tell(verdict(sequence, sequence))
+    sequences = count(1)
+
+    def tell(action: Action) -> None:
+        sequence = next(sequences)
+        serve.tell(verdict(sequence, sequence, action=action))
+
+    def is_heard() -> bool:  # a group that is new hears what comes after it has joined
+        tell("wait")
         time.sleep(0.5)
+        return bool(receiver.actions())
+
+    def halts(body: Any) -> list[Any]:  # what was told before, or silence, may be set aside as well
+        return [letter for letter in body["webhooks"][0]["last_undelivered"] if letter["action"] == "halt"]
+
+    until(is_heard)
     receiver.status = 500
-    serve.tell(verdict(sequence + 1, sequence + 1, action="halt"))
-    dead = serve.until("/v1/webhooks", lambda _, body: body["webhooks"][0]["undelivered"] >= 1)["webhooks"][0]
-    assert dead["last_undelivered"][-1]["attempts"] == 2
+    tell("halt")
+    (letter,) = halts(serve.until("/v1/webhooks", lambda _, body: halts(body)))
+    assert letter["attempts"] == 2
     receiver.status = 204
-    serve.tell(verdict(sequence + 2, sequence + 2, action="revert"))
-    found = receiver.wait(len(receiver.seen) + 1)
-    assert (found[-1]["data"]["action"], found[-1]["type"]) == ("revert", "dev.holdfast.verdict.v1")
-    reader = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": serve.prefix, "auto.offset.reset": "earliest"})
-    reader.subscribe([serve.settings.topics.undelivered])
-    record = None
-    end = time.monotonic() + WAIT_S
-    while record is None and time.monotonic() < end:
-        record = reader.poll(1.0)
-    reader.close()
+    tell("revert")
+    until(lambda: "revert" in receiver.actions(), receiver.actions)
     receiver.server.shutdown()
     receiver.server.server_close()
-    assert record is not None
-    assert (record.key(), json.loads(record.value() or b"")["data"]["action"]) == (b"bots", "halt")
+    assert "halt" not in receiver.actions()
+    reader = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": serve.prefix, "auto.offset.reset": "earliest"})
+    reader.subscribe([serve.settings.topics.undelivered])
+    kept: list[tuple[bytes | None, str]] = []
+
+    def is_kept() -> bool:
+        record = reader.poll(1.0)
+        if record is not None and record.error() is None:
+            kept.append((record.key(), json.loads(record.value() or b"")["data"]["action"]))
+        return (b"bots", "halt") in kept
+
+    until(is_kept, lambda: kept)
+    reader.close()

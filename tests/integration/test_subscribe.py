@@ -261,7 +261,8 @@ def test_a_broker_that_dies_is_silence_and_one_that_comes_back_ends_it() -> None
     with Broker() as broker, topic(broker.bootstrap, "verdicts"):
         room = Room(broker.bootstrap, "verdicts")
         room.publish(verdict(1, 1))
-        with room.subscribe("2s") as subscription:
+        # Who is away for longer than its session hears what it has not told the group to remember once more.
+        with room.subscribe("2s", settings={"session.timeout.ms": round(WAIT_S * 1_000)}) as subscription:
             events = about_rollouts(subscription)
             assert sequences([next(events)]) == [1]
             broker.stop(signal.SIGKILL)
