@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from holdfast.api.board import Board, Standing
 from holdfast.live.events import Received
@@ -28,6 +29,8 @@ TIMELINE_MAX: Final = 300
 COLOS_MAX: Final = 8
 UNREADABLE_MAX: Final = 50
 ACTIONS_MAX: Final = 100
+ITEMS_MAX: Final = 10
+"""Most action items of one incident."""
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -150,13 +153,15 @@ def _responded(history: History, incident: Incident) -> Responded:
         changed=incident.changed,
         impact=incident.impact,
         causes=incident.causes,
-        candidates=[f"{each.rollout or 'unattributed'} ({each.score:.0%})" for each in incident.candidates],
+        candidates=[f"{each.rollout or 'unattributed'} (score {each.score:.2f})" for each in incident.candidates],
         roles={role: line(person) for role, person in incident.roles.items()},
         acknowledged=incident.acknowledged,
         escalations=incident.escalations,
         next_update=incident.next_update,
         overdue=incident.overdue,
         merged_into=incident.merged_into,
+        actions=[replace(each, what=line(each.what), owner=line(each.owner)) for each in incident.actions[:ITEMS_MAX]],
+        actions_left_out=max(0, len(incident.actions) - ITEMS_MAX),
         timeline=[_note(each) for each in history.events[-TIMELINE_MAX:]][::-1],
     )
 
