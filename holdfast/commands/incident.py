@@ -90,10 +90,8 @@ def list_incidents(
     config: Config = None,
 ) -> None:
     """List incidents, the worst first."""
-    from rich.console import Console
-
     from holdfast.response.record import read_all
-    from holdfast.response.view import in_order, show_list
+    from holdfast.response.view import console_of, in_order, show_list
     from holdfast.wall import now
     from rollouts.incidents.folding import fold
 
@@ -102,17 +100,15 @@ def list_incidents(
     if as_json:
         sys.stdout.write(msgspec.json.encode(in_order(wanted)).decode() + "\n")
     else:
-        show_list(Console(), wanted, now())
+        show_list(console_of(), wanted, now())
 
 
 @app.command("show")
 def show_incident(incident: Id, as_json: Json = False, config: Config = None) -> None:
     """Show how an incident stands, and all that happened."""
-    from rich.console import Console
-
     from holdfast.response.record import history_of
     from holdfast.response.saying import incident_id
-    from holdfast.response.view import show
+    from holdfast.response.view import console_of, show
     from holdfast.wall import now
     from rollouts.incidents.folding import fold
 
@@ -121,7 +117,7 @@ def show_incident(incident: Id, as_json: Json = False, config: Config = None) ->
     if as_json:
         sys.stdout.write(msgspec.json.encode({"incident": found, "events": history.events}).decode() + "\n")
     else:
-        show(Console(), found, history, now())
+        show(console_of(), found, history, now())
 
 
 @app.command()
