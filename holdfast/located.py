@@ -106,13 +106,18 @@ class Problems:
         """Note an error of the value at `path`, which stands at `place`."""
         self._found.append((place.source, place.line, place.column, f"{path or 'the document'}: {text}"))
 
-    def refuse(self) -> None:
-        """Raise everything found so far as one error, if there is anything."""
+    def lines(self) -> list[str]:
+        """Return everything found so far, one a line, in order."""
         ordered = sorted(self._found, key=lambda found: found[:3])
         lines = [f"{source or self.file}{f':{line}' if line else ''}: {text}" for source, line, _, text in ordered]
         del lines[ERRORS_MAX:]
         if len(ordered) > ERRORS_MAX:
             lines.append(f"{self.file}: and {len(ordered) - ERRORS_MAX} more errors")
+        return lines
+
+    def refuse(self) -> None:
+        """Raise everything found so far as one error, if there is anything."""
+        lines = self.lines()
         if lines:
             raise BadInput("\n".join(lines))
 

@@ -97,7 +97,7 @@ def holds(state: State, context: Context) -> list[str]:
     freeze = frozen_by((*plan.freezes, *context.limits.freezes), now)
     if freeze is not None:
         found.append(f"frozen: {freeze.reason}")
-    found.extend(f"frozen by override {one.id}" for one in context.forcing("freeze_all", state.rollout))
+    found.extend(f"frozen by override {one.id[:12]}" for one in context.forcing("freeze_all", state.rollout))
     if context.unknown is not None:
         found.append(f"it is not known what people have decided: {context.unknown}")
     notes = sum(isinstance(effect, Note) for effect in state.outbox)

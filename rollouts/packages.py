@@ -3,13 +3,11 @@
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import msgspec
-from msgspec import Meta, Struct
 
 from detectors.errors import BadInput
-from detectors.policy import Name
 from rollouts.document import Unit
 
 Kind = Literal["data-file", "flag", "key-value", "software-version"]
@@ -20,13 +18,6 @@ CONTENT_BYTES_MAX: Final = 8_000_000
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _VERSION: Final = re.compile(r"[\x21-\x7e]{1,200}")
-
-
-class Package(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A package document: units that are released together."""
-
-    package: Name
-    units: Annotated[list[Unit], Meta(min_length=1, max_length=1_000)]
 
 
 def digest_of(content: bytes) -> str:
@@ -54,7 +45,8 @@ def problems(units: Sequence[Unit]) -> list[str]:
         if unit.unit in seen:
             found.append(f"{place}: found a second time; allowed: each unit once")
         if not _stays_inside(unit.unit):
-            found.append(f"{place}: unit: allowed: a relative path without empty parts, '.' and '..'")
+            allowed = "a relative path without empty parts, '.' and '..'"
+            found.append(f"{place}: unit: found {unit.unit!r}; allowed: {allowed}")
         seen.add(unit.unit)
     for name in sorted(seen):
         inside = next((other for other in sorted(seen) if other.startswith(f"{name}/")), None)

@@ -1,5 +1,7 @@
 """What control takes from the audit topic, and what it writes there; without a broker."""
 
+import io
+import logging
 import threading
 import time
 from datetime import timedelta
@@ -13,6 +15,7 @@ from holdfast.control.glass import overrides_of
 from holdfast.control.refusals import WAITING_MAX, Refusals
 from holdfast.control.scribe import DID, REFUSED, Noted, Scribe, draft_of, missing_of
 from holdfast.errors import Unreachable
+from holdfast.live.logs import REPEATS_MAX, Lines
 from holdfast.live.settings import load_settings
 from rollouts.audit import Chain, Record
 from rollouts.controlled import Note
@@ -151,6 +154,20 @@ def test_nobody_waits_for_the_scribe_and_so_many_notes_wait_with_it_at_the_most(
     go.set()
     writer.close()
     assert sizes[0] == 1
+
+
+def test_each_thing_that_control_did_is_in_the_log_however_much_there_is() -> None:
+    written = io.StringIO()
+    handler = Lines(written, "text")
+    scribe.log.addHandler(handler)
+    scribe.log.setLevel(logging.INFO)
+    try:
+        for count in range(3 * REPEATS_MAX):
+            assert not Scribe(load_settings(None, {})).has_written(noted(what=f"stage {count} passed"))
+    finally:
+        scribe.log.removeHandler(handler)
+        scribe.log.setLevel(logging.NOTSET)
+    assert written.getvalue().count(" passed") == 3 * REPEATS_MAX
 
 
 def test_what_breaks_the_scribe_is_raised_where_somebody_asks(monkeypatch) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from holdfast.errors import BadInput
 from holdfast.response.saying import incident_id, line, lines, when
 from holdfast.response.telling import told
-from holdfast.response.view import in_order, show, show_list
+from holdfast.response.view import console_of, in_order, show, show_list
 from rollouts.incidents.folding import fold, folded
 from rollouts.incidents.history import (
     Acknowledged,
@@ -145,6 +145,13 @@ def test_the_worst_comes_first_and_what_is_over_last() -> None:
     over = one("inc-20260312-00000001", "critical", Resolved(at=NOON, by="ada", how="x"))
     listed = [over, one("inc-20260312-00000002", "minor"), one("inc-20260312-00000003", "critical")]
     assert [each.id[-1] for each in in_order(listed)] == ["3", "2", "1"]
+
+
+def test_in_a_pipe_an_incident_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    one = fold(History(incident="inc-20260312-0a1b2c3d", events=[opened()]))
+    show_list(console_of(), [one], at(4.0))
+    (line,) = [each for each in capsys.readouterr().out.splitlines() if one.id in each]
+    assert one.title in line
 
 
 @pytest.mark.parametrize("width", [40, 80, 120, 200])

@@ -9,11 +9,13 @@ from typing import Annotated, Literal
 import msgspec
 import typer
 
+from detectors.policy import Policy
 from holdfast.commands.groups import Group
 from holdfast.commands.options import By
 from holdfast.commands.workers import FAILED, Config
 from holdfast.documents import load_policy
 from holdfast.live.settings import load_settings
+from rollouts.plans import Plan
 
 plan = typer.Typer(cls=Group, help="Check plans, and submit them to control.", no_args_is_help=True)
 
@@ -26,15 +28,18 @@ Why = Annotated[str, typer.Option("--why", help="The reason, for the record.")]
 
 @plan.command("check")
 def check_plan(
-    path: PlanFile, inventory: Annotated[Path, typer.Option("--inventory", help="The inventory.yaml.")]
+    path: PlanFile,
+    inventory: Annotated[Path, typer.Option("--inventory", help="The inventory.yaml.")],
+    policy: Annotated[Path | None, typer.Option("--policy", help="The policy.yaml; else ticks are of 10 s.")] = None,
 ) -> None:
     """Check a plan against an inventory, and show what each stage reaches."""
-    from holdfast.control.documents import load_inventory, load_plan
-    from rollouts.plans import resolve, rest_of
+    from holdfast.control.documents import load_inventory, load_plan, resolved_of
+    from rollouts.plans import rest_of
 
     fleet, given = load_inventory(inventory), load_plan(path)
-    known = {name: msgspec.structs.replace(given, rollout=name, after=[]) for name in given.after}
-    resolved = resolve(given, fleet, known)
+    judged_by = None if policy is None else load_policy(policy)
+    resolved = resolved_of(path, given, fleet)
+    _advise(path, given, judged_by)
     total = len(fleet.hosts)
     reached = 0
     for stage, seats in zip(given.stages, resolved.stages, strict=True):
@@ -64,7 +69,15 @@ def submit_plan(
         with on_record(settings, by, given.rollout, "package"):
             publish(settings, given.package, contents)
     ask(settings, Submission(plan=given, policy=judged_by, by=by))
+    _advise(path, given, judged_by)
     sys.stdout.write(f"{given.rollout}: under control\n")
+
+
+def _advise(path: Path, given: Plan, judged_by: Policy | None) -> None:
+    from holdfast.control.documents import advised
+
+    for each in advised(path, given, "10s" if judged_by is None else judged_by.tick):
+        sys.stderr.write(f"warning: {each}\n")
 
 
 def pause(rollout: Rollout, why: Why, by: By, config: Config = None) -> None:

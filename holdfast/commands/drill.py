@@ -37,7 +37,7 @@ def drill(
     from holdfast.drilling.fleet import rehearsal
     from holdfast.drilling.steps import in_words, rehearsed
     from holdfast.live.settings import load_settings
-    from rollouts.incidents.opening import DRILL
+    from rollouts.incidents.attribution import DRILL
 
     try:
         limit_s = duration_ms(limit) / 1_000

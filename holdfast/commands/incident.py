@@ -13,7 +13,7 @@ from holdfast.commands.groups import Group
 from holdfast.commands.options import By, moment
 from holdfast.commands.workers import Config
 from holdfast.errors import BadInput
-from holdfast.live.settings import load_settings
+from holdfast.live.settings import Settings, load_settings
 from rollouts.incidents.history import Impact, Role, Severity
 
 if TYPE_CHECKING:
@@ -90,38 +90,48 @@ def list_incidents(
     config: Config = None,
 ) -> None:
     """List incidents, the worst first."""
-    from rich.console import Console
-
     from holdfast.response.record import read_all
-    from holdfast.response.view import in_order, show_list
+    from holdfast.response.view import console_of, in_order, show_list
     from holdfast.wall import now
     from rollouts.incidents.folding import fold
 
-    found = [fold(history) for history in read_all(load_settings(config)).values()]
+    settings = load_settings(config)
+    found = [fold(history) for history in read_all(settings).values()]
     wanted = [one for one in found if everything or not one.is_over]
     if as_json:
         sys.stdout.write(msgspec.json.encode(in_order(wanted)).decode() + "\n")
     else:
-        show_list(Console(), wanted, now())
+        show_list(console_of(), [_promised(one, settings) for one in wanted], now())
 
 
 @app.command("show")
 def show_incident(incident: Id, as_json: Json = False, config: Config = None) -> None:
     """Show how an incident stands, and all that happened."""
-    from rich.console import Console
-
     from holdfast.response.record import history_of
     from holdfast.response.saying import incident_id
-    from holdfast.response.view import show
+    from holdfast.response.view import console_of, show
     from holdfast.wall import now
     from rollouts.incidents.folding import fold
 
-    history = history_of(load_settings(config), incident_id(incident))
+    settings = load_settings(config)
+    history = history_of(settings, incident_id(incident))
     found = fold(history)
     if as_json:
         sys.stdout.write(msgspec.json.encode({"incident": found, "events": history.events}).decode() + "\n")
     else:
-        show(Console(), found, history, now())
+        show(console_of(), _promised(found, settings), history, now())
+
+
+def _promised(incident: "Incident", settings: Settings) -> "Incident":
+    """Have an incident say when the next word is promised, be it by the document alone, if the settings name one."""
+    from msgspec.structs import replace
+
+    from holdfast.response.documents import response_of
+    from rollouts.incidents.timers import promised_for
+
+    if settings.response.document is None:
+        return incident
+    return replace(incident, next_update=promised_for(incident, response_of(settings)))
 
 
 @app.command()

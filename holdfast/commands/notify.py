@@ -48,10 +48,11 @@ def list_(as_json: AsJson = False, config: Config = None) -> None:
     from holdfast.notifying.trying import heard
     from holdfast.response.documents import response_of
 
-    response = response_of(load_settings(config))
+    settings = load_settings(config)
+    response = response_of(settings)
     senders, is_good = Senders(), True
     try:
-        for name, addresses in addresses_of(response).items():
+        for name, addresses in addresses_of(response, file=settings.response.document).items():
             for address in addresses:
                 wrong = None
                 try:
@@ -83,7 +84,7 @@ def try_out(recipient: Recipient, config: Config = None) -> None:
 
     settings = load_settings(config)
     response = response_of(settings)
-    found = addresses_of(response)
+    found = addresses_of(response, file=settings.response.document)
     if recipient not in found:
         message = f"{recipient}: no such recipient; there are: {', '.join(found) or 'none'}"
         raise BadInput(message)

@@ -26,7 +26,8 @@ def respond(config: Config = None) -> None:
     settings = load_settings(config)
     configure(settings.log.level, settings.log.form)
     response = response_of(settings)
-    addresses_of(response)  # what is wrong with them is told now, and not once somebody should be told of an incident
+    # What is wrong with them is told now, and not once somebody should be told of an incident.
+    addresses_of(response, file=settings.response.document)
     require(admin(settings), settings)
     telemetry = Telemetry("respond", settings.worker)
     told = NotifyTelemetry()

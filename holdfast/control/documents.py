@@ -1,17 +1,26 @@
 """Documents of control: plans, inventories and limits, each with all its errors at once."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
+import msgspec
+
+from detectors.policy import Duration
 from holdfast.errors import BadInput
+from holdfast.located import Place, Problems, read
 from holdfast.validation import load
 from rollouts.breakers import Limits
 from rollouts.freezes import problems as freeze_problems
 from rollouts.inventory import Inventory
 from rollouts.inventory import problems as inventory_problems
-from rollouts.plans import Plan
+from rollouts.plans import Plan, Resolved, advice, problems, resolve
 
 _Document = TypeVar("_Document", Plan, Inventory, Limits)
+
+_BEGINNING: Final = re.compile(r"(\w+)(?:\[(\d+)\])?")
+"""How a place in a plan begins, as in `stages[0] (canary)`."""
 
 
 def load_plan(path: Path) -> Plan:
@@ -23,6 +32,41 @@ def load_plan(path: Path) -> Plan:
         With every error of the file, one a line.
     """
     return load(path, Plan)
+
+
+def resolved_of(path: Path, plan: Plan, fleet: Inventory) -> Resolved:
+    """Resolve the plan of a file against a fleet, as if all rollouts were known that it waits for.
+
+    Raises
+    ------
+    BadInput
+        With everything that is wrong with it, one a line, each with the line where it stands.
+    """
+    known = {name: msgspec.structs.replace(plan, rollout=name, after=[]) for name in plan.after if name != plan.rollout}
+    _noted(path, problems(plan, fleet, known)).refuse()
+    return resolve(plan, fleet, known)
+
+
+def advised(path: Path, plan: Plan, tick: Duration) -> list[str]:
+    """Say what is allowed in the plan of a file, and yet seldom meant, each with the line where it stands."""
+    return _noted(path, advice(plan, tick)).lines()
+
+
+def _noted(path: Path, said: Iterable[str]) -> Problems:
+    noted = Problems(str(path))
+    document = read(path, noted)
+    for each in said:
+        where, _, text = each.partition(": ")
+        noted.add(_place(document, where), where, text)
+    return noted
+
+
+def _place(document: Place, where: str) -> Place:
+    begins = _BEGINNING.match(where)
+    found = document if begins is None else document.child(begins[1]) or document
+    index = None if begins is None or begins[2] is None else int(begins[2])
+    items = found.items()
+    return found if index is None or index >= len(items) else items[index]
 
 
 def load_inventory(path: Path) -> Inventory:

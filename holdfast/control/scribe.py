@@ -144,7 +144,9 @@ class Scribe:
                 self._waiting[noted.key] = noted
                 self._change.notify()
                 if noted.kind == DID:  # what is refused is logged where it is
-                    log.info("%s: %s", noted.rollout, draft_of(noted).body["sentence"])
+                    # The text as a whole is the line's kind, so that none is counted as one more like another.
+                    text = f"{noted.rollout}: {draft_of(noted).body['sentence']}"
+                    log.info(text)
             return False
 
     def close(self) -> None:

@@ -268,7 +268,11 @@ class Control:
         if plan.policy != asked.policy.policy:
             message = f"{plan.rollout}: policy: found {plan.policy!r}; the policy is {asked.policy.policy!r}"
             raise BadInput(message)
-        if plan.rollout in self._held:
+        before = self._held.get(plan.rollout)
+        if before is not None and before[1].is_ended:
+            message = f"{plan.rollout}: the rollout is {before[1].phase}; allowed: a plan by another name"
+            raise BadInput(message)
+        if before is not None:
             self._write({}, name, None)
             return
         first: list[Event] = [

@@ -19,7 +19,8 @@ from holdfast.documents import load_policy, load_rollout, load_truth
 from holdfast.produce import Frame, frames_of, shift_of, shifted
 from holdfast.recording.samples import samples_of
 from rollouts.document import Rollout, Unit
-from rollouts.incidents.opening import DRILL, DRILL_KIND
+from rollouts.incidents.attribution import DRILL
+from rollouts.incidents.opening import DRILL_KIND
 from sinks.cloudevents import epoch_ms
 from streams.fleet import Fleet, write
 from streams.recording import LabelColumn, Samples

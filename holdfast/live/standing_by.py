@@ -31,6 +31,9 @@ class Candidate:
         Whose partition says who is in charge. What stands there is read apart from the group, all of it.
     role
         Names the group.
+    is_worker
+        Whether it bears the name of its worker, so that one which comes back soon is taken for the one that it was.
+        Servers without a name of their own need none, of which several may run on a machine.
 
     Attributes
     ----------
@@ -38,14 +41,13 @@ class Candidate:
         Whether it has the partition, as of the last poll.
     """
 
-    def __init__(self, settings: Settings, topic: str, role: str) -> None:
+    def __init__(self, settings: Settings, topic: str, role: str, *, is_worker: bool = True) -> None:
         self.is_in_charge = False
         self._is_joined = False
         self._topic, self._role = topic, role
         self._beat_s = float("-inf")
-        self._member: Consumer = consumer(
-            settings, group_of(settings, role), member=f"{settings.worker}-{role}", on_commit=self._committed
-        )
+        member = f"{settings.worker}-{role}" if is_worker else None
+        self._member: Consumer = consumer(settings, group_of(settings, role), member=member, on_commit=self._committed)
         subscribe(self._member, [topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
 
     @property

@@ -54,7 +54,9 @@ class Address:
         return line(said, _SAID_MAX)
 
 
-def addresses_of(response: Response, environ: Mapping[str, str] | None = None) -> dict[str, list[Address]]:
+def addresses_of(
+    response: Response, environ: Mapping[str, str] | None = None, *, file: str | None = None
+) -> dict[str, list[Address]]:
     """Return the addresses of all recipients by name, `${NAME}` replaced by what the environment says.
 
     Parameters
@@ -63,6 +65,8 @@ def addresses_of(response: Response, environ: Mapping[str, str] | None = None) -
         The document.
     environ
         The variables; None for those of the process.
+    file
+        Where the document is from, for errors; else they name the document.
 
     Raises
     ------
@@ -83,7 +87,7 @@ def addresses_of(response: Response, environ: Mapping[str, str] | None = None) -
     if count > ADDRESSES_MAX:
         errors.append(f"recipients: found {count} addresses; allowed: at most {ADDRESSES_MAX} of all together")
     if errors:
-        raise BadInput("\n".join(f"{response.response}: {error}" for error in errors))
+        raise BadInput("\n".join(f"{file or response.response}: {error}" for error in errors))
     return found
 
 
@@ -92,7 +96,7 @@ def _address(name: str, index: int, text: str, variables: Mapping[str, str], pla
         if not _NAME.fullmatch(variable):
             errors.append(f"{place}: found ${{…}} around what is no name of a variable")
         elif not variables.get(variable):
-            errors.append(f"{place}: the variable {variable} is not set")
+            errors.append(f"{place}: the variable {variable} is not set; allowed: one of the environment that is")
     url = _VARIABLE.sub(lambda found: variables.get(found[1], ""), text)
     schema = url.partition("://")[0].lower()
     if not re.fullmatch(r"[a-z0-9+-]{2,20}", schema) or "://" not in url:

@@ -60,7 +60,7 @@ class Notifier:
     Attributes
     ----------
     is_ready
-        Whether it is in charge, and knows what was told.
+        Whether it stands by, or is in charge and knows what was told.
 
     Raises
     ------
@@ -79,7 +79,7 @@ class Notifier:
         self._settings, self._response, self._hook = settings, response, hook
         self._sender = sender
         self.telemetry = telemetry or NotifyTelemetry()
-        self._addresses = addresses_of(response)
+        self._addresses = addresses_of(response, file=settings.response.document)
         self.is_ready = False
         self._unwritten: Told = []
 
@@ -111,9 +111,11 @@ class Notifier:
             while not stop.is_set():
                 self.telemetry.alive()
                 candidate.poll(LOOK_S)
+                self.is_ready = candidate.stands_by
                 if candidate.is_in_charge:
                     self._lead(candidate, sender, stop)
         finally:
+            self.is_ready = False
             candidate.close()
 
     def _lead(self, candidate: Candidate, sender: Sender, stop: threading.Event) -> None:

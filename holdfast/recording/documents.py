@@ -18,7 +18,7 @@ from holdfast.live.settings import Settings
 from holdfast.live.stores import Where
 from holdfast.reporting.stored import asking, documents_of
 from rollouts.announced import Announcement, finished_at, start_of
-from rollouts.document import Rollout
+from rollouts.document import NOT_YET, Rollout
 from rollouts.truth import Truth
 
 ROLLOUT: Final = "rollout.yaml"
@@ -143,7 +143,9 @@ def announced(settings: Settings, name: str, policy: Path | None, truth: Path | 
         listed = f"announced are: {', '.join(sorted(known)[:20])}" if known else "none is announced"
         message = f"{name}: not announced on {settings.topics.rollouts}; {listed}"
         raise BadInput(message)
-    found = _made(_begun(known[name]), known[name].policy, policy, truth, finished_at(known[name]))
+    begun = _begun(known[name])
+    _require_begun(begun)
+    found = _made(begun, known[name].policy, policy, truth, finished_at(known[name]))
     first, end = found.span()
     number = 0
     for other in sorted(known):
@@ -170,7 +172,8 @@ def stored(place: Where, name: str, source: str | None, policy: Path | None, tru
     with asking(place) as answer:
         rollout, judged_by, known, starts = documents_of(answer, name, source)
     stages = [msgspec.structs.replace(stage, started=starts.get(stage.name, stage.started)) for stage in rollout.stages]
-    plan = msgspec.structs.replace(rollout, stages=stages)
+    plan = _dated(msgspec.structs.replace(rollout, stages=stages))
+    _require_begun(plan)
     found = _made(plan, judged_by, policy, truth, None)
     if known is not None and truth is None:
         found.files[TRUTH] = _written(known)
@@ -185,7 +188,19 @@ def _begun(announcement: Announcement) -> Rollout:
         stage if start is None or (index == 0 and start == plan.started) else _started(stage, start)
         for index, (stage, start) in enumerate(zip(plan.stages, starts, strict=True))
     ]
-    return msgspec.structs.replace(plan, stages=stages)
+    return _dated(msgspec.structs.replace(plan, stages=stages))
+
+
+def _dated(plan: Rollout) -> Rollout:
+    """Have a rollout that an event was to start, as all do that control releases, start with its first stage."""
+    starts = [stage.started for stage in plan.stages if stage.started is not None]
+    return msgspec.structs.replace(plan, started=min(starts)) if plan.started == NOT_YET and starts else plan
+
+
+def _require_begun(plan: Rollout) -> None:
+    if plan.started == NOT_YET:
+        message = f"{plan.rollout}: no stage of it has started; allowed: a rollout that there is something to record of"
+        raise BadInput(message)
 
 
 def _started(stage: Any, start: datetime) -> Any:

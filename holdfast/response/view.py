@@ -1,5 +1,6 @@
 """Incidents for people: a table of them, and one of them as a timeline."""
 
+import sys
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
@@ -14,7 +15,15 @@ from rollouts.incidents.folding import Incident, overdue_actions
 from rollouts.incidents.history import SEVERITIES, History, Impact
 
 WIDE: Final = 140
-"""Columns of a terminal from which on incidents are shown as a table; a pipe has 80."""
+"""Columns of a terminal from which on incidents are shown as a table."""
+
+_PIPE_WIDTH: Final = 160
+"""Columns of what is read in no terminal: rich takes 80 there, and what programs look for may be broken by them."""
+
+
+def console_of() -> Console:
+    """Return the console that incidents are printed to."""
+    return Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
 
 
 def in_order(incidents: Iterable[Incident]) -> list[Incident]:

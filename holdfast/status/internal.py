@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from holdfast.api.board import Board, Standing
 from holdfast.live.events import Received
@@ -18,6 +19,8 @@ from rollouts.controlled import ENDED
 from rollouts.incidents import history as said
 from rollouts.incidents.folding import Incident, overdue_actions
 from rollouts.incidents.history import Event, History
+from rollouts.incidents.response import Response
+from rollouts.incidents.timers import promised_for
 
 ROLLOUTS_MAX: Final = 100
 """Most rollouts on the page: those that are stopped first."""
@@ -28,6 +31,8 @@ TIMELINE_MAX: Final = 300
 COLOS_MAX: Final = 8
 UNREADABLE_MAX: Final = 50
 ACTIONS_MAX: Final = 100
+ITEMS_MAX: Final = 10
+"""Most action items of one incident."""
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -45,13 +50,15 @@ class Facts(Struct, frozen=True, kw_only=True):
     sources: Sequence[Heard] = ()
 
 
-def internal(histories: Mapping[str, History], facts: Facts, as_of: datetime) -> Internal:
+def internal(histories: Mapping[str, History], response: Response, facts: Facts, as_of: datetime) -> Internal:
     """Say what those who respond may read.
 
     Parameters
     ----------
     histories
         Incidents by id.
+    response
+        Says how often an update is promised.
     facts
         All else that was heard.
     as_of
@@ -59,7 +66,7 @@ def internal(histories: Mapping[str, History], facts: Facts, as_of: datetime) ->
     """
     folded, unreadable = readable(histories)
     newest = sorted(folded.values(), key=lambda each: (each.opened, each.id), reverse=True)
-    incidents = [_responded(histories[each.id], each) for each in newest[:INCIDENTS_MAX]]
+    incidents = [_responded(histories[each.id], each, response) for each in newest[:INCIDENTS_MAX]]
     late = [
         Action(incident=each.id, id=item.id, what=line(item.what), owner=line(item.owner), due=item.due)
         for each in newest
@@ -139,7 +146,7 @@ def _broken(held: Held) -> Broken:
     )
 
 
-def _responded(history: History, incident: Incident) -> Responded:
+def _responded(history: History, incident: Incident, response: Response) -> Responded:
     return Responded(
         id=incident.id,
         title=line(incident.title),
@@ -150,13 +157,15 @@ def _responded(history: History, incident: Incident) -> Responded:
         changed=incident.changed,
         impact=incident.impact,
         causes=incident.causes,
-        candidates=[f"{each.rollout or 'unattributed'} ({each.score:.0%})" for each in incident.candidates],
+        candidates=[f"{each.rollout or 'unattributed'} (score {each.score:.2f})" for each in incident.candidates],
         roles={role: line(person) for role, person in incident.roles.items()},
         acknowledged=incident.acknowledged,
         escalations=incident.escalations,
-        next_update=incident.next_update,
+        next_update=promised_for(incident, response),
         overdue=incident.overdue,
         merged_into=incident.merged_into,
+        actions=[replace(each, what=line(each.what), owner=line(each.owner)) for each in incident.actions[:ITEMS_MAX]],
+        actions_left_out=max(0, len(incident.actions) - ITEMS_MAX),
         timeline=[_note(each) for each in history.events[-TIMELINE_MAX:]][::-1],
     )
 

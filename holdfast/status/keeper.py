@@ -44,7 +44,7 @@ def snapshot(sources: Sources, response: Response, as_of: datetime) -> Snapshot:
     histories = sources.histories()
     return Snapshot(
         public=public(histories, response, sources.watched(as_of), as_of),
-        internal=internal(histories, sources.facts(as_of), as_of),
+        internal=internal(histories, response, sources.facts(as_of), as_of),
     )
 
 
@@ -144,7 +144,7 @@ class Keeper(threading.Thread):
         """Show, as long as nothing is known, what was kept as files: a page that is started anew when all is down."""
         self._last = self._last or (None if self._folder is None else self._folder.read())
         if self._last is not None:
-            known = internal({}, self._sources.facts(now), self._last.as_of)
+            known = internal({}, self._response, self._sources.facts(now), self._last.as_of)
             self._show(Snapshot(public=self._last, internal=replace(known, unreadable=[UNREAD])), now)
 
     def _keep(self, site: Site, now: datetime) -> None:

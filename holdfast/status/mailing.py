@@ -145,6 +145,9 @@ class Mailer(threading.Thread):
         Says what stands on the page now; None while nothing is known.
     backoff_s
         Pause after a first attempt that has failed, in seconds; it doubles with each.
+    is_my_turn
+        Says whether it is up to this server to tell subscribers what is new. Whoever asked here to subscribe is sent
+        their confirmation from here in any case.
     """
 
     def __init__(
@@ -156,12 +159,14 @@ class Mailer(threading.Thread):
         told: Told,
         public: Callable[[], Public | None],
         backoff_s: float = BACKOFF_S,
+        is_my_turn: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__(name="status-mail", daemon=True)
         assert status.mail is not None
         assert status.url is not None
         self._mail, self._url, self._title, self._installation = status.mail, status.url, status.title, installation
         self._post, self._seal, self._told, self._public = post, seal, told, public
+        self._is_my_turn = is_my_turn
         self._change = threading.Condition()
         self._waiting: deque[str] = deque()
         self._is_stopped = False
@@ -208,7 +213,8 @@ class Mailer(threading.Thread):
         """Send what there is to send now."""
         self._confirmations()
         public, told = self._public(), self._told.told()
-        if public is None or told is None:
+        if public is None or told is None or not self._is_my_turn():
+            self._post.close()
             return
         for incident in public.incidents:
             before = told.get(incident.id, 0)
@@ -217,7 +223,10 @@ class Mailer(threading.Thread):
         self._post.close()
 
     def _tell(self, incident: PublicIncident, before: int, public: Public) -> bool:
-        """Tell all subscribers of an incident what they were not told yet; false if the server takes nothing."""
+        """Tell all subscribers of an incident what they were not told yet.
+
+        False if the server takes nothing, or it is up to another server by now.
+        """
         total, refused = len(incident.updates), self.failed
         reached = self._reached.setdefault(incident.id, {})
         left = {key: one for key, one in self._told.addresses().items() if max(before, reached.get(key, 0)) < total}
@@ -227,7 +236,7 @@ class Mailer(threading.Thread):
         else:
             for key, address in sorted(left.items()):
                 fresh = incident.updates[: total - max(before, reached.get(key, 0))]
-                if not self._send(self._news(address, key, incident, fresh)):
+                if not self._is_my_turn() or not self._send(self._news(address, key, incident, fresh)):
                     return False
                 reached[key] = total
             self._give_up(incident.id, self.failed - refused, f"refused for good; {self._why}")

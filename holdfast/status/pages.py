@@ -222,7 +222,7 @@ def _environment() -> Environment:
     filters |= {"runs": runs, "counted": counted, "told": _told, "spoken": spoken}
     shared: Any = environment.globals
     shared |= {"states": words.STATE, "phases": words.PHASE, "kinds": words.KIND, "roles": get_args(Role)}
-    shared |= {"moment": words.moment, "minute": words.minute, "second": words.second}
+    shared |= {"moment": words.moment, "minute": words.minute, "second": words.second, "exact": words.exact}
     shared |= {"css": CSS, "js": JS, "policy": META_POLICY}
     return environment
 

@@ -27,6 +27,7 @@ from holdfast.status.snapshot import Public
 from holdfast.status.sources import Topics, moment
 from holdfast.status.streams import Streams
 from holdfast.status.subscribing import Desk
+from holdfast.status.turns import Turn
 from rollouts.incidents.response import Response
 
 _END_S: Final = 5.0
@@ -71,7 +72,6 @@ def serve(settings: Settings, response: Response, folder: Path | None, told: Cal
     check(settings)
     gate = Gate(None if status.tokens is None else Path(status.tokens), moment)
     seal = None if status.mail is None or status.secret is None else Seal.load(Path(status.secret))
-    post = None if status.mail is None else Smtp(status.mail)
     kept = None if folder is None else Folder(folder)
     topics = Topics(settings, seal)
     stale = timedelta(seconds=seconds(status.stale_after))
@@ -86,8 +86,8 @@ def serve(settings: Settings, response: Response, folder: Path | None, told: Cal
 
     streams = Streams(site, status.streams_max, status.streams_per_client)
     keeper.listen(streams.changed)
-    mailer = None if seal is None or post is None else Mailer(status, settings.prefix, post, seal, topics.table, public)
-    desk = None if seal is None or mailer is None else Desk(seal, topics.table, mailer.ask, moment)
+    mailing = _mailing(settings, topics, seal, public)
+    desk = None if seal is None or mailing is None else Desk(seal, topics.table, mailing[0].ask, moment)
     server = Server(_listening(status), App(status, gate, site, streams, look, desk), section="status")
     if not status.url:
         keeper.at(f"{'https' if status.certificate else 'http'}://{status.host}:{server.port}")
@@ -100,18 +100,37 @@ def serve(settings: Settings, response: Response, folder: Path | None, told: Cal
         signal.signal(number, stop)
     topics.start()
     keeper.start()
-    if mailer is not None:
-        keeper.listen(mailer.look)
-        mailer.start()
+    if mailing is not None:
+        keeper.listen(mailing[0].look)
+        for each in mailing:
+            each.start()
     told(server.port)
     try:
         server.run()
     finally:
-        if mailer is not None:
-            mailer.stop()
+        if mailing is not None:
+            for each in mailing:
+                each.stop()
+            mailing[1].join(_END_S)
         keeper.stop()
         keeper.join(_END_S)
         topics.close(_END_S)
+
+
+def _mailing(
+    settings: Settings, topics: Topics, seal: Seal | None, public: Callable[[], Public | None]
+) -> tuple[Mailer, Turn] | None:
+    """Make what writes to subscribers, and what says when it is up to this server; None where nobody can subscribe."""
+    status = settings.status
+    if seal is None or status.mail is None:
+        return None
+    turn = Turn(settings)
+
+    def is_my_turn() -> bool:
+        return turn.is_mine(topics.table.heard)
+
+    post = Smtp(status.mail)
+    return Mailer(status, settings.prefix, post, seal, topics.table, public, is_my_turn=is_my_turn), turn
 
 
 def _listening(status: Status) -> Api:

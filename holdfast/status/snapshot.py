@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from rollouts.document import Timestamp
-from rollouts.incidents.history import Cause, Impact, Severity
+from rollouts.incidents.history import ActionItem, Cause, Impact, Severity
 
 State = Literal["operational", "unknown", "degraded", "partial-outage", "outage"]
 STATES: Final[tuple[State, ...]] = ("operational", "unknown", "degraded", "partial-outage", "outage")
@@ -170,6 +170,8 @@ class Responded(Struct, frozen=True, kw_only=True):
     next_update: Timestamp | None
     overdue: bool
     merged_into: str | None
+    actions: list[ActionItem]
+    actions_left_out: int
     timeline: list[Note]
 
 

@@ -85,6 +85,11 @@ def second(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%H:%M:%S UTC")
 
 
+def exact(at: datetime) -> str:
+    """Write a moment: the day and the second, in UTC."""
+    return at.astimezone(UTC).strftime("%d %b %Y, %H:%M:%S UTC").removeprefix("0")
+
+
 def minute(at: datetime) -> str:
     """Write the time of day."""
     return at.astimezone(UTC).strftime("%H:%M UTC")

@@ -46,6 +46,9 @@ UNCOMPARED: Final = 0.5
 UNKNOWN: Final = 0.5
 """How well the place fits if nobody knows where a change is."""
 
+DRILL: Final = "drill-"
+"""Begins the names of rollouts that are drills."""
+
 _NAMED_MAX: Final = 5
 
 
@@ -86,6 +89,11 @@ class Change(Struct, frozen=True, kw_only=True):
     is_drill: bool = False
 
 
+def rehearsed(change: Change) -> bool:
+    """Tell whether a rollout is a drill's: by name, and announced with the package of one."""
+    return change.rollout.startswith(DRILL) and change.is_drill
+
+
 class Surroundings(Struct, frozen=True, kw_only=True):
     """What is known beside a verdict: changes by rollout, and each colo's share of the traffic.
 
@@ -94,6 +102,10 @@ class Surroundings(Struct, frozen=True, kw_only=True):
 
     changes: Mapping[str, Change] = {}
     traffic: Mapping[str, float] | None = None
+
+    def apart(self, *, is_drill: bool) -> dict[str, Change]:
+        """Return the rollouts of drills, or all others: neither kind hurts what is of the other."""
+        return {name: each for name, each in self.changes.items() if rehearsed(each) == is_drill}
 
     def share_of(self, colos: Iterable[str]) -> float | None:
         """Return the share of traffic that some colos carry; None unless that of each is known."""

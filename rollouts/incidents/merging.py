@@ -105,7 +105,8 @@ def _likelier(arrived: Arrived, incident: Incident, theirs: set[str], around: Su
     """Name the one change that may have caused both, if there is one."""
     colos = {*arrived.impact.colos, *incident.impact.colos}
     onset = min(onset_of(incident), arrived.impact.onset or arrived.cause.at)
-    ranked = rank(colos, onset, [*incident.causes, arrived.cause], around.changes)
+    changes = around.apart(is_drill=incident.is_drill)
+    ranked = rank(colos, onset, [*incident.causes, arrived.cause], changes)
     best, name = ranked[0], arrived.cause.rollout
     if best.rollout is None:
         return None

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from detectors.verdict import Verdict
 from rollouts.document import Timestamp
-from rollouts.incidents.attribution import Change, Surroundings, rank
+from rollouts.incidents.attribution import Change, Surroundings, rank, rehearsed
 from rollouts.incidents.folding import ENGINE, Incident, evolve, fold
 from rollouts.incidents.history import (
     SEVERITIES,
@@ -35,9 +35,6 @@ from rollouts.incidents.response import Grade, Response
 
 UNGRADED: Final[Severity] = "major"
 """How bad something is that no grade of the response document speaks of."""
-
-DRILL: Final = "drill-"
-"""Begins the names of rollouts that are drills."""
 
 DRILL_KIND: Final = "drill"
 """Kind of all units in the package of a drill. Its name alone makes no rollout a drill, of which few people hear."""
@@ -65,7 +62,7 @@ class Stop(Struct, frozen=True, kw_only=True):
     def is_drill(self, around: Surroundings) -> bool:
         """Tell whether its rollout is a drill's: by name, and announced with the package of one."""
         change = around.changes.get(self.rollout)
-        return self.rollout.startswith(DRILL) and change is not None and change.is_drill
+        return change is not None and rehearsed(change)
 
 
 def opens(said: Verdict, response: Response) -> bool:
@@ -262,7 +259,7 @@ def sharpened(incident: Incident, response: Response, around: Surroundings, now:
 
 def candidates_of(incident: Incident, around: Surroundings) -> list[Candidate]:
     """Rank what may have caused an incident."""
-    return rank(incident.impact.colos, onset_of(incident), incident.causes, around.changes)
+    return rank(incident.impact.colos, onset_of(incident), incident.causes, around.apart(is_drill=incident.is_drill))
 
 
 def _joining(

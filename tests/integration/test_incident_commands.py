@@ -1,6 +1,7 @@
 """`holdfast incident` on a real broker, as people use it."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ class Desk:
     """Runs commands as somebody."""
 
     def __init__(self, settings: Settings) -> None:
-        self._environ = {
+        self.environ = {
             "HOLDFAST_KAFKA__BOOTSTRAP_SERVERS": settings.kafka["bootstrap.servers"],
             "HOLDFAST_PREFIX": settings.prefix,
             "USER": "ada",
@@ -29,7 +30,7 @@ class Desk:
 
     def run(self, *arguments: str, text: str | None = None) -> Result:
         """Run a command, and return what came of it."""
-        return CliRunner().invoke(app, ["incident", *arguments], env=self._environ, input=text)
+        return CliRunner().invoke(app, ["incident", *arguments], env=self.environ, input=text)
 
     def read(self, *arguments: str, text: str | None = None) -> Any:
         """Run a command that must succeed, and return its JSON."""
@@ -66,6 +67,14 @@ def test_an_incident_from_its_beginning_to_its_end(desk: Desk, settings: Setting
     assert desk.read("action", "done", name, "a1")["actions"][0]["done"] is not None
     assert (desk.read("list"), len(desk.read("list", "--all"))) == ([], 1)
     assert "moved away" in desk.run("show", name).stdout
+
+
+def test_when_the_next_word_is_promised_is_told_where_the_settings_say_how_often(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "response.yaml").write_text("{response: edge, promises: {critical: 30m}}", encoding="utf-8")
+    name = desk.read("open", "errors", "--severity", "critical")["id"]
+    assert "next update" not in desk.run("show", name).stdout
+    desk.environ["HOLDFAST_RESPONSE__DOCUMENT"] = str(tmp_path / "response.yaml")
+    assert "next update" in desk.run("show", name).stdout
 
 
 def test_two_become_one(desk: Desk) -> None:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -17,6 +17,7 @@ from urllib.request import urlopen
 import msgspec
 import pytest
 from confluent_kafka import Producer
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from holdfast.cli import app
@@ -55,9 +56,9 @@ class Told:
         assert self._producer.flush(WAIT_S) == 0
 
     @contextmanager
-    def notifier(self, document: Response) -> Iterator[Notifier]:
-        """Run a notifier, from when it is in charge on."""
-        made, stop = Notifier(self.settings, document), threading.Event()
+    def notifier(self, document: Response, worker: str = "one") -> Iterator[Notifier]:
+        """Run a notifier, from when it is ready on: in charge, or standing by."""
+        made, stop = Notifier(replace(self.settings, worker=worker), document), threading.Event()
         thread = threading.Thread(target=made.run, args=(stop,), daemon=True)
         thread.start()
         until(lambda: made.is_ready)
@@ -225,6 +226,24 @@ def test_one_of_two_notifiers_tells_and_the_other_takes_over(told: Told) -> None
         until(lambda: len(told.journal()) == 3)
         assert second.poll() is None
     assert len({headers["X-Holdfast-Notice"] for _, headers, _ in web.posted}) == 3
+
+
+def test_who_stands_by_is_ready_and_tells_nobody_before_it_is_its_turn(told: Told) -> None:
+    def told_by(notifier: Notifier) -> float | None:
+        values = {"recipient": "web", "state": "sent"}
+        return notifier.telemetry.registry.get_sample_value("holdfast_notices_total", values)
+
+    with hook() as web, ExitStack() as first:
+        document, at = response({"web": [web.url]}), now()
+        ahead = first.enter_context(told.notifier(document))
+        with told.notifier(document, "two") as behind:
+            told.write(history(1, at))
+            until(lambda: len(told.journal()) == 1)
+            assert (told_by(ahead), told_by(behind)) == (1, None)
+            first.close()
+            told.write(history(2, at))
+            until(lambda: len(told.journal()) == 2)
+            assert (told_by(ahead), told_by(behind)) == (1, 1)
 
 
 def page(port: int, name: str) -> bytes:

@@ -12,6 +12,7 @@ from holdfast.live.topics import create
 from holdfast.recording.document import KafkaSource
 from holdfast.recording.topic import BAD_FRAMES
 from rollouts.announced import with_event
+from rollouts.document import NOT_YET
 from tests.integration.cluster import Cluster
 from tests.live.engine import announced
 from tests.recorded import Shell, canonical, directly, made, recorded, verdicts
@@ -105,6 +106,36 @@ def test_documents_are_those_that_were_announced(cluster: Cluster, recording: Pa
     assert digest(load_policy(out / "policy.yaml")) == digest(first.policy)
     assert load_rollout(out / "rollouts" / "1-a-b-other.yaml") == other
     assert len(verdicts(out)) > 0
+
+
+def test_rollouts_that_events_start_begin_with_their_first_stage(
+    cluster: Cluster, recording: Path, tmp_path: Path, shell
+) -> None:
+    """As all do that `holdfast control` releases."""
+    cluster.feed(cluster.frames(recording))
+    first = announced(recording)
+    begun = first.rollout.started + timedelta(seconds=30)
+    late = {
+        name: msgspec.structs.replace(
+            first, rollout=msgspec.structs.replace(first.rollout, rollout=name, started=NOT_YET)
+        )
+        for name in ("bots", "other", "waiting")
+    }
+    for name in ("bots", "other"):
+        cluster.submit(with_event(late[name], "started", "canary", begun))
+    cluster.submit(late["waiting"])
+    out = tmp_path / "out"
+    words = ("--from", "kafka", "--topic", cluster.metrics, "--config", str(cluster.path), "--out", str(out))
+    status, _, errors = shell("record", *words, "--announced", "bots")
+    assert (status, errors) == (0, "")
+    assert load_rollout(out / "rollout.yaml").started == begun
+    assert [load_rollout(path).started for path in (out / "rollouts").iterdir()] == [begun]
+    assert len(verdicts(out)) > 0
+    status, _, errors = shell("record", *words, "--replace", "--announced", "waiting")
+    assert (status, errors) == (
+        2,
+        "waiting: no stage of it has started; allowed: a rollout that there is something to record of\n",
+    )
 
 
 def test_a_rollout_that_was_not_announced_is_told(cluster: Cluster, tmp_path: Path, shell) -> None:

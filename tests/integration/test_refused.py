@@ -161,13 +161,17 @@ def test_what_comes_for_a_rollout_that_has_ended_is_refused_on_the_audit_topic(d
     for index, host in enumerate(FLEET.hosts):
         made = Report(host=host.host, colo=host.colo, region=host.region, sequence=index + 1, at=now())
         desk.put(desk.settings.topics.applied, host.host.encode(), encode(made))
-    ask(desk.settings, Submission(plan=plan(started=now() + timedelta(hours=1)), policy=POLICY, by="ann"), WAIT_S)
+    submission = Submission(plan=plan(started=now() + timedelta(hours=1)), policy=POLICY, by="ann")
+    ask(desk.settings, submission, WAIT_S)
+    ask(desk.settings, submission, WAIT_S)  # as whoever does not know whether it got through
     abort = Command(id="1", command="abort", by="ann", why="no")
     ask(desk.settings, Instruction(rollout="bots", command=abort), WAIT_S)
     again = replace(abort, id="2", command="pause")
     with pytest.raises(BadInput, match="the rollout is aborted"):
         ask(desk.settings, Instruction(rollout="bots", command=again), WAIT_S)
     desk.is_on_record("pause refused", "the rollout is aborted; allowed: nothing more")
+    with pytest.raises(BadInput, match="bots: the rollout is aborted; allowed: a plan by another name"):
+        ask(desk.settings, submission, WAIT_S)
     desk.verdict(3, "revert", "one")
     desk.is_on_record("verdict 3, revert, on stage 'one': the rollout is aborted")
     end = time.monotonic() + WAIT_S

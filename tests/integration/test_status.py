@@ -1,5 +1,6 @@
 """`holdfast status` as a process, on a real broker and with a real server of mail: from a history to the page."""
 
+import copy
 import email
 import http.client
 import re
@@ -98,9 +99,15 @@ class Status:
             )
         )
         self.bootstrap, self.settings = bootstrap, load_settings(self.path, {})
-        self.port = 0
+        self.port = self._number = 0
         self._process: subprocess.Popen[bytes] | None = None
         create(admin(self.settings), self.settings)
+
+    def beside(self) -> "Status":
+        """Give another server of the same page."""
+        other = copy.copy(self)
+        other._process, other._number = None, self._number + 1
+        return other
 
     def command(self, *arguments: str) -> list[str]:
         start = "from holdfast.cli import main; main()"
@@ -108,7 +115,7 @@ class Status:
 
     def start(self, *arguments: str) -> None:
         """Start the server, and wait until it says where it listens."""
-        log = self._folder / f"{self.prefix}.log"
+        log = self._folder / f"{self.prefix}-{self._number}.log"
         with log.open("wb") as stream:
             self._process = subprocess.Popen(self.command("serve", *arguments), stderr=stream)
         end = time.monotonic() + WAIT_S
@@ -290,6 +297,39 @@ def test_somebody_subscribes_is_told_and_is_taken_off_the_list(
     time.sleep(1.5)
     assert len(post.letters) == 2
     assert b"ann" not in dumped(page)
+
+
+def test_of_two_servers_one_tells_subscribers_and_the_other_takes_over(
+    status: Callable[..., Status], post: Post, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("ab" * 32, encoding="utf-8")
+    mail = {"host": "127.0.0.1", "port": post.server_address[1], "security": "none", "sender": "status@example.com"}
+    one = status(url="https://status.example.com", secret=str(tmp_path / "secret"), mail=mail)
+    two = one.beside()
+    one.start()
+    two.start()
+    try:
+        for page in (one, two):
+            page.until("/", lambda text: "Subscribe by e-mail" in text)
+        assert two.ask("/subscribe", {"address": "ann@example.com"})[0] == 200
+        wait_for(lambda: post.letters)
+        link = next(line for line in post.letters[0].get_content().splitlines() if "/confirm/" in line)
+        assert two.ask(urllib.parse.urlsplit(link).path, {})[0] == 200
+        one.put(recent(1))
+        wait_for(lambda: len(post.letters) == 2)
+        one.put(recent(2))
+        wait_for(lambda: len(post.letters) == 3)
+        assert one.stop() == 0  # whichever of them it was
+        one.put(recent(3))
+        wait_for(lambda: len(post.letters) == 4)
+        one.start()
+        assert two.stop() == 0
+        one.put(recent(4))
+        wait_for(lambda: len(post.letters) == 5)
+    finally:
+        two.stop()
+    about = [re.findall(r"inc-\d+-[0-9a-f]+", str(letter))[0] for letter in post.letters[1:]]
+    assert about == [name(number) for number in (1, 2, 3, 4)]
 
 
 def dumped(page: Status) -> bytes:

@@ -28,8 +28,8 @@ def test_a_variable_stands_for_what_the_environment_says() -> None:
 
 def test_each_missing_variable_is_named_and_nothing_of_the_address_is() -> None:
     assert errors({"a": ["slack://${TOKEN}/s3cret"], "b": ["json://localhost", "json://${EMPTY}/"]}, {"EMPTY": ""}) == [
-        "test: recipients[0].urls[0]: the variable TOKEN is not set",
-        "test: recipients[1].urls[1]: the variable EMPTY is not set",
+        "test: recipients[0].urls[0]: the variable TOKEN is not set; allowed: one of the environment that is",
+        "test: recipients[1].urls[1]: the variable EMPTY is not set; allowed: one of the environment that is",
     ]
 
 

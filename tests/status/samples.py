@@ -237,7 +237,7 @@ def told(found: Mapping[str, History] | None = None, at: datetime = NOW, respons
 def made(found: Mapping[str, History] | None = None, at: datetime = NOW, response: Response = RESPONSE) -> Snapshot:
     """Return a snapshot."""
     known = histories() if found is None else found
-    return Snapshot(public=told(known, at, response), internal=internal(known, facts(at), at))
+    return Snapshot(public=told(known, at, response), internal=internal(known, response, facts(at), at))
 
 
 class Memory:

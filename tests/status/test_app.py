@@ -214,7 +214,7 @@ def test_a_token_for_something_else_is_not_enough(tmp_path: Path) -> None:
 
 
 def test_before_anything_is_known_there_is_no_page_and_a_reader_comes_again() -> None:
-    for path in ("/", "/status.json", "/feed.atom"):
+    for path in ("/", "/status.json", "/feed.atom", "/incidents/inc-20260312-0a1b2c3d", "/internal.json"):
         answer = client(site=None).get(path)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
     assert client(site=None).get("/healthz").status_code == 200

@@ -87,6 +87,25 @@ def test_nothing_is_wider_than_the_screen(browser: Page, served: Serving, path: 
     assert browser.value("document.documentElement.scrollWidth") <= width
 
 
+def test_on_a_telephone_no_word_of_a_table_is_taken_apart(browser: Page, served: Serving) -> None:
+    broken = """
+        [...document.querySelectorAll('.scroll th, .scroll td')].flatMap(cell => {
+            const found = [], texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+            for (let text; (text = texts.nextNode());)
+                for (const word of text.data.matchAll(/[a-z]+/gi)) {
+                    const range = document.createRange();
+                    range.setStart(text, word.index);
+                    range.setEnd(text, word.index + word[0].length);
+                    found.push([word[0], range.getClientRects().length]);
+                }
+            return found;
+        })"""
+    browser.show(f"{served.url}/internal", 380)
+    words = browser.value(broken)
+    assert len(words) > 20
+    assert [word for word, lines in words if lines > 1] == []
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_without_scripts_the_page_says_the_same(browser: Page, served: Serving, path: str) -> None:
     # All but what a script says of the page's age, as it does for a page of the past.

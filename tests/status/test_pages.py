@@ -20,7 +20,21 @@ from holdfast.status.snapshot import Day, Snapshot
 from rollouts.incidents import history as events
 from rollouts.incidents.history import History
 from rollouts.incidents.response import Component, Response
-from tests.status.samples import DAY, MINUTE, NOW, PERSON, Memory, histories, live, made, name, opened, past, told
+from tests.status.samples import (
+    DAY,
+    MINUTE,
+    NOW,
+    PERSON,
+    SECRET_TEXT,
+    Memory,
+    histories,
+    live,
+    made,
+    name,
+    opened,
+    past,
+    told,
+)
 
 BYTES_MAX = 50_000
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -107,6 +121,10 @@ def test_any_text_makes_a_page_a_feed_and_json(text: str) -> None:
     msgspec.json.decode(body(found, "/status.json"))
 
 
+def item(number: int, text: str, due: datetime) -> events.ActionItem:
+    return events.ActionItem(id=f"a{number}", what=text[:200], owner=text[:100], due=due)
+
+
 def many(count: int, text: str) -> dict[str, History]:
     """Return a flood of incidents, each with long updates."""
     found: list[History] = []
@@ -119,6 +137,7 @@ def many(count: int, text: str) -> dict[str, History]:
         made_of: list[events.Event] = [
             opened(begin, *(f"service{place:02d}" for place in range(60)), severity="critical"),
             *said,
+            *(events.ActionAdded(at=begin, by=PERSON, item=item(place, text, begin)) for place in range(15)),
         ]
         if number % 2:
             made_of.append(events.Resolved(at=begin + MINUTE, by=PERSON, how="x"))
@@ -135,6 +154,14 @@ def test_no_page_is_larger_than_50_kb_however_much_there_is_to_say(text: str) ->
     for path in ("/", "/history", f"/incidents/{name(0)}", f"/incidents/{name(1)}", "/internal"):
         assert len(body(found, path).encode()) < BYTES_MAX, path
     assert len(body(found, f"/internal/incidents/{name(0)}").encode()) < BYTES_MAX
+
+
+def test_those_who_respond_read_what_is_to_be_done_by_whom_and_what_is_late() -> None:
+    page = body(site(), f"/internal/incidents/{name(1)}")
+    (item,) = re.findall(r"<li>a1: .*?</li>", page)
+    words = " ".join(re.sub(r"<[^>]*>", "", item).split())
+    assert words == f"a1: Fix {SECRET_TEXT}, by {PERSON}, due 12 Mar 2026, 13:34 UTC, overdue"
+    assert f"bots-{SECRET_TEXT} (score 0.90)" in page
 
 
 def test_a_page_asks_for_nothing_from_elsewhere() -> None:

@@ -178,6 +178,11 @@ def test_a_public_update_changes_what_the_snapshot_says() -> None:
     assert digest(told({found.incident: grown})) != digest(told({found.incident: found}))
 
 
+def test_those_who_respond_read_when_the_next_word_is_promised_though_nobody_has_said_one() -> None:
+    one = History(incident=name(9), events=[opened(NOW - MINUTE, "dns", severity="critical")])
+    assert [each.next_update for each in made({one.incident: one}).internal.incidents] == [NOW + 29 * MINUTE]
+
+
 def test_an_internal_update_does_not_change_what_the_public_snapshot_says() -> None:
     found = live()
     more = events.Updated(at=NOW, by=PERSON, text="More.", is_public=False)

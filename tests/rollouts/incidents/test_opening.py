@@ -57,6 +57,17 @@ def test_the_same_stop_has_the_same_name_on_whatever_machine() -> None:
     assert name_of(NOON, ["r", "v"]) == name_of(at(600.0), ["r", "v"]) != name_of(NOON, ["r", "w"])
 
 
+def test_a_drill_is_no_candidate_of_what_is_real_and_nothing_real_is_one_of_a_drill() -> None:
+    around = Surroundings(changes={name: change(name) for name in ("bots", "drill-b")})
+    for name, other in (("bots", "drill-b"), ("drill-b", "bots")):
+        ((_, events),) = respond({}, [stop(name)], RESPONSE, around, NOON).items()
+        ranked = events[-1]
+        assert isinstance(ranked, Ranked)
+        named = [each.rollout for each in ranked.candidates]
+        assert name in named
+        assert other not in named
+
+
 def test_a_name_that_is_taken_is_not_given_again() -> None:
     first = name_of(NOON, ["r", "v"])
     assert name_of(NOON, ["r", "v"], {first}) != first
