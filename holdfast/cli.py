@@ -234,6 +234,14 @@ def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def kafka_says(error: Exception) -> str | None:
+    """Put what Kafka's client raised into words; None if it was something else, as where it was never loaded."""
+    client = sys.modules.get("confluent_kafka")
+    if client is None or not isinstance(error, client.KafkaException):
+        return None
+    return f"kafka: {error.args[0].str()}; `kafka` in the settings says where the brokers are, and how they are reached"
+
+
 def main() -> NoReturn:
     """Run the command line; bad input is one message on standard error, and exit status 2."""
     run: Callable[..., object] = app
@@ -246,6 +254,12 @@ def main() -> NoReturn:
         sys.exit(BAD_INPUT)
     except BrokenPipeError:
         sys.exit(1)
+    except Exception as error:
+        said = kafka_says(error)
+        if said is None:
+            raise
+        sys.stderr.write(f"{said}\n")
+        sys.exit(BAD_INPUT)
     except SystemExit as ended:
         # Typer ends without a word after Ctrl-C; commands that have something to say of it end by themselves.
         if ended.__context__ is not None and isinstance(ended.__context__.__cause__, KeyboardInterrupt):

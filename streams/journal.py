@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from detectors.comparisons import COLO, FLEET, REGION
 from detectors.evidence import Evidence
@@ -46,6 +48,58 @@ def tick_rows(rollout: str, ticked: Sequence[Ticked]) -> pa.Table:
     return pa.table(columns, schema=TICKS)
 
 
+class _Named:
+    """The columns that are the same at every tick of a stage; of a large fleet they take longer than all the others."""
+
+    def __init__(self, plan: Plan, pairing: Pairing) -> None:
+        self._plan = plan
+        self._pairing = pairing
+
+    @cached_property
+    def evidence(self) -> dict[str, pa.Array]:
+        """Columns [test] of `EVIDENCE`."""
+        pairing = self._pairing
+        tests = pairing.tests
+        strand, levels, places = tests.strand.tolist(), tests.level.tolist(), tests.place.tolist()
+        level = [_LEVELS[number] for number in levels]
+        named: dict[int, Sequence[str]] = {FLEET: ("",), REGION: pairing.regions, COLO: pairing.colos}
+        place = [named[number][index] for number, index in zip(levels, places, strict=True)]
+        for row, stratum in enumerate(pairing.stratum):
+            if stratum:
+                place[row], level[row] = f"{place[row]} {stratum}", "stratum"
+        return self._strands(strand) | {"level": pa.array(level, pa.string()), "place": pa.array(place, pa.string())}
+
+    @cached_property
+    def cohort_ticks(self) -> dict[str, pa.Array]:
+        """Columns [strand and colo] of `COHORT_TICKS`."""
+        pairing = self._pairing
+        colos = pairing.colos
+        return self._strands(pairing.tests.strand[self.row].tolist()) | {
+            "colo": pa.array([colos[index] for index in pairing.tests.place[self.row].tolist()], pa.string())
+        }
+
+    @cached_property
+    def by_colo(self) -> csr_array:
+        """See `Pairing.by_colo`."""
+        return self._pairing.by_colo()
+
+    @cached_property
+    def row(self) -> NDArray[np.intp]:
+        """A comparison of each strand and colo: any of a colo's strata stands for it."""
+        found = np.zeros(self.by_colo.shape[0], np.intp)
+        found[self.by_colo.nonzero()[0]] = self.by_colo.nonzero()[1]
+        return found
+
+    def _strands(self, strand: Sequence[int]) -> dict[str, pa.Array]:
+        strands = self._pairing.strands
+        metric = [self._plan.metrics[each.metric] for each in strands]
+        edge = [each.edge for each in strands]
+        return {
+            "metric": pa.array([metric[index] for index in strand], pa.string()),
+            "edge": pa.array([edge[index] for index in strand], pa.float64()),
+        }
+
+
 class Journal:
     """Turns judged ticks into tables and hands them to a sink.
 
@@ -62,15 +116,23 @@ class Journal:
         self._plan = plan
         self._stage = ""
         self._pairing: Pairing | None = None
+        self._named: _Named | None = None
         self._ticks: list[int] = []
         self._columns: dict[str, list[Array]] = {}
         self._blocks: list[tuple[int, Sides, tuple[Array, Array]]] = []
+
+    @property
+    def rows(self) -> int:
+        """About how many rows are held; those of the sums are two for each comparison."""
+        tests = 0 if self._pairing is None else len(self._pairing.tests)
+        return len(self._ticks) * tests + sum(2 * sides.canary.size for _, sides, _ in self._blocks)
 
     def begin(self, stage: str, pairing: Pairing) -> None:
         """Begin a stage."""
         self.flush()
         self._stage = stage
         self._pairing = pairing
+        self._named = _Named(self._plan, pairing)
 
     def tick(self, number: int, evidence: Evidence, log_e: Array) -> None:
         """Add the evidence of one tick, all tests of it."""
@@ -100,40 +162,24 @@ class Journal:
         held, self._blocks = self._blocks, []
         for first, sides, squares in held:
             self._hand_on(first, sides, squares)
-        if not self._ticks or self._pairing is None:
+        if not self._ticks or self._named is None:
             return
-        tests, pairing, count = self._pairing.tests, self._pairing, len(self._ticks)
-        strands, metrics = pairing.strands, self._plan.metrics
-        places = [
-            ("", *pairing.regions, *pairing.colos)[self._place_code(level, place)]
-            for level, place in zip(tests.level, tests.place, strict=True)
-        ]
-        levels = [_LEVELS[int(level)] for level in tests.level]
-        for row, stratum in enumerate(pairing.stratum):
-            if stratum:
-                places[row], levels[row] = f"{places[row]} {stratum}", "stratum"
+        count, named = len(self._ticks), self._named.evidence
+        rows = len(named["metric"])
+        times = np.repeat(np.array(self._ticks, np.int64) * self._plan.tick_ms, rows)
         columns = {
-            **self._named(count, len(tests)),
-            "metric": _tiled([metrics[strands[i].metric] for i in tests.strand], count),
-            "edge": pa.array(np.tile([strands[i].edge for i in tests.strand], count)),
-            "level": _tiled(levels, count),
-            "place": _tiled(places, count),
+            **self._shared(count * rows, times),
+            **{name: pa.concat_arrays([column] * count) for name, column in named.items()},
             **{name: pa.array(np.concatenate(value)) for name, value in self._columns.items()},
         }
         self._sink.evidence(pa.table([columns[name] for name in EVIDENCE.names], schema=EVIDENCE))
         self._ticks, self._columns = [], {}
 
-    def _place_code(self, level: int, place: int) -> int:
-        assert self._pairing is not None
-        offset = {FLEET: 0, REGION: 1, COLO: 1 + len(self._pairing.regions)}
-        return offset[int(level)] + int(place)
-
-    def _named(self, ticks: int, rows: int) -> dict[str, pa.Array]:
-        """Return the columns that all rows share: rollout, stage and time of each tick."""
-        times = np.repeat(np.array(self._ticks, np.int64) * self._plan.tick_ms, rows)
+    def _shared(self, rows: int, times: NDArray[np.int64]) -> dict[str, pa.Array]:
+        """Return the columns that all rows share, and the end of each one's tick."""
         return {
-            "rollout": pa.repeat(pa.scalar(self._plan.rollout), ticks * rows),
-            "stage": pa.repeat(pa.scalar(self._stage), ticks * rows),
+            "rollout": pa.repeat(pa.scalar(self._plan.rollout), rows),
+            "stage": pa.repeat(pa.scalar(self._stage), rows),
             "time": pa.array(times).cast(pa.timestamp("ms", tz="UTC")),
         }
 
@@ -147,28 +193,24 @@ class Journal:
 
     def _hand_on(self, first: int, sides: Sides, squares: tuple[Array, Array]) -> None:
         """Hand on a block of ticks, both sides of each strand and colo, its strata taken together."""
-        pairing, metrics = self._pairing, self._plan.metrics
+        named, pairing = self._named, self._pairing
+        assert named is not None
         assert pairing is not None
-        colo = pairing.by_colo()
-        count, ticks = colo.shape[0], sides.canary.shape[1]
-        row = np.zeros(count, np.intp)
-        row[colo.nonzero()[0]] = colo.nonzero()[1]  # any of a colo's strata stands for it
+        colo, ticks = named.by_colo, sides.canary.shape[1]
+        count = colo.shape[0]
         sides, squares = Sides(*(colo @ array for array in sides.arrays())), (colo @ squares[0], colo @ squares[1])
-        strands = [pairing.strands[i] for i in pairing.tests.strand[row]]
-        times = np.tile((first + np.arange(ticks)) * self._plan.tick_ms, count)
-        is_ratio = np.repeat(pairing.is_ratio[row], ticks)
+        is_ratio = np.repeat(pairing.is_ratio[named.row], ticks)
+        run = pa.array(np.repeat(np.arange(count), ticks))  # the ticks of a comparison stand one after the other
+        columns = {
+            **self._shared(count * ticks, np.tile((first + np.arange(ticks)) * self._plan.tick_ms, count)),
+            **{name: column.take(run) if ticks > 1 else column for name, column in named.cohort_ticks.items()},
+        }
         for cohort, top, bottom, square in (
             ("canary", sides.canary, sides.canary_of, squares[0]),
             ("control", sides.control, sides.control_of, squares[1]),
         ):
             total, of = top.reshape(-1), bottom.reshape(-1)
-            columns = {
-                "rollout": pa.repeat(pa.scalar(self._plan.rollout), len(total)),
-                "time": pa.array(times).cast(pa.timestamp("ms", tz="UTC")),
-                "stage": pa.repeat(pa.scalar(self._stage), len(total)),
-                "metric": _repeated([metrics[strand.metric] for strand in strands], ticks),
-                "edge": pa.array(np.repeat([strand.edge for strand in strands], ticks)),
-                "colo": _repeated([pairing.colos[i] for i in pairing.tests.place[row]], ticks),
+            columns |= {
                 "cohort": pa.repeat(pa.scalar(cohort), len(total)),
                 "units": pa.array(np.where(is_ratio, 0.0, of)),
                 "sum": pa.array(np.where(is_ratio, 0.0, total)),
@@ -177,15 +219,3 @@ class Journal:
                 "total": pa.array(np.where(is_ratio, of, 0.0)),
             }
             self._sink.cohort_ticks(pa.table([columns[name] for name in COHORT_TICKS.names], schema=COHORT_TICKS))
-
-
-def _tiled(names: list[str], times: int) -> pa.Array:
-    """Return the names, `times` times over: one round per tick."""
-    coded = pa.array(names).dictionary_encode()
-    return coded.take(pa.array(np.tile(np.arange(len(names)), times))).cast(pa.string())
-
-
-def _repeated(names: list[str], times: int) -> pa.Array:
-    """Return each name `times` times: one run per comparison."""
-    coded = pa.array(names).dictionary_encode()
-    return coded.take(pa.array(np.repeat(np.arange(len(names)), times))).cast(pa.string())

@@ -1,24 +1,23 @@
 """The judge's worker: the journal in; verdicts, evidence and checkpoints out."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import pyarrow as pa
 from confluent_kafka import Message, TopicPartition
 
 from detectors.errors import BadInput, StateMismatch
 from detectors.state import State
-from detectors.verdict import Verdict
 from holdfast.live.dead_letters import dead_letter
 from holdfast.live.records import Outputs, Record
+from holdfast.live.rows import Rows, as_stream
 from holdfast.live.settings import Settings
 from holdfast.live.telemetry import Telemetry
 from holdfast.live.terms import terms_of
 from holdfast.setting import ENGINE
 from holdfast.wall import now_ms
-from sinks.arrow_stream import stream
 from sinks.cloudevents import verdict_event
 from sinks.messages import Message as Sent
 from sinks.signatures import Signer
@@ -35,11 +34,17 @@ log = logging.getLogger(__name__)
 _EVIDENCE_TICKS: Final = 6
 """Ticks between two messages of evidence: a chart may be a minute behind, a verdict may not."""
 
-_ROWS_MAX: Final = 20_000
-"""Rows in a message of evidence: at most some 4 MB, however little they compress."""
+_ROWS_AT_ONCE: Final = 40_000
+"""Rows that are sent between two looks at what has come: a large fleet has many, and a tick may close meanwhile."""
 
-_SMALL_BYTES: Final = 4_096
-"""Rows of less are written as they are."""
+_ROWS_HELD_MAX: Final = 1_000_000
+"""Rows of a rollout that may wait for a quiet moment, as there is none while a judge catches up."""
+
+_PIECE_ROWS: Final = 500
+"""What a piece costs beside its rows, told in rows."""
+
+_TABLE_SHARE: Final = 8
+"""How many times as long it takes to send rows as to make a table of them."""
 
 _NOT_YET: Final = -1
 _NEVER: Final = -2
@@ -47,40 +52,6 @@ _NEVER: Final = -2
 
 Checkpoints = Callable[[int], dict[str, State]]
 """Reads the checkpoints of a partition of the journal to their end: state by rollout."""
-
-
-class Rows:
-    """Gathers the rows that judged ticks leave behind, until they are sent."""
-
-    def __init__(self) -> None:
-        self._tables: list[tuple[str, pa.Table]] = []
-
-    def cohort_ticks(self, table: pa.Table) -> None:
-        """See `streams.records.Sink`."""
-        self._tables.append(("cohort_ticks", table))
-
-    def evidence(self, table: pa.Table) -> None:
-        """See `streams.records.Sink`."""
-        self._tables.append(("evidence", table))
-
-    def ticks(self, table: pa.Table) -> None:
-        """See `streams.records.Sink`; a live judge sends them as it decides, see `JudgeStep.outputs`."""
-
-    def verdict(self, rollout: str, time_ms: int, verdict: Verdict) -> None:
-        """See `streams.records.Sink`; verdicts have a topic of their own."""
-
-    def taken(self) -> Iterator[tuple[str, bytes]]:
-        """Yield the tables as Arrow streams, each small enough for a message, and forget them."""
-        held, self._tables = self._tables, []
-        for kind, table in held:
-            for start in range(0, table.num_rows, _ROWS_MAX):
-                part = table.slice(start, _ROWS_MAX)
-                yield kind, _stream(part)
-
-
-def _stream(table: pa.Table) -> bytes:
-    # To begin to compress takes 0.3 ms, much longer than to write a few rows down.
-    return stream(table, "lz4" if table.nbytes > _SMALL_BYTES else None)
 
 
 @dataclass(slots=True)
@@ -94,8 +65,22 @@ class Judged:
     live: LiveJudge | None = None
     position: int = 0  # the offset after the last frame taken
     checkpointed: int | None = None  # the tick of the last checkpoint
-    sent: int = 0  # ticks since evidence was last sent
+    unsent: int = 0  # ticks since evidence was last sent
+    is_sending: bool = False  # whether all its rows are to be sent
     decided: list[tuple[Decided, int]] = field(default_factory=list)  # with the time of the frame that released it
+
+    def gather(self) -> int:
+        """Make tables of what is not one yet; return how many rows they have."""
+        before = self.rows.count
+        if self.live is not None and self.live.journal is not None:
+            self.live.journal.flush()
+        return self.rows.count - before
+
+    @property
+    def held(self) -> int:
+        """About how many rows are not sent yet."""
+        journal = None if self.live is None else self.live.journal
+        return self.rows.count + (0 if journal is None else journal.rows)
 
 
 def _is_uncertified(live: LiveJudge | None) -> bool:
@@ -211,7 +196,7 @@ class JudgeStep:
             sent_ms = message.timestamp()[1]
             for decided in judged.live.push(part):
                 self._telemetry.tick_judged(decided.samples, decided.dropped if is_new else {})
-                judged.sent += decided.is_live
+                judged.unsent += decided.is_live
                 self._is_busy = True
                 if is_new:
                     judged.decided.append((decided, sent_ms))
@@ -259,14 +244,15 @@ class JudgeStep:
             self._verdicts(judged, result)
         self._telemetry.uncertified(sum(_is_uncertified(judged.live) for judged in self._judged.values()))
         self._heartbeats(now, result)
-        # What nobody waits for is done while nobody waits, one rollout at a time: a large one takes a second.
+        # What nobody waits for is done while nobody waits, little by little: a checkpoint of a large one takes long.
         is_busy, self._is_busy = self._is_busy, False
-        due = [each for each in self._judged.values() if each.live is not None and self._is_due(each)]
-        urgent = [each for each in due if each.checkpointed is None or self._is_due(each, patience=2)]
-        for judged in urgent or ([] if is_busy else due[:1]):
+        due = [each for each in self._judged.values() if self._is_due(each)]
+        overdue = [each for each in due if self._is_overdue(each)]
+        for judged in overdue:
             self._checkpoint(judged, result)
-        if not is_busy:
-            self._evidence(result)
+        if not overdue and not self._send_rows(result, is_busy=is_busy) and not is_busy:
+            for judged in due[:1]:
+                self._checkpoint(judged, result)
             self._forget_finished()
         if result.records:
             self._offsets(self._moved, result)
@@ -284,7 +270,7 @@ class JudgeStep:
         if judged.decided:
             # At once, since the time of this message is when they were decided.
             ticked = [Ticked(each.time_ms, each.is_live, each.samples, each.dropped) for each, _ in judged.decided]
-            result.records.append(self._rows(judged.rollout, "ticks", _stream(tick_rows(judged.rollout, ticked))))
+            result.records.append(self._rows(judged.rollout, "ticks", as_stream(tick_rows(judged.rollout, ticked))))
         judged.decided = []
 
     def _rows(self, rollout: str, table: str, stream: bytes) -> Record:
@@ -322,24 +308,29 @@ class JudgeStep:
     def _record(self, message: Sent) -> Record:
         return Record(self._settings.topics.verdicts, message.key, message.value, message.headers)
 
-    def _is_due(self, judged: Judged, patience: int = 1) -> bool:
-        """Tell whether it is time for a checkpoint: at the first tick, every so many ticks, and at the end.
-
-        `patience` is how many times as long it may take.
-        """
-        assert judged.live is not None
-        released = judged.live.turnstile.released
-        if judged.checkpointed is None:
-            return True  # the first one says where in the journal the rollout begins
-        if released is None:
-            return judged.live.is_finished and judged.checkpointed != _NEVER
-        if judged.checkpointed == released:
+    def _is_due(self, judged: Judged) -> bool:
+        """Tell whether it is time for a checkpoint: at the first tick, every so many ticks, and at the end."""
+        live = judged.live
+        if live is None:
             return False
-        return judged.live.is_finished or released - judged.checkpointed >= patience * self._settings.checkpoint_ticks
+        if self._is_overdue(judged, patience=1):
+            return True
+        released = live.turnstile.released
+        return live.is_finished and judged.checkpointed != (_NEVER if released is None else released)
+
+    def _is_overdue(self, judged: Judged, patience: int = 2) -> bool:
+        """Tell whether a checkpoint must not wait for a quiet moment: the first, and one that has waited long."""
+        assert judged.live is not None
+        if judged.checkpointed is None:
+            return True  # it says where in the journal the rollout begins
+        released = judged.live.turnstile.released
+        return released is not None and released - judged.checkpointed >= patience * self._settings.checkpoint_ticks
 
     def _checkpoint(self, judged: Judged, result: Outputs) -> None:
+        """Write down where a rollout stands; its rows before, as who goes on from there does not make them again."""
         live = judged.live
         assert live is not None
+        self._send_all(judged, result)
         released = live.turnstile.released
         blocks = encode(snapshot(live, judged.position), 0 if released is None else released)
         for number, block in enumerate(blocks):
@@ -348,24 +339,50 @@ class JudgeStep:
         judged.checkpointed = (_NEVER if live.is_finished else _NOT_YET) if released is None else released
         self._telemetry.checkpoint(judged.rollout, sum(len(block) for block in blocks))
 
-    def _evidence(self, result: Outputs) -> None:
-        """Send the rows that ticks left behind: seldom, when nobody's rollout waits for it, and of one at a time."""
+    def _send_rows(self, result: Outputs, *, is_busy: bool) -> bool:
+        """Send some of the rows that ticks left behind; tell whether that took any time.
+
+        It is done while nobody waits, unless too many are held. They go seldom, so that small ones go together.
+        """
+        room: float = _ROWS_AT_ONCE
         for judged in self._judged.values():
-            live = judged.live
-            if live is None or live.journal is None or (judged.sent < _EVIDENCE_TICKS and not live.is_finished):
+            if is_busy:
+                if judged.held > _ROWS_HELD_MAX:
+                    self._send_all(judged, result)
                 continue
-            live.journal.flush()
-            tables = list(judged.rows.taken())
-            judged.sent = 0
-            result.records += [self._rows(judged.rollout, kind, table) for kind, table in tables]
-            if tables:
-                return
+            if room <= 0:
+                break
+            gathered = judged.gather()
+            if gathered:
+                room -= _PIECE_ROWS + gathered // _TABLE_SHARE
+            is_finished = judged.live is not None and judged.live.is_finished
+            judged.is_sending |= judged.unsent >= _EVIDENCE_TICKS or is_finished or self._is_due(judged)
+            if judged.is_sending:
+                room = self._messages(judged, result, room)
+        return room < _ROWS_AT_ONCE
+
+    def _send_all(self, judged: Judged, result: Outputs) -> None:
+        judged.gather()
+        self._messages(judged, result, math.inf)
+
+    def _messages(self, judged: Judged, result: Outputs, room: float) -> float:
+        """Send rows of a rollout as far as there is room; return what is left of it."""
+        before = judged.rows.count
+        for table, value in judged.rows.taken():
+            result.records.append(self._rows(judged.rollout, table, value))
+            room -= _PIECE_ROWS + before - judged.rows.count
+            before = judged.rows.count
+            if room <= 0:
+                break
+        if not judged.rows.count:
+            judged.is_sending, judged.unsent = False, 0
+        return room
 
     def _forget_finished(self) -> None:
         """Let go of what rollouts took that are over, once all of it is written down."""
         for judged in self._judged.values():
             live = judged.live
-            if live is not None and live.is_finished and not (judged.decided or judged.sent or self._is_due(judged)):
+            if live is not None and live.is_finished and not (judged.decided or judged.held or self._is_due(judged)):
                 live.forget()
 
     def _offsets(self, numbers: set[int], result: Outputs) -> None:

@@ -246,6 +246,8 @@ class LiveJudge:
 
     def _begin_anew(self, tick: int) -> None:
         """Forget what was seen under another policy: its rows are numbered otherwise, and its ticks may be longer."""
+        if self.journal is not None:
+            self.journal.flush()
         self.judge, self.journal, self.assembly = None, None, Assembly(self.rollout)
         self.others, self.starts, self.late_starts = {}, {}, {}
         self._offsets = {later: offset for later, offset in self._offsets.items() if later >= tick}
