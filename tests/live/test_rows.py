@@ -9,7 +9,8 @@ import pytest
 from holdfast.live.clients import MESSAGE_BYTES_MAX
 from holdfast.live.rows import Rows
 from holdfast.live.settings import Settings, load_settings
-from holdfast.replaying import load_setting, samples_of
+from holdfast.recording.folder import load_setting
+from holdfast.recording.samples import samples_of
 from streams.records import EVIDENCE
 from streams.replay import replay
 from tests.live.engine import JOURNAL_PARTITIONS, Engine, announced, feed, make_engine, make_recording
