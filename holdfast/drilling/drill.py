@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from holdfast.control.board import Board
 from holdfast.drilling.fleet import Rehearsal
-from holdfast.drilling.steps import Name, Step
+from holdfast.drilling.steps import TAKES, Name, Step
 from holdfast.errors import BadInput, Unreachable
 from holdfast.live.announcing import change, partitions_of
 from holdfast.live.clients import admin, base, consumer, producer
@@ -173,7 +173,8 @@ class Drill:
         with self._came:
             self._came.wait_for(lambda: name in self._seen or self._failure is not None, seconds)
             at = self._seen.get(name)
-            why = "" if at is not None else str(self._failure or f"not within {self._limit_s:g} s")
+            missed = f"not within {self._limit_s:g} s; it takes {TAKES[name]}"
+            why = "" if at is not None else str(self._failure or missed)
         self._add(Step(name, at, why))
         return at is not None
 

@@ -18,6 +18,16 @@ WORDS: Final[dict[Name, str]] = {
 }
 
 
+TAKES: Final[dict[Name, str]] = {
+    "harm": "brokers that take samples",
+    "verdict": "`holdfast run`, or `aggregate` and `judge`",
+    "incident": "`holdfast respond`",
+    "notification": "`holdfast respond` or `notify run`, and `holdfast notify undelivered` may say why",
+    "page": "`holdfast status serve`",
+}
+"""What has to be there for a step to come."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """A step: when it was there, in epoch milliseconds; None if it did not come. `note` says what is to be known."""

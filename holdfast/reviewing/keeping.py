@@ -138,7 +138,7 @@ def keep(
         message = f"{out}: is there already; allowed: a name that is not in the corpus"
         raise BadInput(message)
     if not corpus.is_dir():
-        message = f"{corpus}: no such folder; allowed: a corpus, which is a folder of recordings"
+        message = f"{corpus}: no such folder; allowed: a corpus, a folder of recordings, which may be empty"
         raise BadInput(message)
     documents.files[TRUTH] = msgspec.yaml.encode(msgspec.to_builtins(truth))
     tried = corpus / f"{_TRY}{name}"

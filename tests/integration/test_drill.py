@@ -152,6 +152,8 @@ def test_a_drill_names_the_step_that_does_not_happen(
                 here.cluster.start("aggregate,judge")
             options = ["--config", str(here.cluster.path), "--out", str(tmp_path), "--limit", LIMIT, "--json"]
             done = CliRunner().invoke(app, ["drill", *options])
-            assert (done.exit_code, json.loads(done.stdout)["failed"]) == (5, [missing])
+            found = json.loads(done.stdout)
+            assert (done.exit_code, found["failed"]) == (5, [missing])
+            assert "; it takes `holdfast r" in found["notes"][missing]
     finally:
         listener.close()
