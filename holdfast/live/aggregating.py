@@ -158,7 +158,7 @@ class AggregateStep:
         before = set(self._framing.open)
         if changed := self._announcements.poll():
             self._announce()
-        elif any(self._is_over(name) for name in self._framing.open):
+        elif any(self._is_over(name) for name in self._framing.open) or self._framing.holds_too_many(self._passed_ms):
             self._regroup()
         # Of what was over before anything was written for it, somebody is to be told that nothing will be.
         over = (before | {*changed}) & self._framing.known.keys() - self._framing.open
@@ -205,10 +205,15 @@ class AggregateStep:
 
     def _regroup(self) -> None:
         """Group the rollouts that are not over: finished, and closed through their last tick in every partition."""
-        self._framing.group(name for name in self._framing.known if not self._is_over(name))
+        self._framing.group([name for name in self._framing.known if not self._is_over(name)], self._passed_ms)
         for fed in self._fed.values():
             fed.partition.announce(list(self._framing.groups.values()))
         self._pasts.announce(self._fed)
+
+    @property
+    def _passed_ms(self) -> int:
+        """Up to where in event time every partition has closed ticks, in milliseconds."""
+        return min((self._pasts.passed_ms(fed) for fed in self._fed.values()), default=0)
 
     def _is_over(self, name: str) -> bool:
         return bool(self._fed) and all(

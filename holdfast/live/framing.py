@@ -1,5 +1,6 @@
 """What is announced, as the aggregate sees it, and the frames of the journal that tell of it."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -10,7 +11,7 @@ from holdfast.documents import digest
 from holdfast.live.records import Record
 from holdfast.live.settings import Settings
 from holdfast.live.terms import groups_of
-from rollouts.announced import Announcement, encode, finished_at
+from rollouts.announced import Announcement, encode, finished_at, start_of
 from sinks.cloudevents import epoch_ms
 from streams.live.frames import Header, Keys, Planned, PlannedStage, SourcePartition, body_of, frame_of
 from streams.live.partition import Closed, Group
@@ -31,9 +32,21 @@ class Known:
         return None if finished is None else epoch_ms(finished)
 
     @property
+    def started_ms(self) -> int | None:
+        """When its first stage starts, in epoch milliseconds; None if nothing says so yet."""
+        started = start_of(self.announcement, 0)
+        return None if started is None else epoch_ms(started)
+
+    @property
     def tick_ms(self) -> int:
         """The tick of its policy, in milliseconds."""
         return duration_ms(self.announcement.policy.tick)
+
+    @property
+    def pre_period_ms(self) -> int:
+        """How long before its start, in milliseconds, there may be ticks that it is judged on."""
+        policy = self.announcement.policy
+        return (policy.pre_period.ticks_max + policy.gap_ticks_max) * self.tick_ms
 
 
 @dataclass(slots=True)
@@ -65,7 +78,8 @@ class Framing:
     known
         All rollouts, by name.
     groups
-        Those that are open, in groups by the digests of their policies.
+        Those that are open, in groups by the digests of their policies. Those that are over stay beside them for as
+        long as an open one is judged on time in which they were under way: what they changed tells units apart.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -74,17 +88,38 @@ class Framing:
         self.known: dict[str, Known] = {}
         self.open: set[str] = set()
         self.groups: dict[str, Group] = {}
+        self._beside: dict[str, float] = {}  # which are over, and up to which event time (ms) they stay
         self._planned: dict[str, tuple[Group, tuple[Planned, ...]]] = {}  # the same in all frames of a group
 
     def announce(self, current: Mapping[str, Announcement]) -> None:
         """Take the announcements as they are now."""
         self.known = {name: Known(each, encode(each), digest(each.policy)) for name, each in current.items()}
 
-    def group(self, names: Iterable[str]) -> None:
-        """Group the rollouts that are open."""
+    def group(self, names: Iterable[str], passed_ms: int) -> None:
+        """Group the rollouts that are open, given up to where event time has been closed."""
         self.open = set(names)
-        self.groups = {group.digest: group for group in groups_of(self.known[name].announcement for name in self.open)}
+        stay = {name: self._stays_until(name) for name in self.known.keys() - self.open}
+        self._beside = {name: until_ms for name, until_ms in stay.items() if until_ms > passed_ms}
+        open_, beside = ([self.known[name].announcement for name in found] for found in (self.open, self._beside))
+        self.groups = {group.digest: group for group in groups_of(open_, beside)}
         self._planned = {}
+
+    def _stays_until(self, name: str) -> float:
+        """Tell up to when (ms) a rollout that is over has to be known beside those that are open."""
+        ended_ms = self.known[name].finished_ms
+        assert ended_ms is not None
+        until_ms = -math.inf
+        for other in map(self.known.__getitem__, self.open):
+            started_ms = other.started_ms
+            if started_ms is None:  # it may start at any time
+                until_ms = max(until_ms, ended_ms + other.pre_period_ms)
+            elif started_ms - other.pre_period_ms < ended_ms:
+                return math.inf
+        return until_ms
+
+    def holds_too_many(self, passed_ms: int) -> bool:
+        """Tell whether some that are over need no longer be known, given up to where event time has been closed."""
+        return min(self._beside.values(), default=math.inf) <= passed_ms
 
     @property
     def tick_ms(self) -> dict[str, int]:
@@ -93,7 +128,11 @@ class Framing:
 
     def judged(self, group: Group) -> list[str]:
         """Name the rollouts that are judged by a group's policy."""
-        return [each.rollout for each in group.rollouts if self.known[each.rollout].digest == group.digest]
+        return [
+            each.rollout
+            for each in group.rollouts
+            if each.rollout in self.open and self.known[each.rollout].digest == group.digest
+        ]
 
     def is_after(self, name: str, tick: int) -> bool:
         """Tell whether a rollout had finished before a tick began."""

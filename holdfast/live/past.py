@@ -116,9 +116,13 @@ class Pasts:
     def has_passed(self, fed: Fed, name: str) -> bool:
         """Tell whether the live reading has closed all ticks of a rollout that is finished."""
         finished_ms = self._framing.known[name].finished_ms
+        return finished_ms is not None and self.passed_ms(fed) >= finished_ms
+
+    def passed_ms(self, fed: Fed) -> int:
+        """Return up to where in event time (ms) the live reading has closed ticks."""
         joining = fed.joining
         joining.passed_ms = max(joining.passed_ms, fed.closed_ms(self._framing.tick_ms))
-        return finished_ms is not None and joining.passed_ms >= finished_ms
+        return joining.passed_ms
 
     def _is_late(self, fed: Fed, name: str) -> bool:
         """Tell whether a rollout may want ticks that the live reading has closed without it."""

@@ -41,15 +41,19 @@ def stages_of(announcement: Announcement, tick_ms: int) -> tuple[Stage, ...]:
     return stages_in_ticks(rollout, [start_of(announcement, index) for index in range(len(rollout.stages))], tick_ms)
 
 
-def groups_of(announcements: Iterable[Announcement]) -> list[Group]:
-    """Group the rollouts that are under way by the policies that judge them; each group knows all of them."""
-    under_way = sorted(announcements, key=lambda each: each.rollout.rollout)
+def groups_of(announcements: Iterable[Announcement], beside: Iterable[Announcement] = ()) -> list[Group]:
+    """Group the rollouts that are under way by the policies that judge them.
+
+    Each group knows all of them, and those `beside` them, which are over and judged by none.
+    """
+    under_way = list(announcements)
+    known = sorted([*under_way, *beside], key=lambda each: each.rollout.rollout)
     policies: dict[str, Policy] = {digest(each.policy): each.policy for each in under_way}
     groups = []
     for name, policy in sorted(policies.items()):
         tick_ms = duration_ms(policy.tick)
         rollouts = tuple(
-            Announced(each.rollout.rollout, stages_of(each, tick_ms), each.rollout.rollout) for each in under_way
+            Announced(each.rollout.rollout, stages_of(each, tick_ms), each.rollout.rollout) for each in known
         )
         groups.append(Group(name, policy, tick_ms, rollouts))
     return groups
