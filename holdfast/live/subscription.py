@@ -39,6 +39,7 @@ _COUNT_EVERY_S: Final = 5.0
 _WAIT_S_MAX: Final = 0.5
 _ANSWER_S: Final = 30.0
 _LEAVE_S: Final = 5.0
+_AGAIN_S: Final = 0.1
 _HOPELESS: Final = frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -79,6 +80,7 @@ class Subscription:
         self._ready: deque[Event] = deque()
         self._place: TopicPartition | None = None  # of the message whose events are being handed out
         self._next: dict[int, int] = {}  # partition -> the offset after the last message that was dealt with
+        self._said: dict[int, TopicPartition] = {}  # partition -> what the group was last asked to remember
         self._dirty: set[int] = set()
         self._ours: set[int] = set()
         self._at_end: set[int] = set()
@@ -174,9 +176,27 @@ class Subscription:
     def _leave(self) -> None:
         try:
             self._commit()
+            self._settle()
             self._consumer.close()
         except KafkaException as error:  # as when brokers are gone: nobody waits for what this thread might say
             _log.warning("%s: the group was not left in good order: %s", self._topic, error)
+
+    def _settle(self) -> None:
+        """Have the group remember where we are, and wait until it does: a consumer that closes drops what is under way.
+
+        Brokers that have just come back refuse it for a moment.
+        """
+        end_s = time.monotonic() + _LEAVE_S
+        while places := [place for partition, place in sorted(self._said.items()) if partition in self._ours]:
+            try:
+                answered = self._consumer.commit(offsets=places, asynchronous=False)
+                failed = [place.error for place in answered if place.error is not None]
+            except KafkaException as error:
+                failed = [error.args[0]]
+            if not failed or time.monotonic() > end_s:
+                self._on_commit(failed[0] if failed else None, places)
+                return
+            time.sleep(_AGAIN_S)
 
     def _step(self) -> None:
         """Wait a moment for a message, and make ready what is to be told because of it, or of its absence."""
@@ -241,13 +261,19 @@ class Subscription:
         _log.warning("%s: %s", self._topic, error.str())
 
     def _commit(self) -> None:
-        """Ask the group to remember where we are; if that fails, it is asked for again later."""
+        """Ask the group to remember where we are; if that fails, it is asked for again later.
+
+        Of a partition whose event is in somebody's hands we know more than was dealt with. Were that written beside the
+        offset, the event would be taken for one that came before when it comes again: such a partition waits.
+        """
         self._committed_s = time.monotonic()
+        held = set[int]() if self._place is None else {self._place.partition}
         places = [
             TopicPartition(self._topic, partition, self._next[partition], self._following.remembered(partition))
-            for partition in sorted(self._dirty & self._ours)
+            for partition in sorted((self._dirty & self._ours) - held)
         ]
-        self._dirty.clear()
+        self._said |= {place.partition: place for place in places}
+        self._dirty &= held
         if places:
             try:
                 self._consumer.commit(offsets=places, asynchronous=True)
@@ -296,6 +322,7 @@ class Subscription:
         self._ours -= gone
         self._at_end -= gone
         self._dirty -= gone
+        self._said = {partition: place for partition, place in self._said.items() if partition not in gone}
         self._share(time.monotonic())
 
 
