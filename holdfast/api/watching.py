@@ -15,7 +15,7 @@ from holdfast.live.announcing import Announcements, change, partitions_of
 from holdfast.live.clients import base, consumer
 from holdfast.live.events import Untrusted
 from holdfast.live.following import Following, Place
-from holdfast.live.reading import PARTITION_END
+from holdfast.live.reading import PARTITION_END, since
 from holdfast.live.settings import Settings
 from holdfast.live.subscription import message_of
 from holdfast.wall import now_ms
@@ -132,12 +132,7 @@ class VerdictWatch(Watch):
     def _begin(self, reader: Consumer, numbers: Iterable[int]) -> list[TopicPartition]:
         since_ms = now_ms() - duration_ms(self._settings.api.history)
         places = [TopicPartition(self._topic, number, since_ms) for number in numbers]
-        found: list[TopicPartition] = []
-        for place in reader.offsets_for_times(places, timeout=_ANSWER_S):
-            if place.error is not None:
-                raise KafkaException(place.error)
-            found.append(TopicPartition(self._topic, place.partition, place.offset))  # -1, the end, if all is older
-        return found
+        return since(reader, places, _ANSWER_S)
 
     def _round(self, records: list[Any]) -> None:
         now_s = time.monotonic()

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
@@ -80,6 +80,36 @@ def end_of(admin: AdminClient, place: TopicPartition) -> int:
             log.warning("%s/%d: %s; asking again", place.topic, place.partition, exception.args[0].str())
             time.sleep(_PAUSE_SECONDS)
             admin.list_topics(timeout=_ANSWER_SECONDS)  # who leads the partition may have changed
+
+
+def since(consumer: Consumer, places: list[TopicPartition], timeout_s: float) -> list[TopicPartition]:
+    """Say from where to read what was written at a time or later.
+
+    Where nothing was yet, that is the end as it is now. Brokers would answer with the end as it will be once somebody
+    reads there, and what is written until then would be passed over.
+
+    Parameters
+    ----------
+    consumer
+        Asked for it.
+    places
+        Partitions, with the time (epoch ms) as the offset.
+    timeout_s
+        How long brokers may take to answer each question.
+
+    Raises
+    ------
+    KafkaException
+        If they do not answer in time, or refuse.
+    """
+    ends = {place.partition: consumer.get_watermark_offsets(place, timeout=timeout_s)[1] for place in places}
+    found = consumer.offsets_for_times(places, timeout=timeout_s) if places else []
+    for place in found:
+        if place.error is not None:
+            raise KafkaException(place.error)
+        if place.offset == OFFSET_END:
+            place.offset = ends[place.partition]
+    return found
 
 
 def behind(consumer: Consumer) -> dict[str, int]:

@@ -18,7 +18,7 @@ from holdfast.errors import Unreachable
 from holdfast.live.announcing import partitions_of
 from holdfast.live.clients import consumer
 from holdfast.live.partitioner import partition_of
-from holdfast.live.reading import PARTITION_END
+from holdfast.live.reading import PARTITION_END, since
 from holdfast.live.settings import Settings
 from rollouts.incidents.history import IncidentId
 from rollouts.incidents.onset import begun
@@ -163,7 +163,7 @@ class Onsets:
             partitions = len(partitions_of(reader, self._topic, _ANSWER_S))
             place = partition_of(wanted.rollout.encode(), partitions)
             first = TopicPartition(self._topic, place, wanted.since_ms - _SLACK_MS)
-            course.next = reader.offsets_for_times([first], timeout=_ANSWER_S)[0]
+            (course.next,) = since(reader, [first], _ANSWER_S)
         reader.assign([course.next])
         try:
             for table, offset in self._tables(reader, wanted):

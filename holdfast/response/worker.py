@@ -22,7 +22,7 @@ from holdfast.live.announcing import FENCED, partitions_of
 from holdfast.live.clients import consumer
 from holdfast.live.dead_letters import dead_letter
 from holdfast.live.loop import Fenced, Hook, let_pass
-from holdfast.live.reading import PARTITION_END
+from holdfast.live.reading import PARTITION_END, since
 from holdfast.live.records import Record
 from holdfast.live.settings import Settings
 from holdfast.live.standing_by import LOOK_S, Candidate
@@ -223,9 +223,9 @@ class Respond:
         topic = self._settings.topics.verdicts
         places = [TopicPartition(topic, number) for number in partitions_of(reader, topic, _ANSWER_S)]
         committed = {each.partition: each for each in reader.committed(places, timeout=_ANSWER_S)}
-        since = now_ms() - duration_ms(self._response.merge_within)
-        fresh = [TopicPartition(topic, number, since) for number, each in committed.items() if each.offset < 0]
-        found = {each.partition: each for each in (reader.offsets_for_times(fresh, timeout=_ANSWER_S) if fresh else [])}
+        since_ms = now_ms() - duration_ms(self._response.merge_within)
+        fresh = [TopicPartition(topic, number, since_ms) for number, each in committed.items() if each.offset < 0]
+        found = {each.partition: each for each in since(reader, fresh, _ANSWER_S)}
         reader.assign([found.get(number, each) for number, each in sorted(committed.items())])
 
     def _take(self, messages: Sequence[Message], taken: Taken) -> None:

@@ -5,12 +5,13 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Message, Producer
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 
 from holdfast.live import clients
 from holdfast.live.partitioner import partition_of
-from holdfast.live.reading import PARTITION_END, read_to_end
+from holdfast.live.reading import PARTITION_END, read_to_end, since
 from holdfast.live.settings import Settings, load_settings
+from holdfast.wall import now_ms
 from tests.integration.conftest import Kafka
 from tests.integration.topics import topic
 from tests.kafka.broker import Broker, NoBroker
@@ -92,6 +93,28 @@ def test_a_consumer_in_a_group_is_told_of_the_end_of_each_partition(settings: Se
 
     until(is_told, lambda: f"only {ends}")
     reader.close()
+
+
+def test_what_is_written_while_somebody_finds_out_where_to_begin_is_read(settings: Settings, name: str) -> None:
+    reader, made = clients.consumer(settings, f"{settings.prefix}-since"), clients.producer(settings)
+    made.produce(name, b"long ago", partition=0, timestamp=1_000)
+    assert made.flush(WAIT_S) == 0
+    places = since(reader, [TopicPartition(name, number, now_ms() - 60_000) for number in (0, 1)], WAIT_S)
+    for number in (0, 1):
+        made.produce(name, b"later", partition=number)
+    assert made.flush(WAIT_S) == 0
+    reader.assign(places)
+    found: list[tuple[int | None, bytes | None]] = []
+
+    def is_read() -> bool:
+        message = reader.poll(0.1)
+        if message is not None and message.error() is None:
+            found.append((message.partition(), message.value()))
+        return len(found) == 2
+
+    until(is_read, lambda: found)
+    reader.close()
+    assert sorted(found) == [(0, b"later"), (1, b"later")]
 
 
 def test_a_broker_comes_back_with_what_it_had() -> None:
