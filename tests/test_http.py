@@ -14,6 +14,7 @@ from holdfast.errors import BadInput
 from holdfast.live.http import Server
 from holdfast.live.settings import Http
 from holdfast.live.telemetry import Telemetry
+from tests.waiting import WAIT_S, until
 
 
 class Ready:
@@ -35,14 +36,14 @@ def worker() -> Telemetry:
 @pytest.fixture
 def server(worker: Telemetry) -> Iterator[Server]:
     READY.is_ready = False
-    with Server(Http(port=0), [worker], READY, silent_seconds_max=60.0) as opened:
+    with Server(Http(port=0), [worker], READY, silent_seconds_max=WAIT_S) as opened:
         yield opened
 
 
 def get(server: Server, path: str, **headers: str) -> tuple[int, str, str]:
     request = Request(f"http://127.0.0.1:{server.port}{path}", headers=headers)
     try:
-        with urlopen(request, timeout=60) as answer:
+        with urlopen(request, timeout=WAIT_S) as answer:
             return answer.status, answer.headers["Content-Type"], answer.read().decode()
     except HTTPError as error:
         with error:
@@ -70,10 +71,10 @@ def test_a_loop_that_goes_round_is_alive(server: Server) -> None:
 
 
 def test_a_loop_that_stands_still_is_not(server: Server, worker: Telemetry) -> None:
-    worker._alive -= 61.0
+    worker._alive -= WAIT_S + 1
     status, _, text = get(server, "/healthz")
     assert (status, json.loads(text)["status"]) == (503, "silent")
-    assert json.loads(text)["silent_seconds"]["judge"] > 60
+    assert json.loads(text)["silent_seconds"]["judge"] > WAIT_S
 
 
 def test_ready_is_what_the_workers_say(server: Server) -> None:
@@ -89,7 +90,7 @@ def test_other_pages_are_named_as_missing(server: Server) -> None:
 
 
 def test_head_gives_the_headers_alone(server: Server) -> None:
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=WAIT_S)
     connection.request("HEAD", "/metrics")
     answer = connection.getresponse()
     assert (answer.status, answer.read()) == (200, b"")
@@ -98,7 +99,7 @@ def test_head_gives_the_headers_alone(server: Server) -> None:
 
 
 def test_nothing_can_be_changed(server: Server) -> None:
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=WAIT_S)
     connection.request("POST", "/metrics", b"x")
     answer = connection.getresponse()
     answer.read()
@@ -127,7 +128,4 @@ def test_it_closes_without_leaving_anything(worker: Telemetry) -> None:
         port = opened.port
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
-    for thread in threading.enumerate():
-        if thread.name == "http":
-            thread.join(10)
-    assert threading.active_count() <= before
+    until(lambda: threading.active_count() <= before, threading.enumerate)

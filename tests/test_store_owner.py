@@ -18,6 +18,7 @@ from holdfast.live.store_owner import QUESTION_BYTES_MAX, SOCKET, Owner, ask
 from holdfast.live.stores import reading
 from sinks.store import Store, StoreBusy, StoreError
 from tests.replays import replay
+from tests.waiting import WAIT_S
 
 
 def query(folder: Path, sql: str, form: str) -> bytes:
@@ -124,7 +125,8 @@ def test_several_may_ask_at_a_time(owner: Owner, folder: Path) -> None:
     assert found == [b"3\n"] * 6
 
 
-def test_too_many_are_turned_away_with_a_word(owner: Owner, folder: Path) -> None:
+def test_too_many_are_turned_away_with_a_word(owner: Owner, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_owner, "_READ_SECONDS", WAIT_S)
     silent = []
     for _ in range(store_owner._ASKED_AT_ONCE_MAX):
         connection = socket.socket(socket.AF_UNIX)
@@ -247,7 +249,7 @@ def test_an_owner_who_takes_too_long_is_a_clear_error(folder: Path) -> None:
     waited = threading.Event()
 
     def wait(connection: socket.socket) -> None:
-        waited.wait(10)
+        waited.wait(WAIT_S)
 
     with Stranger(folder, wait):
         with pytest.raises(StoreError, match=r"did not answer within 0\.1 s"):

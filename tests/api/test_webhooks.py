@@ -31,6 +31,7 @@ from holdfast.live.events import Event, Fresh, Gap, Received, Stale, Untrusted
 from sinks.cloudevents import decode
 from tests.kafka.broker import free_ports
 from tests.test_following import VERDICT, at, verdict
+from tests.waiting import WAIT_S
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = b"k" * 32
@@ -87,7 +88,8 @@ class Sent:
         (folder / "secret").write_text(f"{SECRET}\n")
         self.aside: list[tuple[Undelivered, bytes]] = []
         self.telemetry = ApiTelemetry()
-        fields = {"name": "chat", "url": url, "secret": str(folder / "secret"), "backoff": "10ms", **given}
+        patient = {"secret": str(folder / "secret"), "backoff": "10ms", "timeout": "1m"}
+        fields = {"name": "chat", "url": url, **patient, **given}
         self.webhook = msgspec.convert(fields, Webhook)
         self.events: list[Event] = []
         self.delivery = Delivery(
@@ -164,7 +166,7 @@ def test_the_receiver_of_the_examples_takes_an_event_once(tmp_path: Path) -> Non
             lines = [process.stdout.readline().strip() for _ in range(3)]
             assert lines == ["bots: revert", "bots: halt", "bots: wait"]
             with pytest.raises(Failed, match="status 401"):
-                send(f"http://127.0.0.1:{port}/", b"{}", headers([b"x" * 32], "e", 1, b"{}"), 5.0)
+                send(f"http://127.0.0.1:{port}/", b"{}", headers([b"x" * 32], "e", 1, b"{}"), WAIT_S)
         finally:
             process.terminate()
 

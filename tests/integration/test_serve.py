@@ -149,6 +149,11 @@ def until_found(look: Callable[[], Any], is_right: Callable[[Any], bool]) -> Any
     return found
 
 
+def is_known(status: int, _body: Any) -> bool:
+    """Tell whether the server has seen by now what was announced; it answers when it is written."""
+    return status == 200
+
+
 def result(wanted: str) -> Callable[[int, Any], bool]:
     return lambda status, body: status == 200 and body["result"] == wanted
 
@@ -159,7 +164,7 @@ def test_verdicts_are_followed_and_silence_is_doubt(serving) -> None:
     serve.ready()
     assert serve.submit() == (201, {"rollout": "bots", "version": 1, "changed": True})
     assert serve.submit() == (200, {"rollout": "bots", "version": 1, "changed": False})
-    assert serve.ask("GET", "/v1/rollouts/bots")[1]["version"] == 1
+    assert serve.until("/v1/rollouts/bots", is_known)["version"] == 1
     event = {"event": "started", "stage": "region", "at": "2026-03-12T12:00:00Z"}
     assert serve.ask("POST", "/v1/rollouts/bots/events", event)[1]["version"] == 2
     assert serve.ask("GET", ARGO)[1]["why"] == "nothing was heard of the rollout yet"
@@ -199,9 +204,9 @@ def test_what_a_server_finds_at_its_start_is_a_memory_until_the_engine_speaks(se
     serve.ready()
     for name in ("bots", "cats"):
         serve.submit(rollout=name)
-    doubt = serve.ask("GET", ARGO)[1]
+    doubt = serve.until(ARGO, is_known)
     assert (doubt["result"], doubt["phase"]) == ("Inconclusive", "doubt")
-    assert serve.ask("GET", ARGO.replace("bots", "cats"))[1]["result"] == "Failed"
+    assert serve.until(ARGO.replace("bots", "cats"), is_known)["result"] == "Failed"
     ticks = count(2)
     serve.until(ARGO, result("Successful"), lambda: beat(1, next(ticks)))
 
@@ -240,7 +245,8 @@ def test_headers_that_do_not_come_and_headers_that_are_too_many_are_cut_off(serv
         slow.sendall(b"POST /judge HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nx")
         assert slow.recv(100).startswith(b"HTTP/1.1 408 ")
     with socket.create_connection(("127.0.0.1", serve.port), timeout=WAIT_S) as large:
-        large.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: " + b"y" * 70_000)
+        # No more than is read at once: an answer to what is still on its way may be lost with the connection.
+        large.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: " + b"y" * 20_000)
         assert large.recv(100).startswith(b"HTTP/1.1 400 ")
     for line in (
         b"GET /healthz HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",

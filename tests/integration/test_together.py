@@ -38,7 +38,7 @@ def children(process: int) -> list[int]:
 def asked(cluster: Cluster, sql: str) -> str:
     """Ask the store."""
     command = [*HOLDFAST, "query", sql, "--format", "CSV", "--data", str(cluster.settings.data)]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120).stdout.strip()
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=WAIT_S).stdout.strip()
 
 
 def test_all_of_it_in_one_place_is_killed_and_goes_on_and_answers_queries(kafka, tmp_path, bad):

@@ -17,6 +17,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from tests.kafka.broker import free_ports
+from tests.waiting import WAIT_S
 
 Mood = Literal["ordinary", "slow", "refusing", "busy-first", "dropping", "unknown"]
 
@@ -80,7 +81,7 @@ def free_port() -> int:
 def mail(mood: Mood = "ordinary") -> Iterator[Mail]:
     """Run a mail server."""
     server = Mail(mood, port=free_port())
-    controller = Controller(server, hostname="127.0.0.1", port=server.port)
+    controller = Controller(server, hostname="127.0.0.1", port=server.port, ready_timeout=WAIT_S)
     controller.start()
     try:
         yield server

@@ -13,8 +13,7 @@ from rollouts.incidents.notices import notices
 from rollouts.incidents.wording import words
 from tests.notifying.making import NOON, address, history, message, minutes, response
 from tests.notifying.servers import Answer, Mood, dropping, endless, free_port, hook, mail, silent, status
-
-LONG_S = 60.0
+from tests.waiting import WAIT_S
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +25,7 @@ def senders() -> Iterator[Senders]:
     made.close()
 
 
-def refused(senders: Senders, url: str, seconds: float = LONG_S) -> Failed:
+def refused(senders: Senders, url: str, seconds: float = WAIT_S) -> Failed:
     with pytest.raises(Failed) as caught:
         senders.send(address(url), message(), seconds)
     return caught.value
@@ -34,7 +33,7 @@ def refused(senders: Senders, url: str, seconds: float = LONG_S) -> Failed:
 
 def test_a_mail_comes_as_text_and_as_a_page(senders: Senders) -> None:
     with mail() as server:
-        senders.send(address(server.url()), message(), LONG_S)
+        senders.send(address(server.url()), message(), WAIT_S)
     (found,) = server.taken
     assert found["Subject"] == "[critical] opened: errors after edge-1 (ams01)"
     assert (found["To"], found["From"]) == ("oncall@example.net", "holdfast@example.net")
@@ -68,7 +67,7 @@ def test_the_mail_in_the_docs_is_the_one_that_comes(senders: Senders) -> None:
     (told,) = notices(History(incident="inc-20260312-0a1b2c3d", events=[opened]), document)
     with mail() as server:
         link = "https://status.example.net/incidents/{incident}"
-        senders.send(address(server.url("edge@example.net")), words(told, document, link), LONG_S)
+        senders.send(address(server.url("edge@example.net")), words(told, document, link), WAIT_S)
     (found,) = server.taken
     plain = found.get_body(("plain",))
     assert plain is not None
@@ -81,7 +80,7 @@ def test_the_mail_in_the_docs_is_the_one_that_comes(senders: Senders) -> None:
 
 def test_a_mail_can_be_told_apart_and_belongs_to_its_incident(senders: Senders) -> None:
     with mail() as server:
-        senders.send(address(server.url()), message(), LONG_S)
+        senders.send(address(server.url()), message(), WAIT_S)
     (found,) = server.taken
     assert found["X-Holdfast-Notice"] == message().id
     assert found["References"] == f"<{message().thread}@holdfast>"
@@ -90,7 +89,7 @@ def test_a_mail_can_be_told_apart_and_belongs_to_its_incident(senders: Senders) 
 
 def test_a_webhook_gets_what_and_which(senders: Senders) -> None:
     with hook() as server:
-        senders.send(address(server.url), message(), LONG_S)
+        senders.send(address(server.url), message(), WAIT_S)
     ((path, headers, body),) = server.posted
     assert path == "/hooks/s3cr3t-t0ken"
     assert headers["X-Holdfast-Notice"] == message().id
@@ -99,7 +98,7 @@ def test_a_webhook_gets_what_and_which(senders: Senders) -> None:
 
 def test_a_webhook_may_answer_what_it_likes_if_it_says_200(senders: Senders) -> None:
     with hook(status(200, b"\xff{not json")) as server:
-        senders.send(address(server.url), message(), LONG_S)
+        senders.send(address(server.url), message(), WAIT_S)
     assert len(server.posted) == 1
 
 
@@ -136,7 +135,7 @@ def test_whoever_does_not_come_to_an_end_is_cut_off(senders: Senders, answer: An
 def test_after_one_that_was_cut_off_the_next_message_goes_out(senders: Senders) -> None:
     with hook(silent) as stuck, hook() as server:
         refused(senders, stuck.url, 1.0)
-        senders.send(address(server.url), message(), LONG_S)
+        senders.send(address(server.url), message(), WAIT_S)
         assert len(server.posted) == 1
 
 
@@ -177,7 +176,7 @@ def test_a_pager_keeps_one_alert_for_an_incident_and_closes_it_when_that_is_over
     with hook() as server:
         for each in told:
             senders.send(
-                address(f"goalert://127.0.0.1:{server.port}/{'0' * 8}-0000-0000-0000-{'0' * 12}"), each, LONG_S
+                address(f"goalert://127.0.0.1:{server.port}/{'0' * 8}-0000-0000-0000-{'0' * 12}"), each, WAIT_S
             )
     bodies = [body for _, _, body in server.posted]
     assert [body["dedup"] for body in bodies] == [told[0].thread] * 2
@@ -186,7 +185,7 @@ def test_a_pager_keeps_one_alert_for_an_incident_and_closes_it_when_that_is_over
 
 def test_a_password_goes_to_the_server_and_nowhere_else(senders: Senders) -> None:
     with hook() as server:
-        senders.send(address(f"json://bob:hush@127.0.0.1:{server.port}/"), message(), LONG_S)
+        senders.send(address(f"json://bob:hush@127.0.0.1:{server.port}/"), message(), WAIT_S)
     ((_, headers, body),) = server.posted
     assert base64.b64decode(headers["Authorization"].removeprefix("Basic ")) == b"bob:hush"
     assert "hush" not in str(body)

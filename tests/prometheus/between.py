@@ -2,10 +2,11 @@
 
 import http.client
 import threading
-import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
+
+from tests.waiting import WAIT_S
 
 Fault = Callable[[BaseHTTPRequestHandler, int, bytes], None]
 """Answers instead of us, given the status and the body that are right."""
@@ -93,7 +94,8 @@ def half_without_length(handler: BaseHTTPRequestHandler, status: int, body: byte
 
 def late(handler: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
     """Say nothing until nobody listens any more."""
-    time.sleep(0.8)
+    handler.connection.settimeout(WAIT_S)
+    handler.connection.recv(1)  # what ends with the connection
     handler.close_connection = True
 
 

@@ -18,10 +18,10 @@ import pytest
 
 from tests.fetching import one_at_a_time
 from tests.kafka.broker import free_ports
+from tests.waiting import WAIT_S
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = "prometheus"
-START_SECONDS = 120
 
 
 class NoPrometheus(Exception):
@@ -113,7 +113,7 @@ class Prometheus:
         (self.folder / "prometheus.yml").write_text("global: {}\n")
         (self.folder / "samples").write_text(openmetrics(metrics))
         blocks = [str(promtool), "tsdb", "create-blocks-from", "openmetrics", "samples", "data"]
-        subprocess.run(blocks, check=True, capture_output=True, cwd=self.folder, timeout=120)
+        subprocess.run(blocks, check=True, capture_output=True, cwd=self.folder, timeout=WAIT_S)
 
     @property
     def url(self) -> str:
@@ -141,7 +141,7 @@ class Prometheus:
                 stderr=log,
                 cwd=self.folder,
             )
-        end = time.monotonic() + START_SECONDS
+        end = time.monotonic() + WAIT_S
         while time.monotonic() < end and self._process.poll() is None:
             try:
                 asked = urllib.request.Request(f"{self.url}/-/ready", headers=self._headers)

@@ -92,7 +92,10 @@ def test_a_client_that_sends_nothing_keeps_nobody_waiting() -> None:
 
 def test_headers_that_are_too_large_are_refused() -> None:
     with serving() as served:
-        assert served.get("/", **{"x-large": "a" * 400_000}).status in (400, 431)
+        with socket.create_connection(("127.0.0.1", served.port), timeout=WAIT_S) as large:
+            # No more than is read at once: an answer to what is still on its way may be lost with the connection.
+            large.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\nx-large: " + b"a" * 20_000)
+            assert large.recv(100).startswith(b"HTTP/1.1 400 ")
         assert served.get("/").status == 200
 
 

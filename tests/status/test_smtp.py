@@ -17,6 +17,7 @@ from tests.notifying.servers import free_port
 from tests.status.samples import live
 from tests.status.test_mail import one_given_up, only, subscribed
 from tests.status.test_subscribing import ANN, SEAL
+from tests.waiting import WAIT_S
 
 USER, PASSWORD = "status", "correct horse"
 
@@ -58,6 +59,7 @@ class Server:
             auth_required=True,
             tls_context=self._context,
             require_starttls=self._context is not None,
+            ready_timeout=WAIT_S,
         )
         self._controller.start()
 
