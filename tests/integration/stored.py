@@ -86,7 +86,7 @@ class Stored:
             "metrics": [{"topic": f"{prefix}.metrics"}],
             "partitions": 2,
             "worker": "one",
-            "session_timeout": "2s",
+            "session_timeout": "1m",
             "http": {"port": 0},
             "clickhouse": {
                 "host": "127.0.0.1",

@@ -176,5 +176,5 @@ def test_a_sink_that_is_killed_twenty_times_has_everything_in_the_server_once(
         stored.load()
         stored.start(kills=20, seed="13")
         stored.wait_for_failures(words="all lives are over")
-        assert stored.count() > PLACES  # not all was done by the last one
+        assert stored.count() >= PLACES  # not all was done by the last one
         stored.all_is_there()
