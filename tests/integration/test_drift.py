@@ -54,7 +54,7 @@ from tests.test_certificate import KEY
 from tests.test_certificate import made as certificate
 from tests.waiting import WAIT_S
 
-LATER = timedelta(minutes=2)
+LATER = timedelta(minutes=5)
 INCIDENT = "inc-20261126-0a1b2c3d"
 
 
@@ -148,7 +148,7 @@ def all_wrong(site: Site) -> None:
     site.control()
     site.report(digest_of(b"by hand"))
     site.sample("another")
-    site.override("force_revert", timedelta(seconds=100), 2)
+    site.override("force_revert", timedelta(minutes=4), 2)
     site.override("freeze_all", timedelta(minutes=30), 2, 3)
     item = ActionItem(id="a1", what="Limit the size", owner="grace", due=site.now)
     opened = Opened(at=site.now, by="ada", title="errors", severity="minor", impact=Impact())

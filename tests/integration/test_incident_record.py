@@ -68,7 +68,8 @@ def test_a_text_with_characters_that_nobody_sees_is_refused(settings: Settings) 
     assert len(read_all(settings)[NAME].events) == 1
 
 
-def test_of_many_who_take_a_role_at_once_one_has_it(settings: Settings) -> None:
+def test_of_many_who_take_a_role_at_once_one_has_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast.response.record.ATTEMPTS_MAX", 100)
     append(settings, NAME, [opened()])
 
     def take(person: str) -> str:

@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from holdfast.cli import main
+from holdfast.live.reading import PARTITION_END
 from holdfast.live.settings import Settings, load_settings
 from holdfast.live.topics import create
 from rollouts.announced import decode as decode_announcement
@@ -60,8 +61,9 @@ class Shell:
         while ended < partitions:
             message = reader.poll(WAIT_S)
             assert message is not None
-            if message.error() is not None:
-                ended += 1
+            error = message.error()
+            if error is not None:
+                ended += error.code() == PARTITION_END
                 continue
             headers: dict[str, Any] = dict(message.headers() or [])
             kind = headers["content-type"].decode() if "content-type" in headers else None

@@ -12,6 +12,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
 
 import msgspec
 import pytest
@@ -20,10 +21,10 @@ from holdfast.control.audit_log import read
 from holdfast.control.documents import load_plan
 from rollouts.controlled import Event, RevertBegun, StageBegun, State, decode
 from rollouts.folding import fold
-from tests.integration.cluster import Cluster
+from tests.integration.cluster import PATIENT, Cluster
 from tests.integration.forking import ROOT
 from tests.kafka.broker import free_ports
-from tests.waiting import WAIT_S
+from tests.waiting import WAIT_S, until
 
 EXAMPLE = ROOT / "examples" / "release"
 HOLDFAST = str(Path(sys.executable).parent / "holdfast")
@@ -93,9 +94,13 @@ class Engine:
         raise AssertionError(f"{rollout}: found {found}\n{self.cluster.logs()}")
 
     def page(self, path: str) -> str:
-        """Return a page of control."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=WAIT_S) as answer:
-            return str(answer.read(), "utf-8")
+        """Return a page of control; nothing while it says that it is not well."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=WAIT_S) as answer:
+                return str(answer.read(), "utf-8")
+        except HTTPError as error:
+            error.close()
+            return ""
 
     def has(self) -> Counter[bytes]:
         """Count what the hosts have on their disks."""
@@ -105,8 +110,8 @@ class Engine:
 @pytest.fixture
 def engine(kafka, tmp_path: Path) -> Iterator[Engine]:
     example = msgspec.yaml.decode((EXAMPLE / "holdfast.yaml").read_bytes())
-    given = {key: example[key] for key in ("partitions", "patience", "heartbeat")}
-    with Cluster(kafka.bootstrap, tmp_path, **given) as cluster:
+    given = {key: example[key] for key in ("partitions", "heartbeat")}
+    with Cluster(kafka.bootstrap, tmp_path, **given, **PATIENT) as cluster:
         made = Engine(cluster, tmp_path / "hosts")
         try:
             yield made
@@ -143,10 +148,12 @@ def test_a_harmless_package_reaches_everybody_and_a_bad_one_is_taken_back_from_a
     assert f"reverted: {why}" in [link.entry.body["sentence"] for link in chain.links]
 
     who = f'role="control",worker="{engine.cluster.settings.worker}"'
-    assert "ready" in engine.page("/readyz")
-    assert "alive" in engine.page("/healthz")
-    metrics = engine.page("/metrics")
-    assert f'holdfast_control_rollouts{{phase="completed",{who}}} 1.0' in metrics
-    assert f'holdfast_control_rollouts{{phase="reverted",{who}}} 1.0' in metrics
-    assert f"holdfast_control_reports_overdue{{{who}}} 0.0" in metrics
-    assert f"holdfast_control_hosts{{{who}}} {HOSTS}.0" in metrics
+    until(lambda: "ready" in engine.page("/readyz"))
+    until(lambda: "alive" in engine.page("/healthz"))
+    lines = {
+        f'holdfast_control_rollouts{{phase="completed",{who}}} 1.0',
+        f'holdfast_control_rollouts{{phase="reverted",{who}}} 1.0',
+        f"holdfast_control_reports_overdue{{{who}}} 0.0",
+        f"holdfast_control_hosts{{{who}}} {HOSTS}.0",
+    }
+    until(lambda: lines <= {*engine.page("/metrics").splitlines()}, lambda: engine.page("/metrics"))
