@@ -18,6 +18,7 @@ from tests.integration.test_subscribe import signed
 from tests.integration.topics import publish, topic
 from tests.test_following import beat, verdict
 from tests.test_signatures import private
+from tests.waiting import WAIT_S
 
 POLICY = {"policy": "edge", "metrics": [{"name": "busy", "gauge": "cpu", "worse": "increase", "breach": "halt"}]}
 STAGES = [{"name": name, "canary": {"cohort": name}, "bake": "30m"} for name in ("canary", "region")]
@@ -49,7 +50,8 @@ class Shell:
 
     def wait(self, *options: str, stage: str = "canary") -> tuple[int, str, str]:
         """Wait for a verdict on a stage."""
-        return self.run("verdict", "wait", "bots", "--stage", stage, *options)
+        patient = ("--stale-after", f"{WAIT_S:g}s")  # options that come later go before
+        return self.run("verdict", "wait", "bots", "--stage", stage, *patient, *options)
 
     def tell(self, *messages: Message) -> None:
         """Put messages on the verdict topic."""
