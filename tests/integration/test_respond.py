@@ -87,7 +87,7 @@ def settings(kafka: Kafka, tmp_path: Path) -> Iterator[Settings]:
         "HOLDFAST_PREFIX": f"t{uuid.uuid4().hex[:10]}",
         "HOLDFAST_PARTITIONS": "2",
         "HOLDFAST_WORKER": "one",
-        "HOLDFAST_SESSION_TIMEOUT": "6s",
+        "HOLDFAST_SESSION_TIMEOUT": "15s",
         "HOLDFAST_RESPONSE__DOCUMENT": str(document),
     }
     found = load_settings(None, environ)
@@ -125,8 +125,9 @@ def started(settings: Settings, point: str, count: int, *more: str, worker: str 
         "HOLDFAST_PREFIX": settings.prefix,
         "HOLDFAST_PARTITIONS": "2",
         "HOLDFAST_WORKER": worker,
-        "HOLDFAST_SESSION_TIMEOUT": "6s",
+        "HOLDFAST_SESSION_TIMEOUT": "15s",
         "HOLDFAST_RESPONSE__DOCUMENT": str(settings.response.document),
+        "HOLDFAST_NOTIFY__TIMEOUT": "1m",
     }
     command = [sys.executable, "-m", "tests.integration.responding", point, str(count), *more]
     return subprocess.Popen(command, env=environ)
