@@ -80,6 +80,7 @@ class Subscription:
         self._ready: deque[Event] = deque()
         self._place: TopicPartition | None = None  # of the message whose events are being handed out
         self._next: dict[int, int] = {}  # partition -> the offset after the last message that was dealt with
+        self._said: dict[int, TopicPartition] = {}  # partition -> what the group was last asked to remember
         self._dirty: set[int] = set()
         self._ours: set[int] = set()
         self._at_end: set[int] = set()
@@ -174,6 +175,7 @@ class Subscription:
 
     def _leave(self) -> None:
         try:
+            self._commit()
             self._settle()
             self._consumer.close()
         except KafkaException as error:  # as when brokers are gone: nobody waits for what this thread might say
@@ -185,7 +187,7 @@ class Subscription:
         Brokers that have just come back refuse it for a moment.
         """
         end_s = time.monotonic() + _LEAVE_S
-        while places := self._places(self._next):
+        while places := [place for partition, place in sorted(self._said.items()) if partition in self._ours]:
             try:
                 answered = self._consumer.commit(offsets=places, asynchronous=False)
                 failed = [place.error for place in answered if place.error is not None]
@@ -259,22 +261,24 @@ class Subscription:
         _log.warning("%s: %s", self._topic, error.str())
 
     def _commit(self) -> None:
-        """Ask the group to remember where we are; if that fails, it is asked for again later."""
+        """Ask the group to remember where we are; if that fails, it is asked for again later.
+
+        Of a partition whose event is in somebody's hands we know more than was dealt with. Were that written beside the
+        offset, the event would be taken for one that came before when it comes again: such a partition waits.
+        """
         self._committed_s = time.monotonic()
-        places = self._places(self._dirty)
-        self._dirty.clear()
+        held = set[int]() if self._place is None else {self._place.partition}
+        places = [
+            TopicPartition(self._topic, partition, self._next[partition], self._following.remembered(partition))
+            for partition in sorted((self._dirty & self._ours) - held)
+        ]
+        self._said |= {place.partition: place for place in places}
+        self._dirty &= held
         if places:
             try:
                 self._consumer.commit(offsets=places, asynchronous=True)
             except KafkaException as error:
                 self._on_commit(error.args[0], places)
-
-    def _places(self, partitions: Collection[int]) -> list[TopicPartition]:
-        """Say where we are in those of some partitions that are ours."""
-        return [
-            TopicPartition(self._topic, partition, self._next[partition], self._following.remembered(partition))
-            for partition in sorted(self._ours.intersection(partitions))
-        ]
 
     def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         for place in places:
@@ -318,9 +322,7 @@ class Subscription:
         self._ours -= gone
         self._at_end -= gone
         self._dirty -= gone
-        self._next = {partition: offset for partition, offset in self._next.items() if partition not in gone}
-        if self._place is not None and self._place.partition in gone:
-            self._place = None  # whoever has it now gets the event again, and says how far they are
+        self._said = {partition: place for partition, place in self._said.items() if partition not in gone}
         self._share(time.monotonic())
 
 

@@ -75,7 +75,7 @@ class Cluster:
             "heartbeat": "1s",
             "checkpoint_ticks": 10,
             "session_timeout": "2s",
-            "transaction_timeout": "5s",
+            "transaction_timeout": "60s",
             "http": {"port": 0},
             "data": str(folder / "store"),
         }

@@ -67,11 +67,11 @@ def wait_for_members(cluster: Cluster, role: str, names: set[str]) -> None:
 def test_a_worker_that_is_killed_between_any_two_steps_of_a_transaction(kafka, tmp_path, bad, role):
     with Cluster(kafka.bootstrap, tmp_path, batch_messages=20) as cluster:
         announcement, frames = begun(cluster, bad)
+        samples = cluster.feed(frames)  # more than all the lives but the last take
         if role == "judge":
             cluster.start("aggregate", worker="other")
         elif role == "aggregate":
             cluster.start("judge", worker="other")
-        samples = cluster.feed(frames)  # more than all the lives but the last take
         for point in POINTS:
             wait_for_death(cluster.start(role, point, 2))
         cluster.start(role)
@@ -99,7 +99,7 @@ def test_workers_that_are_killed_twenty_times_at_random(kafka, tmp_path, bad, se
 
 
 def test_a_transaction_that_was_taken_back_never_reaches_the_evidence(kafka, tmp_path, bad):
-    with Cluster(kafka.bootstrap, tmp_path, **PATIENT) as cluster:
+    with Cluster(kafka.bootstrap, tmp_path, transaction_timeout="10m", **PATIENT) as cluster:
         announcement, frames = begun(cluster, bad)
         first, second = slices(frames, 2)
         samples = cluster.feed(first)

@@ -14,6 +14,7 @@ from tests.integration.cluster import Cluster, accounted
 from tests.integration.holding import compared, hold_together
 from tests.integration.test_faults import begun, slices, wait_for_death
 from tests.live.engine import announced, replayed
+from tests.waiting import until
 
 HOUR_MS = 3_600_000
 
@@ -116,6 +117,8 @@ def test_a_topic_that_is_not_keyed_by_colo_is_keyed_first(kafka, tmp_path, bad):
             samples += cluster.feed(part[::2], partition=0) + cluster.feed(part[1::2], partition=1)
         wait_for_death(first)
         cluster.start("rekey")
+        (keyed,) = cluster.settings.sources
+        until(lambda: len(cluster.read(keyed)) >= len(frames), cluster.logs)  # a pause of it would be taken for silence
         started(cluster)
         cluster.wait_until_finished(name_of(bad))
         hold_together(cluster, bad, samples)
