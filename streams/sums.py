@@ -211,8 +211,8 @@ class _Adding:
         """Return the sums [row, tick] of [member, tick]."""
         if self._members is None:
             return _product(self._matrix, table)
-        added: Matrix = table[self._members] + 0.0  # as a product does: of -0.0 it makes 0.0
-        return added
+        # As a product does it, 0.0 is added: of -0.0 that makes 0.0.
+        return np.add(table[self._members], 0.0, dtype=np.float64)
 
 
 def slice_of(rows: Rows) -> Rows | slice:
