@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from operator import lt
 from typing import Final, Self
 
 from detectors.errors import StateMismatch
@@ -123,7 +124,7 @@ class Judge:
                 raise ValueError(msg)
             ticks = emptied(ticks, trouble)
             self._trouble |= trouble
-        if ticks.keys != self._latest_keys and self._learn(ticks.keys):
+        if ticks.keys is not self._latest_keys and ticks.keys != self._latest_keys and self._learn(ticks.keys):
             self._grow()
         ticks = CohortTicks(ticks.first, self._latest_keys, ticks.values)
         while at < stop:
@@ -171,6 +172,9 @@ class Judge:
 
     def _learn(self, keys: tuple[RowKey, ...]) -> bool:
         """Note which rows come from now on, and tell whether some of them are new."""
+        if not self._keys and all(map(lt, keys, keys[1:])):  # the first ones, in order as they are
+            self._keys = self._latest_keys = keys
+            return bool(keys)
         more = set(keys).difference(self._keys)
         if more:
             known = tuple(sorted(more.union(self._keys)))
