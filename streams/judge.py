@@ -172,12 +172,10 @@ class Judge:
 
     def _learn(self, keys: tuple[RowKey, ...]) -> bool:
         """Note which rows come from now on, and tell whether some of them are new."""
-        if not self._keys and all(map(lt, keys, keys[1:])):  # the first ones, in order as they are
-            self._keys = self._latest_keys = keys
-            return bool(keys)
         more = set(keys).difference(self._keys)
         if more:
-            known = tuple(sorted(more.union(self._keys)))
+            is_all = not self._keys and all(map(lt, keys, keys[1:]))  # the first ones, in order as they are
+            known = keys if is_all else tuple(sorted(more.union(self._keys)))
             self._keys = keys if keys == known else known
         # All ticks of the same rows hold the same tuple of them, which makes aligning cheap.
         self._latest_keys = self._keys if keys == self._keys else keys
