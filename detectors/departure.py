@@ -183,7 +183,7 @@ class Levels(Stateful):
     def before(self, position: int) -> Array:
         """Return the control's level [comparison] in the ticks before the latest ones, by position in `WINDOWS`."""
         first = WINDOWS[position]
-        return level((self._slot(first) - self._slot(first + BEFORE[position]))[2:])
+        return level(self._slot(first)[2:] - self._slot(first + BEFORE[position])[2:])
 
     def departures(self, kept: Array, among: "tuple[NDArray[np.bool_], float] | None" = None) -> Departures:
         """Return by how much both sides have departed.
@@ -283,12 +283,12 @@ def _levels(sides: Sides, rows: "slice | NDArray[np.intp]", logs: NDArray[np.boo
     logs, scale = logs[:, None], scale[:, None]
     is_log, floor = bool(logs.all()), 1e-3 * scale
     for mean in means(sides, rows):
-        level = np.maximum(mean, floor, out=mean if is_log else None)
+        level = np.maximum(mean, floor)
         np.divide(level, scale, out=level)
         np.log(level, out=level)
         if not is_log:
             level = np.where(logs, level, mean / scale)
-        known = ~np.isnan(mean)
+        known = ~np.isnan(level if is_log else mean)
         if not known.all():
             level[~known] = 0.0
         arrays += [level, known]

@@ -42,7 +42,7 @@ class Foresight:
         tests = evidence.tests
         self._evidence = evidence
         both = (past.canary_of > 0) & (past.control_of > 0) & evidence.usable[:, None]
-        there = tests.pool @ both.astype(np.float64) > 0
+        there = np.concatenate([both, tests.pools @ both.astype(np.float64) > 0])
         seen = there.sum(axis=1)
         since = there.shape[1] - there.argmax(axis=1)
         self.pace: Array = np.round(seen / since, 2)  # in hundredths, so that most tests share one

@@ -96,10 +96,13 @@ def by_kind(is_ratio: NDArray[np.bool_], at_once: int) -> "list[tuple[bool, slic
 
 
 def means(sides: Sides, rows: "slice | NDArray[np.intp]") -> tuple[Array, Array]:
-    """Return the mean over units on both sides, NaN where a side has none."""
+    """Return the mean over units on both sides, NaN where a side has none; not to be written to."""
     means = []
     for total, count in ((sides.canary, sides.canary_of), (sides.control, sides.control_of)):
         top, bottom = total[rows], count[rows]
+        if bool((bottom == 1).all()):  # as where each cohort has one series
+            means.append(top)
+            continue
         there = bottom > 0
         is_whole = bool(there.all())
         means.append(top / bottom if is_whole else np.divide(top, bottom, out=np.full_like(top, np.nan), where=there))

@@ -113,19 +113,22 @@ def placebos(sums: Sides, pairs: Sequence[tuple[int, int]], usual: Usual, part: 
     """
     count, length = sums.canary.shape
     result = np.full((3, 2, len(pairs), len(part.tests)), np.inf)
-    room = np.empty((6, count, length))
+    room = np.empty((6, len(part.tests), length))
     for place, (window, before) in enumerate(pairs):
         ticks = length - 1 - before - window
         if ticks < _PLACEBOS_MIN:
             continue
         # What lies between two windows is no number of any meaning, and may be none at all.
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            whole = _whole_parts(sums, window, before, usual, room)
+            whole = _whole_parts(sums, window, before, usual, room[:, :count])
             own = whole or _parts(sums, window, before, usual)
-            pools = [part.pool @ array for array in (own[:5] if own[5] is own[2] else own)]
-            given = (own, part.is_ratio[:count]), ([*pools, pools[2]][:6], part.is_ratio[count:])
-            found = [_deviations(parts, ratio, ticks + 1, is_whole=whole is not None) for parts, ratio in given]
-        np.concatenate(found, axis=2, out=result[:, :, place])
+            is_even = own[5] is own[2]
+            for array, both in zip(own[:5] if is_even else own, room[:, :, : own[0].shape[1]], strict=False):
+                if whole is None:
+                    both[:count] = array
+                both[count:] = part.pool @ array
+            parts = [*room[:5], room[2] if is_even else room[5]]
+            result[:, :, place] = _deviations(parts, part.is_ratio, ticks + 1, is_whole=whole is not None)
         # Of a short past there are few windows that do not overlap, and so many deviations come out too small.
         result[:, :, place] *= np.sqrt(1 + 2 * (window + before) / ticks)
     for strand in np.unique(part.strand):  # chance makes some colo's look small: none is less than the middle one
@@ -185,32 +188,32 @@ def _deviations(parts: Sequence[Array], is_ratio: NDArray[np.bool_], ticks: int,
 
     `parts` [row, column] are those of windows in the first `ticks` columns; `is_whole` says that none lacks anything.
     """
-    known = None if is_whole or _is_positive(parts[2][:, :ticks]) else parts[2][:, :ticks] > 0
-    control, canary = (_departed(part, is_ratio, ticks, is_whole=is_whole) for part in (parts[:3], parts[3:]))
+    parts = [part[:, :ticks] for part in parts]
+    known = None if is_whole or _is_positive(parts[2]) else parts[2] > 0
+    control, canary = (_departed(part, is_ratio, is_whole=is_whole) for part in (parts[:3], parts[3:]))
     count = np.full(len(control), ticks) if known is None else known.sum(axis=1)
     square, half = np.empty((3, 2, len(control))), np.empty(control.shape)
     for kind, value in enumerate((control, canary, np.subtract(canary, control))):
         for side, bounded in enumerate((np.maximum, np.minimum)):
             bounded(value, 0.0, out=half)
             np.multiply(half, half, out=half)
-            some = half[:, :ticks]
-            square[kind, side] = 2 * (some if known is None else some * known).sum(axis=1)
+            square[kind, side] = 2 * (half if known is None else half * known).sum(axis=1)
     square /= np.maximum(count, 1)
     deviation: Array = np.where(count >= _PLACEBOS_MIN, np.maximum(np.sqrt(square), SPREAD_MIN), np.inf)
     return deviation
 
 
-def _departed(parts: Sequence[Array], is_ratio: NDArray[np.bool_], ticks: int, *, is_whole: bool) -> Array:
-    """Return what `departure` does in the first `ticks` columns, [row, column]; `is_ratio` [row]."""
+def _departed(parts: Sequence[Array], is_ratio: NDArray[np.bool_], *, is_whole: bool) -> Array:
+    """Return what `departure` does [row, column]; `is_ratio` [row]."""
     found, expected, size = parts
     result: Array = np.subtract(found, expected)
     if not is_ratio.all():
         np.divide(result, size, out=result)
     if is_ratio.any():
         rows = run_of(np.flatnonzero(is_ratio))
-        result[rows, :ticks] = np.log((found[rows, :ticks] + 1.0) / (expected[rows, :ticks] + 1.0))
+        result[rows] = np.log((found[rows] + 1.0) / (expected[rows] + 1.0))
     if not is_whole:
-        result[:, :ticks][~(size[:, :ticks] > 0)] = 0.0
+        result[~(size > 0)] = 0.0
     return result
 
 

@@ -1,13 +1,13 @@
 """Aggregate: samples in, cohort ticks out, tick by tick as the watermark passes."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.cells import Cells, joined
+from streams.cells import Cells
 from streams.clock import NEVER, Clock
 from streams.cohorts import CohortTicks
 from streams.layout import Layout
@@ -83,28 +83,39 @@ class Aggregate:
         """Take samples [row] that start on a multiple of `STEP_ROWS`, and yield the ticks that they close."""
         self.samples += len(time)
         odd = self._unusable(series, time, value)
-        if odd.any():
+        is_odd = bool(odd.any())
+        if is_odd:
             time = np.where(odd, NEVER, time)
             series = np.where(odd, 0, series)
-        # Unusable rows stay, as those of a unit that never was, so that the clock steps where it would.
-        unit = np.where(odd, self._units, self._unit[series]).astype(np.int32)
+        unit = self._unit[series]
+        if is_odd:
+            # Unusable rows stay, as those of a unit that never was, so that the clock steps where it would.
+            unit = np.where(odd, self._units, unit).astype(np.int32)
         watermark, future = self._clock.step(time, unit, self._units + 1, len(self._unit))
         tick = -(-time // self._tick_ms)
-        late = (tick * self._tick_ms <= watermark) & ~odd
-        future &= ~(odd | late)
+        late = tick * self._tick_ms <= watermark
         row = self._layout.row_of_series[series]
-        usable = ~(late | future | odd)
-        self._count("late", late)
-        self._count("future", future)
-        self._count("not_judged", (row < 0) & usable)
-        if usable.any():
-            newest = int(tick[usable].max())
-            self._last = newest if self._last is None else max(newest, self._last)
-        keep = usable & (row >= 0)
-        if not keep.all():
+        unjudged = row < 0
+        if late.any() or future.any() or unjudged.any() or is_odd:
+            late &= ~odd
+            future &= ~(odd | late)
+            usable = ~(late | future | odd)
+            self._count("late", late)
+            self._count("future", future)
+            self._count("not_judged", unjudged & usable)
+            self._note_last(tick[usable])
+            keep = usable & ~unjudged
             row, tick, time, value = row[keep], tick[keep], time[keep], value[keep]
-        self._open.append(Cells(row.astype(np.int64), tick, time, value))
+        else:
+            self._note_last(tick)
+        self._open.append(Cells(row, tick, time, value))
         yield from self._close(self._clock.watermark_ms // self._tick_ms)
+
+    def _note_last(self, tick: NDArray[np.int64]) -> None:
+        """Note the last tick that anything usable came for."""
+        if len(tick):
+            newest = int(tick.max())
+            self._last = newest if self._last is None else max(newest, self._last)
 
     def finish(self) -> Iterator[CohortTicks]:
         """End of the input: close and yield all ticks that are open."""
@@ -132,33 +143,40 @@ class Aggregate:
 
     def _close(self, last: int) -> Iterator[CohortTicks]:
         """Close all ticks up to `last`, in blocks of bounded size."""
-        if not self._open:
-            return
-        cells = joined(self._open)
-        self._open = [cells]
         if self._next is None:
-            first = int(cells.tick.min(initial=last + 1))
+            first = min((int(cells.tick.min(initial=last + 1)) for cells in self._open), default=last + 1)
             if first > last:  # an earlier tick may still come
                 return
             self._next = first
         block = max(1, CELLS_MAX // max(1, self._layout.bounds[2]))
         while self._next <= last:
             ticks = min(block, last - self._next + 1)
-            chosen = cells.tick < self._next + ticks
-            inside = _take(cells, np.flatnonzero(chosen))
-            cells = _take(cells, np.flatnonzero(~chosen))
-            counts = np.bincount(inside.tick - self._next, minlength=ticks)
+            inside, self._open = _divided(self._open, self._next + ticks)
+            placed = [Cells(cells.row, cells.tick - self._next, cells.time, cells.value) for cells in inside]
+            counts = sum((np.bincount(cells.tick, minlength=ticks) for cells in placed), np.zeros(ticks, np.int64))
             self._in_tick.update(zip(range(self._next, self._next + ticks), counts.tolist(), strict=True))
-            placed = Cells(inside.row, inside.tick - self._next, inside.time, inside.value)
-            reduced = self._reducer.reduce(self._next, ticks, [placed])
+            reduced = self._reducer.reduce(self._next, ticks, placed)
             self._dropped["duplicate"] += int(self._reducer.duplicates.sum())
             self._dropped["incomplete_histogram"] += int(self._reducer.incomplete.sum())
-            yield reduced
             self._next += ticks
-            self._open = [cells]
+            yield reduced
 
 
-def _take(cells: Cells, rows: NDArray[np.intp]) -> Cells:
-    if len(rows) == len(cells.row):
-        return cells
-    return Cells(cells.row[rows], cells.tick[rows], cells.time[rows], cells.value[rows])
+def _divided(parts: Sequence[Cells], stop: int) -> tuple[list[Cells], list[Cells]]:
+    """Divide samples into those of ticks before `stop`, and those of later ones."""
+    before: list[Cells] = []
+    after: list[Cells] = []
+    for cells in parts:
+        is_before = cells.tick < stop
+        count = int(np.count_nonzero(is_before))
+        if count == len(is_before):
+            before.append(cells)
+        elif not count:
+            after.append(cells)
+        elif is_before[:count].all():  # in order of time, as samples come as a rule
+            before.append(cells.at(slice(count)))
+            after.append(cells.at(slice(count, None)).copied())  # else it would keep all that came with it
+        else:
+            before.append(cells.at(is_before))
+            after.append(cells.at(~is_before))
+    return before, after

@@ -7,7 +7,6 @@ into memory and not copied. What belongs to them is in the metadata of the batch
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -17,7 +16,7 @@ import pyarrow as pa
 from clickhouse_cityhash.cityhash import CityHash128
 from numpy.typing import NDArray
 
-from streams.cohorts import CohortTicks, RowKey
+from streams.cohorts import CohortTicks, RowKey, row_keys
 from streams.membership import Membership
 
 FORMAT: Final = 1
@@ -180,7 +179,7 @@ class EntryWriter:
         """Write a block."""
         ticks, given = block.ticks, None
         values = np.empty(0) if ticks is None else np.ascontiguousarray(ticks.values).reshape(-1)
-        if ticks is not None and ticks.keys != self._keys:
+        if ticks is not None and ticks.keys is not self._keys and ticks.keys != self._keys:
             self._keys, given = ticks.keys, _columns(ticks.keys)
         written = _Piece(
             block.samples,
@@ -254,8 +253,7 @@ def _row_keys(columns: _Keys) -> tuple[RowKey, ...]:
     )
     edge = np.frombuffer(columns.edge, np.float64).tolist()
     colos, regions = columns.colos, columns.regions
-    rows = zip(metric, edge, [colos[i] for i in colo], [regions[i] for i in region], signature, strict=True)
-    return tuple(map(partial(tuple.__new__, RowKey), rows))  # a fraction of what `RowKey(...)` takes
+    return row_keys(metric, edge, [colos[i] for i in colo], [regions[i] for i in region], signature)
 
 
 def _first_line(error: Exception) -> str:

@@ -16,6 +16,14 @@ class Cells:
     time: NDArray[np.int64]
     value: NDArray[np.float64]
 
+    def at(self, which: "slice | NDArray[np.bool_]") -> "Cells":
+        """Return some of the samples; those of a slice are not copied."""
+        return Cells(self.row[which], self.tick[which], self.time[which], self.value[which])
+
+    def copied(self) -> "Cells":
+        """Return the same in memory of their own."""
+        return Cells(self.row.copy(), self.tick.copy(), self.time.copy(), self.value.copy())
+
 
 def one_per_cell(
     cell: NDArray[np.int64], cells: Cells, first_delta_row: int, size: int

@@ -66,13 +66,15 @@ class Clock:
             [row] Whether the row lies too far ahead of the median.
         """
         steps = -(-len(time) // STEP_ROWS)
-        cell = np.arange(len(time)) // STEP_ROWS * units + unit
+        cell = _by_row(np.arange(steps) * units, len(time)) + unit
         latest = _carry(self._latest, steps, units)
         np.maximum.at(latest.reshape(-1), cell, time)
         np.maximum.accumulate(latest, axis=0, out=latest)
         sent = _carry(self._sent, steps, units)
         number = np.arange(self._steps, self._steps + steps)[:, None]
-        sent.reshape(-1)[cell] = self._steps + cell // units
+        is_sent = np.zeros(sent.shape, np.bool_)
+        is_sent.reshape(-1)[cell] = True
+        np.copyto(sent, number, where=is_sent)
         np.maximum.accumulate(sent, axis=0, out=sent)
         self._latest, self._sent, self._steps = latest[-1].copy(), sent[-1].copy(), self._steps + steps
         patience = 1 + -(-_ACTIVE_ROUNDS * series // STEP_ROWS)
@@ -81,8 +83,12 @@ class Clock:
         before = np.concatenate([[self.watermark_ms], after[:-1]])
         before = np.where(before == NEVER, np.maximum(median - self._behind_ms, NEVER), before)
         self.watermark_ms = int(after[-1])
-        future = time > np.repeat(median + self._ahead_ms, STEP_ROWS)[: len(time)]
-        return np.repeat(before, STEP_ROWS)[: len(time)], future
+        return _by_row(before, len(time)), time > _by_row(median + self._ahead_ms, len(time))
+
+
+def _by_row(of_step: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
+    """Return what holds for the step of each row: [step] to [row]."""
+    return np.repeat(of_step, STEP_ROWS)[:rows]
 
 
 def _carry(last: NDArray[np.int64], steps: int, units: int) -> NDArray[np.int64]:

@@ -1,7 +1,8 @@
 """Cohort ticks: the mergeable sums that are left of a tick, and all that the judge ever sees."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,14 @@ class RowKey(NamedTuple):
     colo: str
     region: str
     signature: int
+
+
+def row_keys(
+    metric: Iterable[int], edge: Iterable[float], colo: Iterable[str], region: Iterable[str], signature: Iterable[int]
+) -> tuple[RowKey, ...]:
+    """Return rows from columns [row], of which there may be very many: in a fraction of what `RowKey(...)` takes."""
+    columns = zip(metric, edge, colo, region, signature, strict=True)
+    return tuple(map(partial(tuple.__new__, RowKey), columns))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Final
 
@@ -20,9 +21,12 @@ class Alignment:
 
     def __init__(self, keys: tuple[RowKey, ...]) -> None:
         self.keys = keys
-        self._row = {key: row for row, key in enumerate(keys)}
         self._known: tuple[RowKey, ...] = keys
         self._rows: tuple[NDArray[np.intp], NDArray[np.intp]] | None = None  # theirs, ours; None if all are the same
+
+    @cached_property
+    def _row(self) -> dict[RowKey, int]:
+        return {key: row for row, key in enumerate(self.keys)}
 
     def values(self, part: CohortTicks) -> Array:
         """Return the sums [3, row, tick] of some ticks; they may be those of `part` itself."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from operator import lt
 from typing import Final, Self
 
 from detectors.errors import StateMismatch
@@ -123,7 +124,7 @@ class Judge:
                 raise ValueError(msg)
             ticks = emptied(ticks, trouble)
             self._trouble |= trouble
-        if ticks.keys != self._latest_keys and self._learn(ticks.keys):
+        if ticks.keys is not self._latest_keys and ticks.keys != self._latest_keys and self._learn(ticks.keys):
             self._grow()
         ticks = CohortTicks(ticks.first, self._latest_keys, ticks.values)
         while at < stop:
@@ -173,7 +174,8 @@ class Judge:
         """Note which rows come from now on, and tell whether some of them are new."""
         more = set(keys).difference(self._keys)
         if more:
-            known = tuple(sorted(more.union(self._keys)))
+            is_all = not self._keys and all(map(lt, keys, keys[1:]))  # the first ones, in order as they are
+            known = keys if is_all else tuple(sorted(more.union(self._keys)))
             self._keys = keys if keys == known else known
         # All ticks of the same rows hold the same tuple of them, which makes aligning cheap.
         self._latest_keys = self._keys if keys == self._keys else keys

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from detectors.errors import BadInput
 from detectors.policy import Metric, Policy
 from streams.catalogue import Catalogue
-from streams.cohorts import RowKey
+from streams.cohorts import RowKey, row_keys
 from streams.membership import Membership, Units
 
 GAUGE: Final = 0
@@ -269,9 +269,13 @@ class _Plan:
         signature = self.membership.signature[unit].astype(np.int64)
         whole = packed([place.astype(np.int64), colo[unit], region[unit], signature])
         _, first, row = np.unique(whole, return_index=True, return_inverse=True)
-        keys = tuple(
-            RowKey(metric, float(edges[e]), colos[c], regions[r], int(s))
-            for e, c, r, s in zip(place[first], colo[unit][first], region[unit][first], signature[first], strict=True)
+        who = unit[first]
+        keys = row_keys(
+            [metric] * len(first),
+            edges[place[first]].tolist(),
+            [colos[place] for place in colo[who].tolist()],
+            [regions[place] for place in region[who].tolist()],
+            signature[first].tolist(),
         )
         return keys, adding(row.astype(np.intp), len(keys))
 

@@ -181,11 +181,13 @@ def pair(
     """
     others = others or others_of(membership, [], None)
     is_canary, is_control = membership.canary(stage), membership.controls(stage)
-    reached = {key.colo for key in keys if membership.signatures[key.signature][0] in range(stage + 1)}
-    colos = sorted({key.colo for key in keys if is_canary[key.signature]})
+    region_by_colo = {key.colo: key.region for key in keys}
+    groups = {(key.colo, key.signature) for key in keys}  # of which there are far fewer than rows
+    reached = {colo for colo, signature in groups if membership.signatures[signature][0] in range(stage + 1)}
+    colos = sorted({colo for colo, signature in groups if is_canary[signature]})
     regions = sorted({key.region for key in keys if key.region})
     strands = strands_of(keys, past, policy, (is_canary, is_control), stages)
-    region_of = {key.colo: regions.index(key.region) if key.region else -1 for key in keys}
+    region_of = {colo: regions.index(region) if region else -1 for colo, region in region_by_colo.items()}
     choices = _Choices(keys, (is_canary, is_control), others)
     found = [choices.of(strand, colos, reached) for strand in strands]
     entangled = Entangled()

@@ -6,6 +6,7 @@ last value of each row, and its tick.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -15,7 +16,7 @@ from streams.cells import Cells, cell_of, joined, one_per_cell
 from streams.cohorts import CohortTicks, RowKey
 from streams.layout import Layout
 from streams.past import NEVER, Block, Latest, cells_of, hold, moved, twins
-from streams.sums import EventSums, LevelSums
+from streams.sums import EventSums, LevelSums, slice_of
 
 Matrix = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -100,7 +101,9 @@ class Reducer:
     def __init__(self, layout: Layout, gap: int, past: "Past | None" = None) -> None:
         self._layout = layout
         self._gap = gap
-        self._keys: tuple[RowKey, ...] = tuple(key for part in (*layout.parts, layout.reporting) for key in part.keys)
+        self._keys: tuple[RowKey, ...] = tuple(
+            chain.from_iterable(part.keys for part in (*layout.parts, layout.reporting))
+        )
         buckets = np.flatnonzero(layout.bundle >= 0)
         _, member, count = np.unique(layout.bundle[buckets], return_inverse=True, return_counts=True)
         self._bundle_size = count
@@ -114,7 +117,7 @@ class Reducer:
         self._levels = LevelSums(layout)
         self._events = EventSums(layout, self._bundle_at, len(count))
         gauges = self._levels.gauge_rows
-        self._gauges = _slice_of(gauges)
+        self._gauges = slice_of(gauges)
         self._gauge_twin = layout.twin[gauges] * (len(layout.parts) + 1) + self._levels.gauge_part
         self.past = past or Past.none(layout)
         self.duplicates = np.zeros(0, np.int64)
@@ -127,7 +130,8 @@ class Reducer:
         layout, past = self._layout, self.past
         gauges = layout.bounds[0]
         values, present, times = self._placed(cells, ticks)
-        out = np.empty((len(self._keys), 3, ticks))
+        sums = np.empty((3, len(self._keys), ticks))
+        out = sums.swapaxes(0, 1)  # [row, 3, tick]
         absent = cells_of(~present)
         unit_seen = self._add_reporting(absent, out)  # who sends an incomplete histogram does report
         partial = self._set_aside_incomplete(values, present, absent)
@@ -145,7 +149,7 @@ class Reducer:
             rates.latest(rates.last_columns()),
             unit_seen,
         )
-        return CohortTicks(first, self._keys, np.ascontiguousarray(np.moveaxis(out, 1, 0)))
+        return CohortTicks(first, self._keys, sums)
 
     def _begin(self, block: Block, columns: Rows) -> None:
         """Note which rows are there for the first time, given the last column of each row."""
@@ -325,13 +329,6 @@ class Reducer:
         expected, reported = np.split(counts, 2, axis=1)
         mine[:, 0], mine[:, 1], mine[:, 2] = reported, expected - reported, expected
         return known[:, -1].copy()
-
-
-def _slice_of(rows: Rows) -> Rows | slice:
-    """Return rows that follow one another as a slice, for which nothing has to be copied."""
-    if len(rows) and (np.diff(rows) == 1).all():
-        return slice(int(rows[0]), int(rows[-1]) + 1)
-    return rows
 
 
 def _folded(layout: Layout) -> tuple[Rows, Rows]:

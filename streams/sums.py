@@ -61,8 +61,8 @@ class LevelSums:
         out = _out(layout)
         plain = [(part, place) for part, place in zip(parts, own, strict=False) if part.fold is None]
         folded = [(part, place) for part, place in zip(parts, own, strict=False) if part.fold is not None]
-        self._plain = _stacked([(part.group, place) for part, place in plain], members)
-        self._plain_out = _joined([out[part.metric] for part, _ in plain])
+        self._plain = _Adding(_stacked([(part.group, place) for part, place in plain], members))
+        self._plain_out = slice_of(_joined([out[part.metric] for part, _ in plain]))
         self._fold = _stacked([(part.fold, place) for part, place in folded if part.fold is not None], members)
         units = [part.group.shape[1] for part, _ in folded]
         starts = np.cumsum([0, *units])
@@ -71,7 +71,7 @@ class LevelSums:
             [(part.group, at) for (part, _), at in zip(folded, places, strict=True)], int(sum(units))
         )
         self._folded_out = _joined([out[part.metric] for part, _ in folded])
-        self._plain_members = _members(self._plain)
+        self._plain_members = self._plain.of(np.ones((members, 1)))
         # The mean over the series of a unit is its level; the rates of its series add up.
         self._is_mean = np.repeat(np.array([part.kind == "gauge" for part, _ in folded], np.bool_), units)[:, None]
 
@@ -88,10 +88,10 @@ class LevelSums:
         is_whole = bool(known.all())
         if not is_whole:
             level = np.where(known, level, 0.0)
-        if len(self._plain_out):
-            out[self._plain_out, 0] = self._plain_members if is_whole else _product(self._plain, known)
-            out[self._plain_out, 1] = _product(self._plain, level)
-            out[self._plain_out, 2] = _product(self._plain, level * level)
+        if len(self._plain_members):
+            out[self._plain_out, 0] = self._plain_members if is_whole else self._plain.of(known)
+            out[self._plain_out, 1] = self._plain.of(level)
+            out[self._plain_out, 2] = self._plain.of(level * level)
         if len(self._folded_out):
             count, whole = _product(self._fold, known), _product(self._fold, level)
             mean = np.divide(whole, count, out=np.zeros_like(whole), where=count > 0)
@@ -197,6 +197,29 @@ def _stacked(terms: Sequence[tuple[csr_array, Rows]], width: int) -> csr_array:
     pointers = np.concatenate([[0], np.cumsum(counts)])
     index = np.int32 if max(len(data), width) < np.iinfo(np.int32).max else np.int64
     return csr_array((data, columns.astype(index), pointers.astype(index)), shape=(len(counts), width))
+
+
+class _Adding:
+    """Adds members up: a sparse product, unless each row has one member alone, as with one series for each cohort."""
+
+    def __init__(self, matrix: csr_array) -> None:
+        self._matrix = matrix
+        is_single = bool((np.diff(matrix.indptr) == 1).all() and (matrix.data == 1).all())
+        self._members = slice_of(matrix.indices.astype(np.intp)) if is_single else None
+
+    def of(self, table: Matrix | NDArray[np.bool_]) -> Matrix:
+        """Return the sums [row, tick] of [member, tick]."""
+        if self._members is None:
+            return _product(self._matrix, table)
+        # As a product does it, 0.0 is added: of -0.0 that makes 0.0.
+        return np.add(table[self._members], 0.0, dtype=np.float64)
+
+
+def slice_of(rows: Rows) -> Rows | slice:
+    """Return rows that follow one another as a slice, for which nothing has to be copied."""
+    if len(rows) and (np.diff(rows) == 1).all():
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
 
 
 def _product(matrix: csr_array, table: Matrix | NDArray[np.bool_]) -> Matrix:

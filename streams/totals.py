@@ -46,13 +46,13 @@ def limit_of(metric: Metric) -> float:
 
 def totals_of(keys: Sequence[RowKey], policy: Policy, membership: Membership, stage: int) -> Totals:
     """Find the places to watch from the rows of the cohort ticks, once `stage` has begun."""
-    reached = {key.colo for key in keys if membership.signatures[key.signature][0] in range(stage + 1)}
+    groups = {(key.colo, key.signature) for key in keys}  # of which there are far fewer than rows
+    reached = {colo for colo, signature in groups if membership.signatures[signature][0] in range(stage + 1)}
     limits = [limit_of(metric) for metric in policy.metrics] + [0.0]
-    places = sorted({(key.metric, key.colo) for key in keys if limits[key.metric] > 0})
+    watched = [(row, (key.metric, key.colo)) for row, key in enumerate(keys) if limits[key.metric] > 0]
+    places = sorted({place for _, place in watched})
     position = {place: index for index, place in enumerate(places)}
-    cells = [
-        (position[key.metric, key.colo], row) for row, key in enumerate(keys) if (key.metric, key.colo) in position
-    ]
+    cells = [(position[place], row) for row, place in watched]
     at = np.array(cells, np.intp).reshape(-1, 2).T
     return Totals(
         [colo for _, colo in places],

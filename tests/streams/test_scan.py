@@ -1,14 +1,18 @@
 """The first reading of a recording, and the second in pieces that the clock can step on."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from detectors.errors import BadInput
-from streams.recording import MetricsFile
-from streams.scan import in_steps, scan
+from streams.catalogue import Catalogue
+from streams.recording import LabelColumn, MetricsFile, Samples
+from streams.scan import Rounds, encode, in_steps, scan
 from tests.samples import TICK_MS, Row, in_order, sample, series, write
 
 STEP = 16
@@ -86,3 +90,41 @@ def test_unnamed_sample_has_no_series(tmp_path: Path) -> None:
     file = MetricsFile(write(tmp_path, rows))
     ((series_of_row, _, _),) = in_steps(file, scan(file, LATENESS_MS).catalogue)
     assert (series_of_row >= 0).tolist() == [True] * 8 + [False] * 3
+
+
+SERIES = [("cpu", "ams"), ("cpu", "fra"), ("mem", "ams"), ("mem", ""), ("", "fra")]
+SCRAPES = st.lists(
+    st.sampled_from([[0, 1, 2], [0, 1, 2], [0, 1, 2, 3], [2, 0, 1], [0, 1, 0, 2], [1, 4], []]), min_size=1, max_size=12
+).map(lambda scrapes: [place for scrape in scrapes for place in scrape])
+
+
+def labelled(places: list[int], values: list[list[str]]) -> Samples:
+    """Return samples of some of `SERIES`, with labels as codes of `values`; the first of them has -1 for absent."""
+    labels = {
+        name: LabelColumn(
+            np.array([known.index(SERIES[place][label]) if SERIES[place][label] else -1 for place in places], np.int32),
+            known,
+        )
+        for label, (name, known) in enumerate(zip(("metric", "colo"), values, strict=True))
+    }
+    return Samples(np.zeros(len(places), np.int64), np.zeros(len(places)), labels)
+
+
+@given(SCRAPES, st.lists(st.integers(0, 40), max_size=6), st.booleans())
+def test_series_of_scrapes_are_the_same_wherever_they_are_cut(places: list[int], cuts: list[int], turns: bool) -> None:
+    own, other = Catalogue(["colo", "metric"]), Catalogue(["colo", "metric"])
+    rounds = Rounds(own)
+    bounds = [0, *sorted(min(cut, len(places)) for cut in cuts), len(places)]
+    for number, (start, stop) in enumerate(pairwise(bounds)):
+        values = [["cpu", "mem"], ["ams", "fra"]]
+        # Each row group has a dictionary of its own.
+        some = labelled(places[start:stop], [known[:: -1 if turns and number % 2 else 1] for known in values])
+        assert rounds.series(some).tolist() == encode(other, some).tolist()
+    assert own.values("metric") == other.values("metric")
+
+
+def test_round_that_comes_again_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds, values = Rounds(Catalogue(["colo", "metric"])), [["cpu", "mem"], ["ams", "fra"]]
+    assert rounds.series(labelled([0, 1, 2, 0], values)).tolist() == [0, 1, 2, 0]
+    monkeypatch.delattr(Catalogue, "encode")
+    assert rounds.series(labelled([1, 2, 0, 1, 2, 0, 1], values)).tolist() == [1, 2, 0, 1, 2, 0, 1]
