@@ -67,6 +67,7 @@ class Judged:
     checkpointed: int | None = None  # the tick of the last checkpoint
     unsent: int = 0  # ticks since evidence was last sent
     is_sending: bool = False  # whether all its rows are to be sent
+    beaten: int | None = None  # the tick of the last heartbeat
     decided: list[tuple[Decided, int]] = field(default_factory=list)  # with the time of the frame that released it
 
     def gather(self) -> int:
@@ -287,6 +288,8 @@ class JudgeStep:
             live = judged.live
             if live is not None and live.turnstile.released is not None and not live.is_finished:
                 result.records.append(self._record(self._beat_of(judged, at, is_finished=False)))
+                judged.is_sending |= judged.beaten == live.turnstile.released  # no tick comes that they could go with
+                judged.beaten = live.turnstile.released
 
     def _beat_of(self, judged: Judged, at: int, *, is_finished: bool) -> Sent:
         live = judged.live

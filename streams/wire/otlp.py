@@ -10,7 +10,8 @@ becomes of each part; in short:
   point's goes before the scope's, and this before the resource's. What is not a string is written as text.
 - `colo` is the attribute `colo` and nothing else. `host` is the attribute `host`, or where that is absent `host.name`.
 - A point whose flags say that no value was recorded has the value NaN. A time of 0 is no time.
-- Exponential histograms and summaries are refused by name: a frame with one is a bad frame.
+- A summary's points are `<name>` with the label `quantile`, `<name>_count` and `<name>_sum`; an exponential histogram's
+  are `<name>_count` and `<name>_sum`, without its buckets.
 
 Source: https://github.com/open-telemetry/opentelemetry-proto, `metrics/v1/metrics.proto`.
 """

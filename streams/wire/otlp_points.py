@@ -1,6 +1,6 @@
-"""Data points of OTLP as rows of samples: numbers as they are, histograms as Prometheus has them."""
+"""Data points of OTLP as rows of samples: numbers as they are, histograms and summaries as Prometheus has them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -60,8 +60,48 @@ _EXPLICIT_BOUNDS: Final = 7
 _HISTOGRAM_FLAGS: Final = 10 << 3 | VARINT
 _HISTOGRAM_NUMBERS: Final = (_START, _TIME, _COUNT, _SUM, 11 << 3 | FIXED64, 12 << 3 | FIXED64)
 
+EXPONENTIAL_POINT: Final = Kind(
+    "ExponentialHistogramDataPoint",
+    {
+        1: ("attributes", (BYTES,)),
+        2: ("start_time_unix_nano", (FIXED64,)),
+        3: ("time_unix_nano", (FIXED64,)),
+        4: ("count", (FIXED64,)),
+        5: ("sum", (FIXED64,)),
+        6: ("scale", (VARINT,)),
+        7: ("zero_count", (FIXED64,)),
+        8: ("positive", (BYTES,)),
+        9: ("negative", (BYTES,)),
+        10: ("flags", (VARINT,)),
+        11: ("exemplars", (BYTES,)),
+        12: ("min", (FIXED64,)),
+        13: ("max", (FIXED64,)),
+        14: ("zero_threshold", (FIXED64,)),
+    },
+)
+EXPONENTIAL_ATTRIBUTES: Final = 1 << 3 | BYTES
+_EXPONENTIAL_NUMBERS: Final = (_START, _TIME, _COUNT, _SUM, *(number << 3 | FIXED64 for number in (7, 12, 13, 14)))
+
+SUMMARY_POINT: Final = Kind(
+    "SummaryDataPoint",
+    {
+        2: ("start_time_unix_nano", (FIXED64,)),
+        3: ("time_unix_nano", (FIXED64,)),
+        4: ("count", (FIXED64,)),
+        5: ("sum", (FIXED64,)),
+        6: ("quantile_values", (BYTES,)),
+        7: ("attributes", (BYTES,)),
+        8: ("flags", (VARINT,)),
+    },
+)
+SUMMARY_ATTRIBUTES: Final = 7 << 3 | BYTES
+_QUANTILE_VALUES: Final = 6 << 3 | BYTES
+_QUANTILE_VALUE: Final = Kind("ValueAtQuantile", {1: ("quantile", (FIXED64,)), 2: ("value", (FIXED64,))})
+_QUANTILE: Final = 1 << 3 | FIXED64
+_VALUE: Final = 2 << 3 | FIXED64
+
 SUFFIXES: Final = ("_bucket", "_count", "_sum")
-"""What is appended to a histogram's name."""
+"""What is appended to the name of a histogram, or but for the first of a summary."""
 
 
 _DOUBLE, _SIGNED, _UNSIGNED, _BUCKET = range(4)
@@ -104,8 +144,9 @@ class Cells:
 class Points:
     """Points of one kind: their rows, lists of `attributes` [point], and the places of all numbers that may differ.
 
-    `point` [row] says whose a row is. A histogram's rows have a `suffix` [row] of `SUFFIXES`, -1 otherwise, and the
-    code `le` [row] of their bound among `bounds`, -1 where there is none.
+    `point` [row] says whose a row is. Its `suffix` [row] is one of `SUFFIXES`, -1 for none. Buckets of a histogram and
+    quantiles of a summary have a label of their own, `bounded`, the code of which is `bound` [row] among `bounds`, -1
+    where there is none.
     """
 
     cells: Cells
@@ -113,8 +154,9 @@ class Points:
     attributes: Spans
     free: list[Ints]
     suffix: Codes
-    le: Codes
+    bound: Codes
     bounds: Words
+    bounded: str = ""
 
 
 def numbers(frame: Frame, points: Spans) -> Points:
@@ -199,7 +241,60 @@ def histograms(frame: Frame, points: Spans) -> Points:
         np.repeat(np.array([part[3] for part in parts], np.int32), sizes)[order],
         np.concatenate([part[4] for part in parts])[order],
         bounds,
+        "le",
     )
+
+
+def exponentials(frame: Frame, points: Spans) -> Points:
+    """Find count and sum of exponential histograms' points [point]; their buckets are not read."""
+    fields = scan(frame, points, EXPONENTIAL_POINT)
+    every, count_at, sum_at = np.arange(len(points)), fields.last(_COUNT).start, fields.last(_SUM).start
+    with_sum = where(sum_at >= 0)
+    parts = [(every, count_at, _UNSIGNED, 1), (with_sum, sum_at[with_sum], _DOUBLE, 2)]
+    free = [fields.every(tag)[1].start for tag in _EXPONENTIAL_NUMBERS]
+    void = _unrecorded(frame, fields, _HISTOGRAM_FLAGS, len(points))
+    return _told(fields, parts, void, fields.extent(EXPONENTIAL_ATTRIBUTES), free)
+
+
+def summaries(frame: Frame, points: Spans) -> Points:
+    """Find the values of summaries' points [point]: a row for each quantile, one for the count, one for the sum."""
+    fields = scan(frame, points, SUMMARY_POINT)
+    every = np.arange(len(points))
+    point, spans = fields.every(_QUANTILE_VALUES)
+    values = scan(frame, spans, _QUANTILE_VALUE)
+    quantile_at, value_at = values.last(_QUANTILE).start, values.last(_VALUE).start
+    # Both are zero where they are absent, as the sum is.
+    parts = [
+        (point, value_at, _DOUBLE, -1),
+        (every, fields.last(_COUNT).start, _UNSIGNED, 1),
+        (every, fields.last(_SUM).start, _DOUBLE, 2),
+    ]
+    free = [fields.every(tag)[1].start for tag in (_START, _TIME, _COUNT, _SUM)] + [values.every(_VALUE)[1].start]
+    void = _unrecorded(frame, fields, _NUMBER_FLAGS, len(points))
+    told = _told(fields, parts, void, fields.extent(SUMMARY_ATTRIBUTES), free)
+    bounds = Words()
+    bound = np.full(len(told.point), -1, np.int32)
+    bound[told.suffix < 0] = _bound_codes(frame.doubles(quantile_at)[np.argsort(point, kind="stable")], bounds)
+    return replace(told, bound=bound, bounds=bounds, bounded="quantile")
+
+
+def _told(
+    fields: Fields,
+    parts: list[tuple[Ints, Ints, int, int]],
+    void: NDArray[np.bool_],
+    attributes: Spans,
+    free: list[Ints],
+) -> Points:
+    """Put rows of points together: of which point, where, of which kind and suffix."""
+    sizes = [len(part[0]) for part in parts]
+    point = np.concatenate([part[0] for part in parts])
+    order = np.argsort(point, kind="stable")
+    point, none = point[order], np.empty(0, np.int64)
+    at = np.concatenate([part[1] for part in parts])[order]
+    kind = np.repeat(np.array([part[2] for part in parts], np.int8), sizes)[order]
+    suffix = np.repeat(np.array([part[3] for part in parts], np.int32), sizes)[order]
+    cells = Cells(at, kind, void[point], fields.last(_TIME).start[point], none, none, none)
+    return Points(cells, point, attributes, free, suffix, np.full(len(point), -1, np.int32), Words())
 
 
 def read(frame: Frame, cells: Cells) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -12,15 +12,21 @@ from streams.wire.frame import BadFrame
 from streams.wire.label_sets import LabelSets, check_cells, stacked
 from streams.wire.otlp_attributes import AttributeLists
 from streams.wire.otlp_points import (
+    EXPONENTIAL_ATTRIBUTES,
+    EXPONENTIAL_POINT,
     HISTOGRAM_ATTRIBUTES,
     HISTOGRAM_POINT,
     NUMBER_ATTRIBUTES,
     NUMBER_POINT,
     SUFFIXES,
+    SUMMARY_ATTRIBUTES,
+    SUMMARY_POINT,
     Cells,
     Points,
+    exponentials,
     histograms,
     numbers,
+    summaries,
 )
 from streams.wire.protobuf import BYTES, VARINT, Frame, Ints, Kind, Spans, where
 from streams.wire.texts import Codes, Words, distinct, texts
@@ -56,12 +62,21 @@ _METRIC: Final = Kind(
         12: ("metadata", (BYTES,)),
     },
 )
-_NUMBER_KINDS: Final = (5, 7)
-_HISTOGRAM_KIND: Final = 9
-_REFUSED_KINDS: Final = (10, 11)
-_READ_KINDS: Final = "gauge, sum and histogram (with explicit bounds)"
+_DATA_KINDS: Final = (
+    ((5, 7), numbers, NUMBER_POINT, NUMBER_ATTRIBUTES),
+    ((9,), histograms, HISTOGRAM_POINT, HISTOGRAM_ATTRIBUTES),
+    ((10,), exponentials, EXPONENTIAL_POINT, EXPONENTIAL_ATTRIBUTES),
+    ((11,), summaries, SUMMARY_POINT, SUMMARY_ATTRIBUTES),
+)
+"""Fields of a metric that hold its points, who reads these, what they are and where their attributes are."""
+
+_READ_KINDS: Final = "gauge, sum, histogram, exponential histogram and summary"
+_BOUNDED: Final = {"le": "a histogram has an attribute 'le', which is the label of its buckets"} | {
+    "quantile": "a summary has an attribute 'quantile', which is the label of its quantiles"
+}
 _DATA: Final = Kind(
-    "Gauge, Sum or Histogram", {1: ("data_points", (BYTES,)), 2: ("aggregation_temporality", (VARINT,))}
+    "Gauge, Sum, Histogram, ExponentialHistogram or Summary",
+    {1: ("data_points", (BYTES,)), 2: ("aggregation_temporality", (VARINT,))},
 )
 
 
@@ -95,7 +110,7 @@ def read_scopes(frame: Frame, spans: Spans) -> Block:
     Raises
     ------
     BadFrame
-        If something there is malformed, or is a metric of a kind that is not read.
+        If something there is malformed, or is a metric of an unknown kind.
     """
     fields = scan(frame, spans, _SCOPE_METRICS)
     scopes = fields.one(_FIRST, "the scope of a ScopeMetrics")
@@ -104,16 +119,12 @@ def read_scopes(frame: Frame, spans: Spans) -> Block:
     lists = AttributeLists(frame)
     of_scope = lists.add(scopes, _SCOPE, _THIRD)
     of_point: list[Codes] = []
-    metric, spans = _points(frame, metrics, _NUMBER_KINDS)
-    if len(metric):
-        points = numbers(frame, spans)
-        parts.append((points, metric, spans.start))
-        of_point.append(lists.add(points.attributes, NUMBER_POINT, NUMBER_ATTRIBUTES))
-    metric, spans = _points(frame, metrics, (_HISTOGRAM_KIND,))
-    if len(metric):
-        points = histograms(frame, spans)
-        parts.append((points, metric, spans.start))
-        of_point.append(lists.add(points.attributes, HISTOGRAM_POINT, HISTOGRAM_ATTRIBUTES))
+    for kinds, read, kind, attributes in _DATA_KINDS:
+        metric, spans = _points(frame, metrics, kinds)
+        if len(metric):
+            points = read(frame, spans)
+            parts.append((points, metric, spans.start))
+            of_point.append(lists.add(points.attributes, kind, attributes))
     if not parts:
         return Block(_NONE, Cells(_NONE, np.empty(0, np.int8), np.empty(0, np.bool_), *[_NONE] * 4), {}, [])
     sets = lists.read()
@@ -155,15 +166,7 @@ def _metrics(frame: Frame, scope: Ints, metrics: Spans) -> _Metrics:
 
 def _check_kinds(fields: Fields, name: Codes, names: list[str]) -> None:
     """Refuse what is not read, so that nothing is lost in silence."""
-    for number in _REFUSED_KINDS:
-        owner, _ = fields.every(number << 3 | BYTES)
-        if len(owner):
-            kind, _ = _METRIC.fields[number]
-            msg = (
-                f"the metric {names[name[owner[0]]]!r} is of kind {kind}, which is not read; allowed are {_READ_KINDS}"
-            )
-            raise BadFrame(msg)
-    kinds = (*_NUMBER_KINDS, _HISTOGRAM_KIND)
+    kinds = [number for kinds, *_ in _DATA_KINDS for number in kinds]
     count = np.bincount(np.concatenate([fields.every(number << 3 | BYTES)[0] for number in kinds]), minlength=len(name))
     unknown = fields.outside(_METRIC)
     strange = np.concatenate([where(count > 1), unknown[count[unknown] == 0]])
@@ -191,13 +194,14 @@ def _block(
     points, metric, start = found
     scope = metrics.scope[metric]
     labels = label_columns(sets, [of_scope[scope], of_point])
-    if len(points.point) > len(metric):  # histograms
+    if points.suffix.max(initial=-1) >= 0:  # several rows a point
         labels = {name: LabelColumn(column.codes[points.point], column.values) for name, column in labels.items()}
-        if "le" in labels:
-            msg = "a histogram has an attribute 'le', which is the label of its buckets; any other name is allowed"
-            raise BadFrame(msg)
-        labels["le"] = points.bounds.column(points.le)
         scope, metric, start = scope[points.point], metric[points.point], start[points.point]
+    if points.bounded:
+        if points.bounded in labels:
+            msg = f"{_BOUNDED[points.bounded]}; any other name is allowed"
+            raise BadFrame(msg)
+        labels[points.bounded] = points.bounds.column(points.bound)
     labels["metric"] = _names(metrics, metrics.name[metric], points.suffix)
     return Block(scope, points.cells, labels, points.free), start
 
@@ -216,21 +220,19 @@ def _names(metrics: _Metrics, code: Codes, suffix: Codes) -> LabelColumn:
 
 
 def _interleaved(blocks: list[tuple[Block, Ints]]) -> Block:
-    """Put the rows of numbers and of histograms together, in the order in which their points come in the frame."""
-    (one, one_start), (two, two_start) = blocks
-    order = np.argsort(np.concatenate([one_start, two_start]), kind="stable")
-    first, second = one.cells, two.cells  # the numbers have no buckets
+    """Put the rows of several kinds together, in the order in which their points come in the frame."""
+    order = np.argsort(np.concatenate([start for _, start in blocks]), kind="stable")
+    every = [block.cells for block, _ in blocks]
     cells = Cells(
-        np.concatenate([first.at, second.at])[order],
-        np.concatenate([first.kind, second.kind])[order],
-        np.concatenate([first.void, second.void])[order],
-        np.concatenate([first.time_at, second.time_at])[order],
-        second.first,
-        second.closing,
-        second.count_at,
+        np.concatenate([each.at for each in every])[order],
+        np.concatenate([each.kind for each in every])[order],
+        np.concatenate([each.void for each in every])[order],
+        np.concatenate([each.time_at for each in every])[order],
+        np.concatenate([each.first for each in every]),  # only histograms have buckets
+        np.concatenate([each.closing for each in every]),
+        np.concatenate([each.count_at for each in every]),
     )
-    labels = {
-        name: LabelColumn(column.codes[order], column.values)
-        for name, column in stacked([(one.labels, len(one.scope)), (two.labels, len(two.scope))]).items()
-    }
-    return Block(np.concatenate([one.scope, two.scope])[order], cells, labels, one.free + two.free)
+    stack = stacked([(block.labels, len(block.scope)) for block, _ in blocks])
+    labels = {name: LabelColumn(column.codes[order], column.values) for name, column in stack.items()}
+    scope = np.concatenate([block.scope for block, _ in blocks])[order]
+    return Block(scope, cells, labels, [place for block, _ in blocks for place in block.free])

@@ -106,6 +106,18 @@ def test_a_judge_that_gives_its_partitions_up_in_between_sends_all_rows_before(r
     assert is_all_of(expected, kept(engine))
 
 
+def test_rows_of_the_last_ticks_go_too_if_no_more_ticks_come(recording, expected):
+    engine = make_engine(settings(checkpoint_ticks=1_000), [announced(recording)])
+    feed(engine, recording)
+    rng = np.random.default_rng(7)
+    engine.run(rng)
+    assert not is_all_of(expected, kept(engine))
+    for _ in range(3):
+        engine.now += engine.settings.heartbeat_seconds
+        engine.judge.poll(rng, engine.now)
+    assert is_all_of(expected, kept(engine))
+
+
 def test_a_large_number_of_rows_goes_in_pieces_between_which_the_judge_looks_at_what_has_come(recording, monkeypatch):
     monkeypatch.setattr("holdfast.live.judging._ROWS_AT_ONCE", 400)
     monkeypatch.setattr("holdfast.live.judging._PIECE_ROWS", 0)

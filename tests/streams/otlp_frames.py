@@ -5,7 +5,13 @@ import math
 import numpy as np
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.metrics.v1.metrics_pb2 import HistogramDataPoint, MetricsData, NumberDataPoint
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    ExponentialHistogramDataPoint,
+    HistogramDataPoint,
+    MetricsData,
+    NumberDataPoint,
+    SummaryDataPoint,
+)
 
 from streams.recording import NO_TIME
 
@@ -97,6 +103,16 @@ def walked(data):
                     add(labels, point, point.count, metric=f"{metric.name}_count")
                     if point.HasField("sum"):
                         add(labels, point, point.sum, metric=f"{metric.name}_sum")
+                for point in metric.exponential_histogram.data_points:
+                    add(labels, point, point.count, metric=f"{metric.name}_count")
+                    if point.HasField("sum"):
+                        add(labels, point, point.sum, metric=f"{metric.name}_sum")
+                for point in metric.summary.data_points:
+                    for value in point.quantile_values:
+                        quantile = np.format_float_positional(value.quantile, trim="-")
+                        add(labels, point, value.value, metric=metric.name, quantile=quantile)
+                    add(labels, point, point.count, metric=f"{metric.name}_count")
+                    add(labels, point, point.sum, metric=f"{metric.name}_sum")
     return found
 
 
@@ -124,6 +140,31 @@ number_points = st.builds(
     start_time_unix_nano=times,
     attributes=attributes,
     flags=st.sampled_from([0, 0, 1, 2, 300]),
+)
+
+
+exponential_points = st.builds(
+    ExponentialHistogramDataPoint,
+    time_unix_nano=times,
+    count=st.integers(0, 2**40),
+    sum=st.one_of(st.none(), st.floats(allow_nan=False)),
+    scale=st.integers(-10, 20),
+    zero_count=st.integers(0, 9),
+    positive=st.builds(ExponentialHistogramDataPoint.Buckets, bucket_counts=st.lists(st.integers(0, 999), max_size=4)),
+    attributes=attributes,
+    flags=st.sampled_from([0, 0, 1]),
+)
+summary_points = st.builds(
+    SummaryDataPoint,
+    time_unix_nano=times,
+    count=st.integers(0, 2**40),
+    sum=st.floats(allow_nan=False),
+    quantile_values=st.lists(
+        st.builds(SummaryDataPoint.ValueAtQuantile, quantile=st.sampled_from([0.0, 0.5, 0.99, 1.0]), value=st.floats()),
+        max_size=3,
+    ),
+    attributes=attributes,
+    flags=st.sampled_from([0, 0, 1]),
 )
 
 
@@ -156,7 +197,7 @@ def frames(draw):
             of_scope.scope.attributes.extend(draw(attributes))
             for _ in range(draw(st.integers(0, 3))):
                 metric = of_scope.metrics.add(name=draw(words.filter(bool)), unit=draw(words))
-                match draw(st.sampled_from(["gauge", "sum", "histogram", "none"])):
+                match draw(st.sampled_from(["gauge", "sum", "histogram", "exponential", "summary", "none"])):
                     case "gauge":
                         metric.gauge.data_points.extend(draw(st.lists(number_points, max_size=4)))
                     case "sum":
@@ -164,6 +205,11 @@ def frames(draw):
                         metric.sum.data_points.extend(draw(st.lists(number_points, max_size=4)))
                     case "histogram":
                         metric.histogram.data_points.extend(draw(st.lists(histogram_points(), max_size=3)))
+                    case "exponential":
+                        points = draw(st.lists(exponential_points, max_size=3))
+                        metric.exponential_histogram.data_points.extend(points)
+                    case "summary":
+                        metric.summary.data_points.extend(draw(st.lists(summary_points, max_size=3)))
     return data
 
 

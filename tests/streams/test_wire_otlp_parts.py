@@ -65,12 +65,34 @@ def test_numbers_that_are_not_packed_are_read_the_same():
     assert rows(otlp.decode(frame)) == walked(histogram())
 
 
-@pytest.mark.parametrize("kind", ["exponential_histogram", "summary"])
-def test_a_kind_of_metric_that_is_not_read_is_refused_by_name(kind):
+def summary(**attributes):
     data = gauge()
-    getattr(data.resource_metrics[0].scope_metrics[0].metrics.add(name="odd"), kind).data_points.add()
-    with pytest.raises(BadFrame, match="the metric 'odd' is of kind " + kind + ".*gauge, sum and histogram"):
-        otlp.decode(data.SerializeToString())
+    point = data.resource_metrics[0].scope_metrics[0].metrics.add(name="pause").summary.data_points.add()
+    point.count, point.sum, point.time_unix_nano = 3, 0.25, TIME * 10**6
+    point.quantile_values.add(quantile=0.5, value=0.0625)
+    point.attributes.extend(pairs(**attributes))
+    return data
+
+
+def test_a_summary_becomes_what_prometheus_makes_of_it_and_leaves_the_rest_of_the_frame_be():
+    found = rows(otlp.decode(summary().SerializeToString()))
+    assert found == [
+        (TIME, 1.0, (("metric", "load"),)),
+        (TIME, 0.0625, (("metric", "pause"), ("quantile", "0.5"))),
+        (TIME, 3.0, (("metric", "pause_count"),)),
+        (TIME, 0.25, (("metric", "pause_sum"),)),
+    ]
+
+
+def test_of_an_exponential_histogram_count_and_sum_are_read():
+    data = gauge()
+    metric = data.resource_metrics[0].scope_metrics[0].metrics.add(name="wait")
+    point = metric.exponential_histogram.data_points.add(count=7, sum=1.5, scale=3, time_unix_nano=TIME * 10**6)
+    point.positive.bucket_counts.extend([3, 4])
+    assert rows(otlp.decode(data.SerializeToString()))[1:] == [
+        (TIME, 7.0, (("metric", "wait_count"),)),
+        (TIME, 1.5, (("metric", "wait_sum"),)),
+    ]
 
 
 def without_value():
@@ -105,6 +127,7 @@ BAD = {
     "2 kinds of data": of_two_kinds(),
     "nested deeper than": of_deep_values(),
     "'le'.*label of its buckets": histogram(attributes=pairs(le="1")),
+    "'quantile'.*label of its quantiles": summary(quantile="1"),
     "'le'.*label of buckets": gauge(resource=pairs(le="1")),
     "has no key": gauge(point=[KeyValue(value=AnyValue(string_value="x"))]),
     "named 'metric'": gauge(point=pairs(metric="x")),
