@@ -113,6 +113,7 @@ def test_a_metric_too_noisy_for_any_tolerance_is_named_and_what_exposure_would_c
     assert status == 0
     assert "let go on 0 of 5" in words
     assert "- cpu: in 5 of 5 placebos its health is not shown by the end" in words
+    assert "Judge such a metric on more hosts, or leave it out." in words  # no stage is long enough
     assert "With advance: exposure, which asks for no evidence of health, 5 of 5 would be let go on" in words
     assert load_policy(out).metrics[1] == load_policy(policy).metrics[1]
     assert "what no tolerance mends: cpu" in " ".join(out.read_text().split())

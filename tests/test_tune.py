@@ -3,9 +3,12 @@
 import json
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from msgspec import structs
+from rich.console import Console
 
 from holdfast.corpus.contenders import Contender
 from holdfast.corpus.judging import judge_corpus
@@ -18,7 +21,7 @@ from holdfast.tuning.picture import draw
 from holdfast.tuning.report import Tuned, Tuning
 from holdfast.tuning.space import Candidate
 from holdfast.tuning.tuning import Asked, tune
-from holdfast.tuning.view import comment
+from holdfast.tuning.view import comment, show
 from tests.corpora import LAX, make_corpus, written
 from tests.test_cli import Command, make_command
 from tests.test_docs import fields, missing
@@ -54,6 +57,20 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 def test_a_tolerance_that_lets_an_incident_pass_is_tightened(tuned: Tuning) -> None:
     assert tuned.chosen is not None
     assert (tuned.current.train.missed, tuned.chosen.train.missed, tuned.chosen.train.alarms) == (1, 0, 0)
+
+
+def test_the_chosen_policy_is_in_the_table_also_where_others_are_faster_and_no_figure_is_cut(tuned: Tuning) -> None:
+    chosen = tuned.chosen
+    assert chosen is not None
+    held = structs.replace(chosen.train, delay_s=3_719.0)
+    faster = structs.replace(chosen, number=90, held_out=held, deciding=[])
+    printed = StringIO()
+    show(Console(file=printed, width=80), structs.replace(tuned, front=[faster]))
+    words = " ".join(printed.getvalue().split())
+    assert words.count(f"no. {chosen.number}, chosen") == 1
+    assert "and what was chosen, since more harmless ones are let go on" in words
+    assert "1 h 1 min" in words
+    assert "…" not in words.replace(f"{tuned.policy_digest[:15]}…", "")
 
 
 def test_the_incident_that_decides_is_named(tuned: Tuning) -> None:

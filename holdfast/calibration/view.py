@@ -179,9 +179,10 @@ def _held(found: Calibration) -> list[RenderableType]:
     kinds = {one.why for one in found.held}
     said: list[str] = []
     if kinds & {"noise", "alarms"}:
+        longer = "in a longer stage or " if any(one.needed_ticks is not None for one in found.held) else ""
         said.append(
             "A tolerance that accepts a doubling (or, where a decrease is worse, a halving) promises nothing, so none "
-            "is suggested for these. Judge such a metric in a longer stage or on more hosts, or leave it out."
+            f"is suggested for these. Judge such a metric {longer}on more hosts, or leave it out."
         )
     if kinds & {"unlike", "alarms"}:
         said.append("Choose a control of the same service, size and traffic as the canary.")

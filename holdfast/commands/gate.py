@@ -45,7 +45,8 @@ class _Group(Group):
 
 app = typer.Typer(
     cls=_Group,
-    help="Gate a policy by recorded incidents and harmless rollouts: `holdfast gate CORPUS --policy FILE`.",
+    help="Gate a policy by recorded incidents and harmless rollouts: `holdfast gate CORPUS --policy FILE`. "
+    "Its options are those of `holdfast gate run --help`.",
     no_args_is_help=True,
 )
 

@@ -51,8 +51,12 @@ def _front(found: Tuning) -> RenderableType:
     table.add_column("policy", no_wrap=True)
     for head in ("stopped", "missed", "let go on", "mean delay", "caught in"):
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("held out: the same", no_wrap=True)
+    table.add_column("held out: the same")  # on as many lines as it takes: a cut figure is none
     rows = list(found.front)
+    title = "What none of the others beats in false alarms, in what is missed, and in delay:"
+    if found.chosen is not None and all(one.number != found.chosen.number for one in rows):
+        rows.append(found.chosen)
+        title = f"{title[:-1]}; and what was chosen, since more harmless ones are let go on:"
     if all(one.number != found.current.number for one in rows):
         rows.append(found.current)
     for one in rows:
@@ -60,9 +64,8 @@ def _front(found: Tuning) -> RenderableType:
         name = "as it is" if one.number == found.current.number else f"no. {one.number}"
         label = f"{name}, chosen" if is_chosen else name if one.within else f"{name}, beyond"
         table.add_row(Text(label, style="bold" if is_chosen else ""), *_figures(one.train), _held(one.held_out))
-    title = Text("What none of the others beats in false alarms, in what is missed, and in delay:\n")
     whole = Table.grid()
-    whole.add_row(title)
+    whole.add_row(Text(title + "\n"))
     whole.add_row(table)
     return Padding(whole, (0, 0, 1, 0))
 
