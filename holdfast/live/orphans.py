@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 LOOKS: Final = 3
 """How often in a row a partition has to be found without an owner: one that is on its way to another member is, too."""
 
+_SECONDS_MAX: Final = 10.0
+"""Longest time between two looks; a member may be busy for about as long before it gives up what it is to."""
+
 _DOUBLED_MAX: Final = 4
 """How often the time until something is tried again is doubled, at most."""
 
@@ -118,7 +121,7 @@ class Orphans:
     topics
         What the group shares out.
     seconds
-        Time between two looks, and the longest that leaving may take.
+        Time between two looks, and the longest that leaving may take; ten at most.
     telemetry
         Counts.
     """
@@ -133,7 +136,7 @@ class Orphans:
         telemetry: Telemetry,
     ) -> None:
         self._client, self._consumer, self._telemetry = client, consumer, telemetry
-        self._group, self._topics, self._seconds = group, topics, seconds
+        self._group, self._topics, self._seconds = group, topics, min(seconds, _SECONDS_MAX)
         self._suspicion = Suspicion()
         self._looked = time.monotonic()
         self._failed = 0  # looks in a row

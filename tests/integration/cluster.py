@@ -124,7 +124,7 @@ class Cluster:
 
         One after the other, and none before all partitions have an owner: a static member that is started again in the
         middle of a cooperative rebalance, after it gave a partition up and before it said so, leaves that one to nobody
-        for some sessions.
+        for a while.
         """
         self.change(patience="1s")
         with self._starting:

@@ -171,7 +171,7 @@ def test_workers_that_come_and_go(kafka, tmp_path, bad):
 def test_partitions_given_up_by_a_worker_that_died_before_it_said_so_come_to_belong_to_somebody(
     kafka, tmp_path, bad, role
 ):
-    with Cluster(kafka.bootstrap, tmp_path, session_timeout="8s", batch_messages=20, **PATIENT) as cluster:
+    with Cluster(kafka.bootstrap, tmp_path, session_timeout="1m", batch_messages=20, **PATIENT) as cluster:
         announcement, frames = begun(cluster, bad)
         cluster.start({"aggregate": "judge", "judge": "aggregate"}[role])
         first, second = slices(frames, 2)

@@ -70,7 +70,7 @@ class Member:
 def test_partitions_that_a_sink_gave_up_just_before_it_died_come_to_belong_to_somebody(
     engine: Engine, tmp_path: Path
 ) -> None:
-    settings = replace(engine.settings, session_ms=20_000)
+    settings = replace(engine.settings, session_ms=60_000)
     group, topics, client = f"{settings.prefix}-sink", Reader(settings).topics, admin(settings)
 
     def owned() -> list[TopicPartition]:
