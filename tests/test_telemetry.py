@@ -90,7 +90,9 @@ def test_partitions_that_come_and_go_are_counted(worker: Telemetry) -> None:
     worker.rebalance("assigned", 6)
     worker.rebalance("revoked", 2)
     worker.rebalance("lost", 1)
+    worker.rejoined()
     found = values(worker)
+    assert found["holdfast_rejoins_total"] == 1
     assert found["holdfast_partitions_assigned"] == 3
     assert found["holdfast_rebalances_total{kind=lost}"] == 1
 

@@ -13,6 +13,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from holdfast.live.backlog import Backlog
 from holdfast.live.grouping import subscribe
+from holdfast.live.orphans import Orphans
 from holdfast.live.reading import PARTITION_END, TIMED_OUT
 from holdfast.live.records import Outputs, put
 from holdfast.live.telemetry import Telemetry
@@ -60,7 +61,7 @@ _POLL_SECONDS: Final = 0.1
 """Longest wait for a message, and so the pause between two looks at the clock."""
 
 Hook = Callable[[str], None]
-"""Told each point that a commit has passed, by name; tests stop the process there."""
+"""Told each point that a commit or a rebalance has passed, by name; tests stop the process there."""
 
 
 def let_pass(_point: str) -> None:
@@ -93,6 +94,8 @@ class Loop:
         Counts transactions and rebalances.
     batch_messages
         Most messages taken at a time.
+    orphans
+        Looks after partitions that belong to nobody; None leaves them.
     hook
         See `Hook`.
     """
@@ -106,6 +109,7 @@ class Loop:
         telemetry: Telemetry,
         *,
         batch_messages: int,
+        orphans: Orphans | None = None,
         hook: Hook = let_pass,
     ) -> None:
         self._consumer = consumer
@@ -115,6 +119,7 @@ class Loop:
         self._telemetry = telemetry
         self._backlog = Backlog(consumer, telemetry)
         self._batch = batch_messages
+        self._orphans = orphans
         self._hook = hook
         self._stopping = False
         self._aborted = 0  # transactions in a row
@@ -156,6 +161,9 @@ class Loop:
     def begin(self) -> None:
         """Fence off an earlier self, and join the group."""
         self._producer.init_transactions(_TRANSACTION_SECONDS)
+        self._join()
+
+    def _join(self) -> None:
         subscribe(self._consumer, self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
 
     def end(self) -> None:
@@ -168,6 +176,8 @@ class Loop:
 
     def once(self) -> None:
         """Poll and take one batch, and commit what came of it."""
+        if self._orphans is not None:
+            self._orphans.look(self._join)
         # The first message is waited for, and what else is there is taken along: nothing waits for a batch to fill.
         first = self._consumer.poll(_POLL_SECONDS)
         self._telemetry.alive()
@@ -304,6 +314,7 @@ class Loop:
         outputs = self._step.revoked(partitions)
         if outputs:
             self._commit(outputs)  # if it fails, whoever comes next begins from what was committed
+        self._hook("revoked")
         consumer.incremental_unassign(partitions)
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -14,9 +14,10 @@ from confluent_kafka import Message
 from detectors.policy import duration_ms
 from holdfast.documents import digest
 from holdfast.live.clickhouse_settings import Batch, Keep
-from holdfast.live.clients import consumer, producer
+from holdfast.live.clients import admin, consumer, producer
 from holdfast.live.dead_letters import Letter, Mark, read_letter
 from holdfast.live.http import Server
+from holdfast.live.orphans import Orphans
 from holdfast.live.settings import Settings
 from holdfast.live.sinking import Kept, SinkLoop
 from holdfast.live.store_owner import Owner
@@ -231,15 +232,18 @@ def run(settings: Settings) -> None:
 
             server = opened.enter_context(closing(ClickHouse(settings.clickhouse.connection)))
             kept, batch = Remote(server, settings.clickhouse.keep_days), settings.clickhouse.batch
+        group, reader = f"{settings.prefix}-sink", Reader(settings)
+        member = consumer(settings, group, member=f"{settings.worker}-sink")
         loop = SinkLoop(
             settings,
-            consumer(settings, f"{settings.prefix}-sink", member=f"{settings.worker}-sink"),
+            member,
             producer(settings),
             kept,
-            Reader(settings),
+            reader,
             telemetry,
             rows_max=batch.rows,
             seconds_max=duration_ms(batch.seconds) / 1_000,
+            orphans=Orphans(admin(settings), member, group, reader.topics, settings.session_ms / 1_000, telemetry),
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             if signal.getsignal(number) is not signal.SIG_IGN:  # whoever started this may stop it otherwise

@@ -17,6 +17,7 @@ from holdfast.live.backlog import Backlog
 from holdfast.live.breaker import Breaker
 from holdfast.live.dead_letters import dead_letter
 from holdfast.live.grouping import subscribe
+from holdfast.live.orphans import Orphans
 from holdfast.live.reading import PARTITION_END
 from holdfast.live.records import Record
 from holdfast.live.settings import Settings
@@ -80,6 +81,8 @@ class SinkLoop:
         Counts.
     rows_max, seconds_max
         When a batch is put in.
+    orphans
+        Looks after partitions that belong to nobody; None leaves them.
     """
 
     def __init__(
@@ -93,10 +96,11 @@ class SinkLoop:
         *,
         rows_max: int,
         seconds_max: float,
+        orphans: Orphans | None = None,
     ) -> None:
         self._settings, self._consumer, self._producer, self._store = settings, source, dead, store
         self._telemetry, self._reader = telemetry, reader
-        self._backlog = Backlog(source, telemetry)
+        self._backlog, self._orphans = Backlog(source, telemetry), orphans
         self._breaker = Breaker(settings.worker)
         self._rows_max = rows_max
         self._batches = Batches(rows_max, BYTES_MAX, seconds_max)
@@ -118,15 +122,18 @@ class SinkLoop:
         KafkaException
             If the broker refuses for good.
         """
-        subscribe(
-            self._consumer, self._reader.topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
-        )
+        self._join()
         try:
             while not self._stopping:
                 self.once()
             self._put(time.monotonic(), is_last=True)
         finally:
             self._consumer.close()
+
+    def _join(self) -> None:
+        subscribe(
+            self._consumer, self._reader.topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        )
 
     def once(self) -> None:
         """Take what is there, and put in what is due.
@@ -148,6 +155,8 @@ class SinkLoop:
 
     def _fill(self) -> None:
         """Take what is there, as long as there is room; one message at least, as a batch may wait for its last ones."""
+        if self._orphans is not None:
+            self._orphans.look(self._join)
         message = self._consumer.poll(_POLL_SECONDS)
         while message is not None:
             self._take(message)

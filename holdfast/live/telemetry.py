@@ -56,6 +56,7 @@ class Telemetry:
         self._seconds = self._histogram("transaction_seconds", "Time from the begin to the commit of a transaction.")
         self._records = self._counter("records_out", "Messages in transactions that were committed.")
         self._rebalances = self._counter("rebalances", "Changes of the assignment by kind.", "kind")
+        self._rejoins = self._counter("rejoins", "Times that the group was joined anew for partitions that nobody had.")
         self._assigned = self._gauge("partitions_assigned", "Partitions that this worker has.")
         self._dead = self._counter("dead_letters", "Messages put on the dead-letter topic by reason.", "reason")
         self._backlog = self._gauge("backlog_messages", "Messages not read yet; alert if it grows.", "topic")
@@ -113,6 +114,10 @@ class Telemetry:
         """Note that partitions were assigned, revoked or lost."""
         self._rebalances.labels(self.role, self.worker, kind).inc()
         self._assigned.labels(self.role, self.worker).inc(partitions if kind == "assigned" else -partitions)
+
+    def rejoined(self) -> None:
+        """Note that the group is joined anew, as partitions of it belonged to nobody."""
+        self._rejoins.labels(self.role, self.worker).inc()
 
     def dead_letter(self, reason: str) -> None:
         """Note a message that could not be read."""

@@ -24,6 +24,7 @@ from holdfast.live.clients import admin, base, consumer, transactional_producer
 from holdfast.live.http import Server
 from holdfast.live.judging import JudgeStep
 from holdfast.live.loop import Hook, Loop, Step, let_pass
+from holdfast.live.orphans import Orphans
 from holdfast.live.past_reader import KafkaPast
 from holdfast.live.reading import read_to_end
 from holdfast.live.rekeying import RekeyStep
@@ -72,13 +73,15 @@ class Worker:
         self._admin = admin(settings)
         topics, step = self._made(settings)
         group = f"{settings.prefix}-{role}"
+        member = consumer(settings, group, member=f"{settings.worker}-{role}")
         self.loop = Loop(
-            consumer(settings, group, member=f"{settings.worker}-{role}"),
+            member,
             transactional_producer(settings, role),
             topics,
             step,
             self.telemetry,
             batch_messages=settings.batch_messages,
+            orphans=Orphans(self._admin, member, group, topics, settings.session_ms / 1_000, self.telemetry),
             hook=hook,
         )
 

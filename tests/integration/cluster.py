@@ -124,7 +124,7 @@ class Cluster:
 
         One after the other, and none before all partitions have an owner: a static member that is started again in the
         middle of a cooperative rebalance, after it gave a partition up and before it said so, leaves that one to nobody
-        until the next rebalance.
+        for a while.
         """
         self.change(patience="1s")
         with self._starting:
@@ -132,26 +132,31 @@ class Cluster:
         for one in started:
             if "aggregate" in one.roles and one.process.poll() is None:
                 until(self._is_owned, self.logs)
-                before = self._members()
+                before = self.members("aggregate")
                 one.process.terminate()
                 one.process.wait(WAIT_S)
                 if not one.is_kept:
                     self.start(one.roles, worker=one.worker)
                 # One that is kept may have ended, and be back, before it was asked to.
-                until(lambda: self._is_owned() and (one.is_kept or self._members() != before), self.logs)  # noqa: B023
+                until(lambda: self._is_owned() and (one.is_kept or self.members("aggregate") != before), self.logs)  # noqa: B023
 
     def _is_owned(self) -> bool:
         """Tell whether each partition of the metrics topic belongs to somebody, and the group is at rest."""
-        group = self._group()
+        return self.ownerless("aggregate") == 0
+
+    def ownerless(self, role: str) -> int | None:
+        """Count the partitions of a role's topic that belong to nobody; None while its group is not at rest."""
+        group = self._group(role)
         given = [member.assignment for member in group.members if member.assignment is not None]
         owned = {place.partition for assignment in given for place in assignment.topic_partitions}
-        return group.state == ConsumerGroupState.STABLE and len(owned) == self.settings.partitions
+        return self.settings.partitions - len(owned) if group.state == ConsumerGroupState.STABLE else None
 
-    def _members(self) -> set[str]:
-        return {member.member_id for member in self._group().members}
+    def members(self, role: str) -> set[str]:
+        """Return the members of a role's group, by the names that the broker gave them."""
+        return {member.member_id for member in self._group(role).members}
 
-    def _group(self) -> Any:
-        name = f"{self.settings.prefix}-aggregate"
+    def _group(self, role: str) -> Any:
+        name = f"{self.settings.prefix}-{role}"
         return self._admin.describe_consumer_groups([name])[name].result(WAIT_S)
 
     def keep(self, roles: str) -> None:

@@ -167,6 +167,31 @@ def test_workers_that_come_and_go(kafka, tmp_path, bad):
         hold_together(cluster, bad, samples)
 
 
+@pytest.mark.parametrize("role", ["aggregate", "judge"])
+def test_partitions_given_up_by_a_worker_that_died_before_it_said_so_come_to_belong_to_somebody(
+    kafka, tmp_path, bad, role
+):
+    with Cluster(kafka.bootstrap, tmp_path, session_timeout="1m", batch_messages=20, **PATIENT) as cluster:
+        announcement, frames = begun(cluster, bad)
+        cluster.start({"aggregate": "judge", "judge": "aggregate"}[role])
+        first, second = slices(frames, 2)
+        dying = cluster.start(role, "revoked", 1)
+        samples = cluster.feed(first)
+        wait_for_members(cluster, role, {"one"})
+        cluster.start(role, worker="two")  # has "one" give up a partition
+        wait_for_death(dying)
+        before = cluster.members(role)
+        cluster.start(role)
+        until(lambda: cluster.members(role) != before, cluster.logs)
+        assert cluster.ownerless(role) == 1  # it is back, and no rebalance followed
+        until(lambda: cluster.ownerless(role) == 0, cluster.logs)
+        wait_for_members(cluster, role, {"one", "two"})
+        samples += cluster.feed(second)
+        cluster.end_patience()
+        cluster.wait_until_finished(announcement.rollout.rollout)
+        hold_together(cluster, bad, samples)
+
+
 def test_a_broker_that_is_restarted(tmp_path, bad):
     with Broker() as broker, Cluster(broker.bootstrap, tmp_path, batch_messages=20, **PATIENT) as cluster:
         announcement, frames = begun(cluster, bad)
