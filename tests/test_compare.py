@@ -70,6 +70,30 @@ def test_each_number_of_the_evidence_is_compared(line: dict[str, Any]) -> None:
     assert change.by == pytest.approx(line["reasons"][0]["effect"])
 
 
+def test_the_first_line_tells_of_how_many_the_figures_alone_are_other_ones(
+    line: dict[str, Any], command: Command, tmp_path: Path
+) -> None:
+    figures, later = copied(line), copied(line)
+    figures["reasons"][0]["effect"] *= 2
+    stop = next(event for event in later["verdicts"] if event["time"] == later["time"])
+    later["time"] = stop["time"] = line["time"].replace("11:2", "12:2")
+    lines = [
+        [one | {"recording": name} for name, one in zip("abc", some, strict=True)]
+        for some in (
+            (line, line, line),
+            (line, figures, later),
+        )
+    ]
+    files = [
+        written(tmp_path, "".join(f"{json.dumps(one)}\n" for one in some), f"{at}.jsonl")
+        for at, some in enumerate(lines)
+    ]
+    said = command("compare", *files).out.splitlines()[0]
+    assert said.endswith(
+        "1 of 3 recordings came out the same; of the others 1 with the same decisions, and other figures alone"
+    )
+
+
 def test_the_last_digits_of_another_machine_are_no_difference(line: dict[str, Any]) -> None:
     other = copied(line)
     other["reasons"][0]["e_value"] *= 1 + 1e-14

@@ -65,7 +65,8 @@ def test_later_than_the_other_policy_by_more_than_the_margin_fails(ticks: int, r
 
 
 def test_what_moves_within_the_margin_is_told() -> None:
-    assert gated([later(3)], [CAUGHT]).rows[0].note == "caught after 8 ticks (75 s), 30 s (3 ticks) later"
+    assert gated([later(3)], [CAUGHT]).rows[0].note == "30 s (3 ticks) later than before"
+    assert gated([later(-1)], [CAUGHT]).rows[0].note == "10 s (1 tick) sooner than before"
 
 
 def test_harmless_ones_that_no_longer_advance_are_told_of_though_no_rule_fails_them() -> None:

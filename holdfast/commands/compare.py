@@ -55,7 +55,9 @@ def _judged(corpus: Path, a: Path, b: Path, jobs: int | None, cache: Path | None
 
 def _show(console: Console, found: "Comparison", names: tuple[str, str]) -> None:
     total = found.same + len(found.differences)
-    console.print(Text(f"A is {names[0]}, B is {names[1]}: {found.same} of {total} recordings came out the same"))
+    alike = sum(difference.is_of_figures for difference in found.differences)
+    more = f"; of the others {alike} with the same decisions, and other figures alone" if alike else ""
+    console.print(Text(f"A is {names[0]}, B is {names[1]}: {found.same} of {total} recordings came out the same{more}"))
     for difference in found.differences:
         console.print(Text(difference.recording, style="bold"))
         for change in difference.changes:

@@ -10,6 +10,8 @@ from sinks.cloudevents import epoch_ms
 _EFFECT_DIGITS: Final = 12
 """Digits beyond which numbers are taken for equal: those of another machine may differ in the last ones."""
 
+_FIGURES_ALONE: Final = "the same decisions, with other figures or words"
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -38,6 +40,13 @@ class Difference:
     recording: str
     changes: tuple[Change, ...]
     verdicts: tuple[str, ...] = ()
+
+    @property
+    def is_of_figures(self) -> bool:
+        """Whether the same was decided at the same times and of the same places: other figures or words are all."""
+        return all(change.what.startswith("reason ") for change in self.changes) and all(
+            text.endswith(_FIGURES_ALONE) for text in self.verdicts
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +171,7 @@ def _verdicts(a: Sequence[Line], b: Sequence[Line]) -> list[str]:
     first, second = ([_told(event) for event in events] for events in (a, b))
     if first == second:
         unlike = [str(at + 1) for at, (one, other) in enumerate(zip(a, b, strict=True)) if _body(one) != _body(other)]
-        return [f"verdicts {', '.join(unlike)}: the same decisions, with other figures or words"] if unlike else []
+        return [f"verdicts {', '.join(unlike)}: {_FIGURES_ALONE}"] if unlike else []
     at = next((at for at, (one, other) in enumerate(zip(first, second, strict=False)) if one != other), None)
     if at is None:
         at = min(len(first), len(second))

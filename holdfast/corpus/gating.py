@@ -196,7 +196,8 @@ def _late(rules: Rules, truth: Truth, new: Score, old: Score | None) -> str | No
 
 def _apart(rules: Rules, between_ms: int) -> str:
     """Write a time in ticks of the margin, which may be others than those that the policy counts its delay in."""
-    return f"{between_ms / 1_000:g} s ({between_ms / rules.tick_ms:g} ticks)"
+    ticks = between_ms / rules.tick_ms
+    return f"{between_ms / 1_000:g} s ({ticks:g} tick{'' if ticks == 1 else 's'})"
 
 
 def _moved(rules: Rules, new: Score, old: Score) -> str | None:
@@ -206,7 +207,7 @@ def _moved(rules: Rules, new: Score, old: Score) -> str | None:
     moved_ms = new.time_ms - old.time_ms
     if not moved_ms:
         return None
-    return f"caught {delay_in_words(new)}, {_apart(rules, abs(moved_ms))} {'later' if moved_ms > 0 else 'sooner'}"
+    return f"{_apart(rules, abs(moved_ms))} {'later' if moved_ms > 0 else 'sooner'} than before"
 
 
 def _alarms(alpha: float, new: Sequence[Score]) -> Alarms:
