@@ -156,9 +156,9 @@ class Fleet:
         writer.produce(self.settings.topics.verdicts, message.value, message.key, headers=[*message.headers])
         assert writer.flush(WAIT_S) == 0
 
-    def beat(self) -> None:
-        """Say that the rollout has been judged up to now, as a judge does."""
-        message = heartbeat_message("bots", 0, None, now_ms() + 1_000, now_ms(), None, finished=False)
+    def beat(self, rollout: str = "bots") -> None:
+        """Say that a rollout has been judged up to now, as a judge does."""
+        message = heartbeat_message(rollout, 0, None, now_ms() + 1_000, now_ms(), None, finished=False)
         writer = producer(self.settings)
         writer.produce(self.settings.topics.verdicts, message.value, message.key, headers=[*message.headers])
         assert writer.flush(WAIT_S) == 0

@@ -136,6 +136,7 @@ def submit(fleet: Fleet, name: str) -> None:
             assert time.monotonic() < end
             time.sleep(0.3)
         else:
+            fleet.beat(name)
             return
 
 
