@@ -193,7 +193,11 @@ def test_partitions_given_up_by_a_worker_that_died_before_it_said_so_come_to_bel
 
 
 def test_a_broker_that_is_restarted(tmp_path, bad):
-    with Broker() as broker, Cluster(broker.bootstrap, tmp_path, batch_messages=20, **PATIENT) as cluster:
+    # A worker whose client hangs once the broker was away ends itself after some of these, and is started again.
+    with (
+        Broker() as broker,
+        Cluster(broker.bootstrap, tmp_path, batch_messages=20, transaction_timeout="15s", **PATIENT) as cluster,
+    ):
         announcement, frames = begun(cluster, bad)
         first, second = slices(frames, 2)
         cluster.keep("aggregate")
