@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
@@ -15,6 +16,9 @@ from rollouts.announced import Announcement, encode, finished_at, start_of
 from sinks.cloudevents import epoch_ms
 from streams.live.frames import Header, Keys, Planned, PlannedStage, SourcePartition, body_of, frame_of
 from streams.live.partition import Closed, Group
+
+BESIDE_MAX: Final = 10
+"""Most rollouts that are over and still known: each divides rows of those that are not, and so what a tick costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,12 @@ class Known:
         """When its first stage starts, in epoch milliseconds; None if nothing says so yet."""
         started = start_of(self.announcement, 0)
         return None if started is None else epoch_ms(started)
+
+    @property
+    def changed_ms(self) -> int | None:
+        """When the last of the stages that it came to started, in epoch milliseconds; None if it came to none."""
+        starts = [start_of(self.announcement, index) for index in range(len(self.announcement.rollout.stages))]
+        return max((epoch_ms(start) for start in starts if start is not None), default=None)
 
     @property
     def tick_ms(self) -> int:
@@ -79,7 +89,8 @@ class Framing:
         All rollouts, by name.
     groups
         Those that are open, in groups by the digests of their policies. Those that are over stay beside them for as
-        long as an open one is judged on time in which they were under way: what they changed tells units apart.
+        long as an open one is judged on time in which they began to change something, which tells units apart; of
+        many the latest do.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -98,24 +109,27 @@ class Framing:
     def group(self, names: Iterable[str], passed_ms: int) -> None:
         """Group the rollouts that are open, given up to where event time has been closed."""
         self.open = set(names)
-        stay = {name: self._stays_until(name) for name in self.known.keys() - self.open}
-        self._beside = {name: until_ms for name, until_ms in stay.items() if until_ms > passed_ms}
+        self._beside = self._still_needed(passed_ms)
         open_, beside = ([self.known[name].announcement for name in found] for found in (self.open, self._beside))
         self.groups = {group.digest: group for group in groups_of(open_, beside)}
         self._planned = {}
 
-    def _stays_until(self, name: str) -> float:
-        """Tell up to when (ms) a rollout that is over has to be known beside those that are open."""
-        ended_ms = self.known[name].finished_ms
-        assert ended_ms is not None
-        until_ms = -math.inf
-        for other in map(self.known.__getitem__, self.open):
-            started_ms = other.started_ms
-            if started_ms is None:  # it may start at any time
-                until_ms = max(until_ms, ended_ms + other.pre_period_ms)
-            elif started_ms - other.pre_period_ms < ended_ms:
-                return math.inf
-        return until_ms
+    def _still_needed(self, passed_ms: int) -> dict[str, float]:
+        """Find what is over and began to change something in time that an open one is judged on, and until when (ms)."""
+        opened = [self.known[name] for name in self.open]
+        began = [(each.started_ms, each.pre_period_ms) for each in opened]
+        first_ms = min(
+            (started_ms - past_ms for started_ms, past_ms in began if started_ms is not None), default=math.inf
+        )
+        # One of which no start is known may start at any time.
+        past_ms = max((past_ms for started_ms, past_ms in began if started_ms is None), default=-math.inf)
+        found: list[tuple[int, str, float]] = []
+        for name in self.known.keys() - self.open:
+            changed_ms = self.known[name].changed_ms
+            if changed_ms is not None:
+                until_ms = math.inf if changed_ms > first_ms else changed_ms + past_ms
+                found += [(changed_ms, name, until_ms)] if until_ms > passed_ms else []
+        return {name: until_ms for _, name, until_ms in sorted(found)[-BESIDE_MAX:]}
 
     def holds_too_many(self, passed_ms: int) -> bool:
         """Tell whether some that are over need no longer be known, given up to where event time has been closed."""

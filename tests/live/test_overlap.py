@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from holdfast.live.framing import BESIDE_MAX, Framing
 from holdfast.live.settings import load_settings
 from rollouts.announced import Announcement, with_event
 from rollouts.document import NOT_YET, Stage
@@ -51,7 +52,7 @@ def test_what_is_judged_while_another_rollout_ends_is_judged_as_a_replay_judges_
     assert max(ticks) * 10 <= (ended + timedelta(minutes=1)).timestamp()  # then it was told: nothing more of itself
 
 
-@pytest.mark.parametrize("minutes", [2, 9])
+@pytest.mark.parametrize("minutes", [1, 9])
 def test_what_has_ended_is_known_beside_one_that_may_start_as_long_as_its_past_would_reach_back(
     crossed: Path, minutes: int
 ) -> None:
@@ -64,9 +65,27 @@ def test_what_has_ended_is_known_beside_one_that_may_start_as_long_as_its_past_w
     late = Late(load_settings(None, {"HOLDFAST_WORKER": "test"}), crossed, 0.3, (waiting, other))
     late.engine.told.announce(with_event(other, "finished", None, begun + timedelta(minutes=1)))
     late.poll(30)
-    for part in ((5 + minutes) / 20, (6 + minutes) / 20):  # who is known is looked at between
-        late.grow(part)
+    for part in (5.0, 5.5, 6.0):  # who is known is looked at between
+        late.grow((part + minutes) / 20)
         late.poll(30)
     newest = max((each for each, *_ in late.engine.headers() if each.rollout == name), key=lambda each: each.tick)
-    assert [each.rollout for each in newest.planned] == [name, "before"][: 1 + (minutes == 2)]
+    assert [each.rollout for each in newest.planned] == [name, "before"][: 1 + (minutes == 1)]
     assert aggregating(late.engine)._framing.open == {name}
+
+
+def test_of_many_that_have_ended_the_latest_are_known(crossed: Path) -> None:
+    judged = announced(crossed)
+    framing = Framing(load_settings(None, {"HOLDFAST_WORKER": "test"}))
+    ended = {}
+    for number in range(BESIDE_MAX + 2):
+        other = before(judged)
+        plan = msgspec.structs.replace(
+            other.rollout, rollout=f"r{number:02}", started=other.rollout.started + timedelta(seconds=number)
+        )
+        whole = msgspec.structs.replace(other, rollout=plan)
+        ended[plan.rollout] = with_event(whole, "finished", None, plan.started + timedelta(minutes=1))
+    framing.announce({"bad": judged} | ended)
+    framing.group(["bad"], 0)
+    (group,) = framing.groups.values()
+    assert [each.rollout for each in group.rollouts] == ["bad", *sorted(ended)[2:]]
+    assert framing.judged(group) == ["bad"]
