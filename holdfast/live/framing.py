@@ -115,7 +115,7 @@ class Framing:
         self._planned = {}
 
     def _still_needed(self, passed_ms: int) -> dict[str, float]:
-        """Find what is over and began to change something in time that an open one is judged on, and until when (ms)."""
+        """Find what is over and changed something in time that an open one is judged on, with when it may go (ms)."""
         opened = [self.known[name] for name in self.open]
         began = [(each.started_ms, each.pre_period_ms) for each in opened]
         first_ms = min(
