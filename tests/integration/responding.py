@@ -7,14 +7,31 @@
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from holdfast.live.logs import configure
-from holdfast.live.settings import load_settings
+from holdfast.live.loop import Hook, let_pass
+from holdfast.live.settings import Settings, load_settings
 from holdfast.live.telemetry import Telemetry
 from holdfast.notifying.notifier import Notifier
 from holdfast.response.documents import response_of
 from holdfast.response.parts import Make
 from holdfast.response.worker import Respond
+
+
+@contextmanager
+def working(settings: Settings, hook: Hook = let_pass) -> Iterator[Respond]:
+    """Run a worker in this process."""
+    worker = Respond(settings, response_of(settings), Telemetry("respond", settings.worker), {}, hook)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        thread.join()
 
 
 def main() -> None:

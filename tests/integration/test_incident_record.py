@@ -1,7 +1,6 @@
 """Incidents on a real broker: written by many at once, read by all, and never in two minds."""
 
 import threading
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -9,14 +8,13 @@ from datetime import timedelta
 import pytest
 
 from holdfast.errors import BadInput
-from holdfast.live.clients import admin
-from holdfast.live.settings import Settings, load_settings
-from holdfast.live.topics import create
+from holdfast.live.settings import Settings
 from holdfast.response.record import amend, append, follow, read_all
 from holdfast.wall import now
 from rollouts.incidents.history import Acknowledged, Impact, Opened, RoleTaken, Updated
 from rollouts.incidents.roles import taken
 from tests.integration.conftest import Kafka
+from tests.integration.topics import installed
 
 NAME = "inc-20260312-0a1b2c3d"
 
@@ -24,17 +22,8 @@ NAME = "inc-20260312-0a1b2c3d"
 @pytest.fixture
 def settings(kafka: Kafka) -> Iterator[Settings]:
     """Give settings whose topics nobody else has."""
-    environ = {
-        "HOLDFAST_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap,
-        "HOLDFAST_PREFIX": f"t{uuid.uuid4().hex[:10]}",
-        "HOLDFAST_PARTITIONS": "1",
-    }
-    found = load_settings(None, environ)
-    client = admin(found)
-    made = create(client, found)
-    yield found
-    for future in client.delete_topics(made).values():
-        future.result()
+    with installed(kafka.bootstrap, PARTITIONS="1") as found:
+        yield found
 
 
 def opened() -> Opened:

@@ -3,12 +3,10 @@
 import os
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,14 +16,9 @@ from confluent_kafka import Consumer
 
 from holdfast.control.board import Board
 from holdfast.documents import load_truth
-from holdfast.live.clients import admin
-from holdfast.live.settings import Settings, load_settings
-from holdfast.live.telemetry import Telemetry
-from holdfast.live.topics import create
+from holdfast.live.settings import Settings
 from holdfast.notifying.journal import Delivered, Key, decode
-from holdfast.response.documents import response_of
 from holdfast.response.record import amend, append, read_all
-from holdfast.response.worker import Respond
 from holdfast.wall import now, now_ms
 from rollouts.controlled import encode
 from rollouts.incidents.folding import Incident, fold
@@ -45,7 +38,8 @@ from sinks.messages import Message
 from sinks.verdict_messages import heartbeat_message, verdict_message
 from tests.integration.cluster import Cluster
 from tests.integration.conftest import Kafka
-from tests.integration.topics import publish
+from tests.integration.responding import working
+from tests.integration.topics import installed, publish
 from tests.live.engine import announced, end_of
 from tests.notifying.servers import hook
 from tests.rollouts.fleet import World
@@ -80,39 +74,15 @@ def settings(kafka: Kafka, tmp_path: Path) -> Iterator[Settings]:
     """Give settings whose topics nobody else has."""
     document = tmp_path / "response.yaml"
     document.write_text(DOCUMENT, encoding="utf-8")
-    environ = {
-        "HOLDFAST_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap,
-        "HOLDFAST_PREFIX": f"t{uuid.uuid4().hex[:10]}",
-        "HOLDFAST_PARTITIONS": "2",
-        "HOLDFAST_WORKER": "one",
-        "HOLDFAST_SESSION_TIMEOUT": "15s",
-        "HOLDFAST_RESPONSE__DOCUMENT": str(document),
-    }
-    found = load_settings(None, environ)
-    client = admin(found)
-    made = create(client, found)
-    yield found
-    for future in client.delete_topics(made).values():
-        future.result()
+    own = {"WORKER": "one", "SESSION_TIMEOUT": "15s", "RESPONSE__DOCUMENT": str(document)}
+    with installed(kafka.bootstrap, PARTITIONS="2", **own) as found:
+        yield found
 
 
 def said(rollout: str, verdict: str = "", *, colos: Sequence[str] = ("ams01",), is_binding: bool = True) -> Message:
     """Give a message that reverts a rollout; another `verdict` is another one."""
     one = stop(rollout, colos=colos, is_binding=is_binding, sentence=f"errors {verdict}").said
     return verdict_message(verdict_event(rollout, epoch_ms(now()) // 1_000 * 1_000, one), now_ms(), None)
-
-
-@contextmanager
-def working(settings: Settings) -> Iterator[Respond]:
-    """Run a worker in this process."""
-    worker = Respond(settings, response_of(settings), Telemetry("respond", "one"), {})
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        thread.join()
 
 
 def started(settings: Settings, point: str, count: int, *more: str, worker: str = "one") -> subprocess.Popen[bytes]:

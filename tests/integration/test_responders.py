@@ -1,9 +1,7 @@
 """Signs of life of the worker of incidents on a real broker, as the status page sees them."""
 
 import threading
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -11,21 +9,17 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from holdfast.live import standing_by
-from holdfast.live.clients import admin, consumer
-from holdfast.live.loop import Hook, let_pass
-from holdfast.live.settings import Settings, load_settings
+from holdfast.live.clients import consumer
+from holdfast.live.settings import Settings
 from holdfast.live.standing_by import LOOK_S, Candidate
-from holdfast.live.telemetry import Telemetry
-from holdfast.live.topics import create
-from holdfast.response.documents import response_of
-from holdfast.response.worker import Respond
 from holdfast.status import responders
 from holdfast.status.responders import Responders
 from holdfast.wall import now, now_ms
 from sinks.cloudevents import epoch_ms, verdict_event
 from sinks.verdict_messages import verdict_message
 from tests.integration.conftest import Kafka
-from tests.integration.topics import publish
+from tests.integration.responding import working
+from tests.integration.topics import installed, publish
 from tests.rollouts.incidents.making import stop
 from tests.waiting import WAIT_S, until
 
@@ -33,18 +27,8 @@ from tests.waiting import WAIT_S, until
 @pytest.fixture
 def settings(kafka: Kafka) -> Iterator[Settings]:
     """Give settings whose topics nobody else has."""
-    environ = {
-        "HOLDFAST_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap,
-        "HOLDFAST_PREFIX": f"t{uuid.uuid4().hex[:10]}",
-        "HOLDFAST_WORKER": "one",
-        "HOLDFAST_SESSION_TIMEOUT": "6s",
-    }
-    found = load_settings(None, environ)
-    client = admin(found)
-    made = create(client, found)
-    yield found
-    for future in client.delete_topics(made).values():
-        future.result()
+    with installed(kafka.bootstrap, WORKER="one", SESSION_TIMEOUT="6s") as found:
+        yield found
 
 
 @pytest.fixture
@@ -57,19 +41,6 @@ def watch(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Respo
     yield watch
     watch.stop()
     watch.join(WAIT_S)
-
-
-@contextmanager
-def working(settings: Settings, hook: Hook = let_pass) -> Iterator[Respond]:
-    """Run a worker in this process."""
-    worker = Respond(settings, response_of(settings), Telemetry("respond", settings.worker), {}, hook)
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        thread.join()
 
 
 def revert(settings: Settings) -> None:
